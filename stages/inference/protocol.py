@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values that cross between the worker and the inference process, and the engine as the worker sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqscribe.errors import ErrorCode
+from stages.values import Window, WindowResult
+
+__all__ = [
+    "CancelJob",
+    "ControlClip",
+    "DecodeOptions",
+    "DecodeTask",
+    "Engine",
+    "EngineEvent",
+    "EngineFailed",
+    "EngineInfo",
+    "EngineLost",
+    "EngineReady",
+    "EngineSettings",
+    "EngineStats",
+    "JobLanguage",
+    "JobRejected",
+    "Stop",
+    "WindowDone",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the engine is built. Crosses to the process once, at its start.
+
+    Attributes:
+        model: A faster-whisper name, or a local CTranslate2 folder. (`demo` and `s3://` are resolved before.)
+        revision: Of a named model; None for the newest.
+        name: What `result.json` calls the model.
+        device: `auto`, `cuda` or `cpu`.
+        compute_type: As CTranslate2; None for float16 on CUDA and int8 on CPU.
+        batch_size: Windows of one batch; None: chosen from the device and the model.
+        cpu_threads: Threads of one batch on CPU; None: chosen from the cores.
+        beam_size: Default beam, which the automatic batch size reckons with.
+        retry_seconds: How long a row that needs another decode may wait for company.
+        control: The clip that is transcribed at the start and the text it must give; None skips the check.
+        log_level: Level of the process's own log lines.
+        log_format: `json` or `console`.
+    """
+
+    model: str
+    name: str
+    revision: str | None = None
+    device: str = "auto"
+    compute_type: str | None = None
+    batch_size: int | None = None
+    cpu_threads: int | None = None
+    beam_size: int = 5
+    retry_seconds: float = 1.0
+    control: ControlClip | None = None
+    log_level: str = "info"
+    log_format: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlClip:
+    """A recording with a known text.
+
+    Attributes:
+        path: A WAV file, 16 kHz mono signed 16-bit.
+        text: Its words, lower case, without punctuation.
+        max_error_rate: Word errors per word that are still taken for a working device (0 demands every word).
+    """
+
+    path: str
+    text: str
+    max_error_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """What shapes the text of one job's windows.
+
+    Attributes:
+        language: Whisper code; `multi`: detected per window; None: detected once per job.
+        task: `transcribe` or `translate`.
+        initial_prompt: Given to every window, before `hotwords`.
+        beam_size: 1 to 10.
+    """
+
+    language: str | None
+    task: str
+    initial_prompt: str | None
+    hotwords: str | None
+    beam_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeTask:
+    """A job's windows, worker to engine.
+
+    Attributes:
+        job: The job's key within this worker (unique per attempt, not the job id).
+        pcm_path: The PCM file (see `stages.values.Audio`); windows say where they lie in it.
+        windows: Those still to be decoded.
+        probes: Indexes of the windows that the language is detected on (spread over the whole job); empty when
+            `options.language` is set.
+    """
+
+    job: str
+    pcm_path: str
+    windows: tuple[Window, ...]
+    options: DecodeOptions
+    probes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Forget the job's windows; results that are under way are thrown away. Worker to engine."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish the batch in hand and end. Worker to engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What runs, and what it can do.
+
+    Attributes:
+        name: Of the model, as `result.json` has it.
+        revision: Of the model's files: the asked-for or resolved revision, else a digest of `config.json`.
+        device: For people: `cpu`, or the GPU's name.
+        languages: Whisper codes; `("en",)` for English-only models.
+        can_translate: False for English-only models and those with a pruned decoder (turbo, distil), which
+            answer in the source language whatever they are told.
+        can_align: Whether the model has alignment heads, which word times need.
+        batch_size: Windows of a full batch.
+        startup_seconds: From the process's start to ready.
+    """
+
+    name: str
+    revision: str
+    device: str
+    compute_type: str
+    languages: tuple[str, ...]
+    can_translate: bool
+    can_align: bool
+    batch_size: int
+    startup_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReady:
+    """The control clip came out right; work may be sent. (Work sent earlier waits in the queue.)"""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDone:
+    """One window is finished."""
+
+    job: str
+    result: WindowResult
+
+
+@dataclass(frozen=True, slots=True)
+class JobLanguage:
+    """The job's language is settled; sent before any of its windows, only if the job named none."""
+
+    job: str
+    language: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobRejected:
+    """The engine cannot take this job (a prompt too long, a language that the model lacks)."""
+
+    job: str
+    code: ErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """One batch is through.
+
+    Attributes:
+        windows: Rows of the batch.
+        audio_seconds: Audio in it.
+        busy_seconds: Time in which at least one batch was on the device, since the last of these events.
+        kind: `probe`, `decode` or `retry`.
+        retries: Rows that go round again, by reason.
+    """
+
+    windows: int
+    audio_seconds: float
+    busy_seconds: float
+    kind: str
+    retries: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFailed:
+    """The engine cannot work at all; the process ends after this.
+
+    Attributes:
+        unfit: True when the node is at fault (no GPU where one was demanded, a library that is missing, a model
+            that cannot be loaded); False when the control clip came out wrong or something else broke.
+    """
+
+    message: str
+    unfit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The process ended unasked. Made by the client, which has begun to start the next one.
+
+    Attributes:
+        exit_code: As `multiprocessing` gives it: negative for a signal.
+        restarts: How many processes have been lost so far.
+    """
+
+    exit_code: int | None
+    restarts: int
+
+
+EngineEvent = EngineReady | WindowDone | JobLanguage | JobRejected | EngineStats | EngineFailed | EngineLost
+
+
+class Engine(Protocol):
+    """The engine as the pipeline sees it: the spawned process's client, or a fake."""
+
+    def start(self, listener: Callable[[EngineEvent], None]) -> None:
+        """Starts; events come on a thread of the engine's own, in order, until `stop` has returned."""
+
+    def submit(self, task: DecodeTask) -> None:
+        """Queues a job's windows; never blocks."""
+
+    def cancel(self, job: str) -> None:
+        """Drops a job; none of its events come after this returns, but for one that is being handled."""
+
+    def stop(self, timeout: float) -> None:
+        """Ends the process within `timeout` seconds, by force if need be. Repeating it is harmless."""
+
+    @property
+    def last_progress(self) -> float:
+        """Clock time of the last sign of work or idleness from the process; a hung engine stands still."""

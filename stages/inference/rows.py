@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows: what the scheduler deals out and the decoder works on. Live in the inference process alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from sqscribe.errors import ErrorCode
+from stages.inference.protocol import DecodeOptions, EngineInfo
+from stages.values import Window, WindowResult
+
+__all__ = ["Again", "BatchKey", "Decoder", "EngineJob", "Finished", "Outcome", "Probed", "Rejected", "Row"]
+
+
+class BatchKey(NamedTuple):
+    """Rows with the same key may share one `generate` call (see CTranslate2's rules in `decode.py`).
+
+    Attributes:
+        probe: Rows that are only encoded and asked for their language.
+        timestamps: Whether timestamp tokens are decoded.
+        prompt_tokens: Exact length of the previous-text prompt; rows are never padded to another's.
+        beam_size: 1 under sampling.
+        temperature: 0 for beam search.
+    """
+
+    probe: bool
+    timestamps: bool
+    prompt_tokens: int
+    beam_size: int
+    temperature: float
+
+    @property
+    def retry(self) -> bool:
+        """Whether rows of this key have been decoded before and may wait for company."""
+        return self.temperature > 0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJob:
+    """A job inside the engine.
+
+    Attributes:
+        prompt: Token ids of the previous-text prompt, `<|startofprev|>` included; empty without one.
+        prompt_text: The same as text, for telling an echo.
+    """
+
+    key: str
+    pcm_path: str
+    options: DecodeOptions
+    prompt: tuple[int, ...]
+    prompt_text: str
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One window (or a part of one that was split) on its way to a text.
+
+    Attributes:
+        key: What it may share a batch with; the decoder sets it anew when the row goes round again.
+        language: Settled code; None while it has to be detected.
+        encoded: The encoder's output for this row once it exists ([1, 1500, d_model] on the device).
+        state: The decoder's own: attempts so far, the best text, the split it belongs to.
+        urgent: Set by the decoder when the row need not wait for company.
+    """
+
+    job: EngineJob
+    window: Window
+    key: BatchKey
+    language: str | None
+    encoded: Any = None
+    state: Any = None
+    urgent: bool = field(default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The window is done."""
+
+    job: str
+    result: WindowResult
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The row's language was asked for; the row comes back with its encoder output.
+
+    Attributes:
+        probabilities: Whisper code to probability, of all the model's languages.
+    """
+
+    row: Row
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The window needs further decoding: one row to retry, or two halves of a split one.
+
+    Attributes:
+        reason: As in `WindowResult.retries`.
+    """
+
+    rows: tuple[Row, ...]
+    reason: str
+
+
+Outcome = Finished | Probed | Again
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a job cannot be taken."""
+
+    code: ErrorCode
+    message: str
+
+
+class Decoder(Protocol):
+    """What turns rows into texts: the Whisper decoder, or a simulated one. Called from several threads."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs, and what it can do."""
+
+    @property
+    def parallel(self) -> int:
+        """How many `run` calls should be under way at once (2 on a GPU, so that it never idles)."""
+
+    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+        """Takes a job in: tokenises its prompt, checks what the model can do."""
+
+    def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
+        """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
+
+    def settled(self, row: Row, language: str) -> Row:
+        """A probed row, made ready to be decoded in the job's language, its encoder output kept."""
+
+    def run(self, rows: list[Row]) -> list[Outcome]:
+        """Works on rows that all have the same key; every row is accounted for in the outcomes.
+
+        A window that was split is accounted for by its halves: its `Finished` comes with the last of them.
+        """

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stage needs from outside, as protocols; `worker` brings the real ones and the fakes."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple, Protocol
+
+from sqscribe.errors import Cancelled, CancelReason
+
+__all__ = ["Cancellation", "Clock", "ScratchReserve", "Store", "StoredObject"]
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it."""
+
+    def now(self) -> float:
+        """Seconds that never jump and count while the host sleeps (CLOCK_BOOTTIME)."""
+
+    def time(self) -> float:
+        """Seconds since the epoch, for records and logs only."""
+
+    def wait(self, event: threading.Event, timeout: float) -> bool:
+        """Waits for the event for at most `timeout` seconds; True when it is set."""
+
+
+class Cancellation:
+    """Says to every stage that works on a job that its work is called off, and why.
+
+    The first reason stands. `event` may be waited on.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._lock = threading.Lock()  # guards _reason
+        self._reason: CancelReason | None = None
+
+    @property
+    def reason(self) -> CancelReason | None:
+        """Why, or None while the work goes on."""
+        return self._reason
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Calls the work off."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+        self.event.set()
+
+    def check(self) -> None:
+        """Raises `Cancelled` once the work is called off."""
+        if self._reason is not None:
+            raise Cancelled(self._reason)
+
+
+class ScratchReserve(Protocol):
+    """The right to scratch bytes of one job; grows while a stage writes."""
+
+    def reserve(self, total: int, cancellation: Cancellation) -> None:
+        """Waits until this job may hold `total` bytes of scratch in all (shrinks at once).
+
+        Raises:
+            Cancelled: The job was called off meanwhile.
+            PermanentError: `source_too_large`, when `total` exceeds all the scratch there is.
+        """
+
+
+class StoredObject(NamedTuple):
+    """A small object and the ETag that a conditional replacement needs."""
+
+    body: bytes
+    etag: str
+
+
+class Store(Protocol):
+    """Small objects under `s3://bucket/key` addresses.
+
+    Every method raises `NodeFaultError` when the store cannot be reached or answers nonsense, and
+    `PermanentError` with `output_forbidden` when it refuses access or the bucket does not exist.
+    """
+
+    def get(self, url: str) -> StoredObject | None:
+        """The object, or None when there is none."""
+
+    def exists(self, url: str) -> bool:
+        """Whether the object stands."""
+
+    def put(self, url: str, body: bytes, content_type: str) -> None:
+        """Writes the object whatever stands."""
+
+    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:
+        """Writes the object unless one stands; False when one does."""
+
+    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:
+        """Writes the object if the standing one still has this ETag; False otherwise."""
+
+    def delete(self, url: str) -> None:
+        """Removes the object; it is no error when there is none."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """The addresses below `prefix`, sorted."""

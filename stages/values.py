@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frozen values that a job becomes on its way: source, audio, windows, window results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = [
+    "SAMPLE_RATE",
+    "Audio",
+    "Media",
+    "Piece",
+    "RawSegment",
+    "RawWord",
+    "Source",
+    "Window",
+    "WindowResult",
+    "Windows",
+]
+
+#: Samples a second of everything behind `decode`.
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What the source says of itself, for `result.json`; all of it a stranger's words."""
+
+    title: str | None = None
+    uploader: str | None = None
+    webpage_url: str | None = None
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A fetched media file.
+
+    Attributes:
+        path: In the job's scratch folder.
+        bytes: Its size.
+        sha256: Hex digest of its bytes.
+    """
+
+    path: Path
+    bytes: int
+    sha256: str
+    media: Media = field(default_factory=Media)
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Decoded audio on disk: raw mono signed 16-bit little-endian PCM at `SAMPLE_RATE`.
+
+    Attributes:
+        path: A complete file, renamed into place, never rewritten.
+        samples: Its length.
+        start: Seconds of the file's own clock at sample 0 (the job's `start`).
+        source_sha256: Digest of the media file that it was decoded from.
+        channel: Which channel, where channels were split.
+    """
+
+    path: Path
+    samples: int
+    start: float
+    source_sha256: str
+    media: Media = field(default_factory=Media)
+    channel: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of the PCM file that was laid into a window; all in samples.
+
+    Attributes:
+        window_start: Where it begins in the window.
+        file_start: Where it begins in the PCM file.
+        length: How long it is.
+    """
+
+    window_start: int
+    file_start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Up to 30 s of speech, the unit of everything behind segmentation; all in samples.
+
+    Attributes:
+        index: Its place in the job, from 0.
+        pieces: In order, without gaps in the window: each begins where the one before ends.
+        speech: How many samples the voice activity detector took for speech.
+        speech_end: Where in the window the last speech ends (at most `samples`).
+        overlap_before: The first so many samples repeat the end of the window before (0 at a silence).
+        overlap_after: The last so many samples are repeated by the next window (0 at a silence).
+    """
+
+    index: int
+    pieces: tuple[Piece, ...]
+    speech: int
+    speech_end: int
+    overlap_before: int = 0
+    overlap_after: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Length of the window."""
+        last = self.pieces[-1]
+        return last.window_start + last.length
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window in seconds."""
+        return self.samples / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A job's audio, cut.
+
+    Attributes:
+        cutter: Name and version of the cutter and its settings; the same audio and cutter give the same cut.
+        speech: Seconds of speech in all (overlaps counted once).
+    """
+
+    audio: Audio
+    windows: tuple[Window, ...]
+    speech: float
+    cutter: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawWord:
+    """A word in seconds of its window."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class RawSegment:
+    """A segment in seconds of its window; `words` is None where the model cannot align."""
+
+    start: float
+    end: float
+    text: str
+    words: tuple[RawWord, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowResult:
+    """What the engine heard in one window. Final: it is never decoded again.
+
+    Attributes:
+        index: The window's place in the job.
+        language: Whisper code that it was decoded with.
+        language_probability: Of this window's own detection under `multi`, else None.
+        segments: Empty when nothing was said.
+        dropped: Why a text was thrown away: `silence`, `repetition`, `prompt_echo`; None when it was kept.
+        retries: Reasons of every further decode, in order: `compression_ratio`, `logprob`, `truncated`,
+            `ended_early`, `repetition`, `prompt_echo`.
+    """
+
+    index: int
+    language: str
+    language_probability: float | None
+    segments: tuple[RawSegment, ...]
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    temperature: float
+    dropped: str | None = None
+    retries: tuple[str, ...] = ()
