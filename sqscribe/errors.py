@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
-    "Cancelled",
     "CancelReason",
+    "Cancelled",
     "EngineBrokenError",
     "ErrorCode",
     "JobFailedError",

@@ -156,7 +156,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineReady:
-    """The control clip came out right; work may be sent. (Work sent earlier waits in the queue.)"""
+    """The control clip came out right: work may be sent. (Work sent earlier waits in the queue.)."""
 
     info: EngineInfo
 
