@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports run one way: worker → stages → sqscribe; the heavy libraries stay in the inference process."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Loaded by the inference process alone; faster_whisper imports ctranslate2.
+HEAVY = {"torch", "ctranslate2", "faster_whisper"}
+
+#: The worker's side of the engine.
+LIGHT_INFERENCE = {"__init__.py", "protocol.py", "client.py"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
+    """Each import of a file: the module's full name, its line, and whether loading the file runs it."""
+    package = path.relative_to(ROOT).parent.parts
+
+    def walk(node: ast.AST, *, runs: bool) -> Iterator[tuple[str, int, bool]]:
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno, runs
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            yield ".".join(part for part in (base, node.module) if part), node.lineno, runs
+        deeper = runs and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            deeper = False
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, runs=deeper)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), runs=True)
+
+
+def offences(package: str, forbidden: set[str], *, when_loaded: bool = False) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules(package)
+        for name, line, runs in imports(path)
+        if name.partition(".")[0] in forbidden and (runs or not when_loaded)
+    ]
+
+
+def test_there_is_something_to_look_at() -> None:
+    for package in ("sqscribe", "stages", "worker"):
+        assert any(list(imports(path)) for path in modules(package))
+
+
+def test_sqscribe_imports_no_stage_and_no_worker_but_lazily_on_the_command_line() -> None:
+    outside_cli = [each for each in offences("sqscribe", {"stages", "worker"}) if not each.startswith("sqscribe/cli")]
+
+    assert outside_cli == []
+    assert offences("sqscribe/cli", {"stages", "worker"}, when_loaded=True) == []
+
+
+def test_stages_import_no_worker() -> None:
+    assert offences("stages", {"worker"}) == []
+
+
+def test_heavy_libraries_are_imported_in_the_inference_process_alone() -> None:
+    allowed = {
+        f"stages/inference/{path.relative_to(ROOT / 'stages/inference')}"
+        for path in modules("stages/inference")
+        if path.parent.name != "inference" or path.name not in LIGHT_INFERENCE
+    }
+
+    found = offences("sqscribe", HEAVY) + offences("stages", HEAVY) + offences("worker", HEAVY)
+
+    assert [each for each in found if each.partition(":")[0] not in allowed] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "stranger"),
+    [
+        ("worker.daemon", HEAVY),
+        ("stages.inference.client", HEAVY),
+        ("sqscribe", HEAVY | {"worker", "stages", "boto3", "pydantic", "numpy"}),
+        ("sqscribe.cli", HEAVY | {"worker", "stages", "boto3", "moto", "numpy", "onnxruntime", "yt_dlp"}),
+    ],
+)
+def test_a_light_module_loads_nothing_heavy(module: str, stranger: set[str]) -> None:
+    program = f"import sys, {module}; print(*sorted({stranger!r} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the worker is seen from outside: log lines, metrics, health and status over HTTP."""

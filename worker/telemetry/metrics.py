@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker's Prometheus metrics. Their names and labels are public: see `docs/reference.md`.
+
+Callers say what happened in the project's own words; no label string leaves this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    exposition,
+)
+
+from sqscribe.errors import ErrorCode
+
+__all__ = ["JobOutcome", "Metrics", "RenewalOutcome", "Stage"]
+
+
+class Stage(StrEnum):
+    """Where a job is; also the keys of `timings` in `result.json`."""
+
+    FETCH = "fetch"
+    DECODE = "decode"
+    SEGMENT = "segment"
+    WAIT = "wait"
+    INFERENCE = "inference"
+    PUBLISH = "publish"
+
+
+class JobOutcome(StrEnum):
+    """How one delivery of a job ended on this worker."""
+
+    SUCCEEDED = "succeeded"
+    ALREADY_DONE = "already_done"  # a succeeded result stood; missing formats may have been rendered
+    FAILED = "failed"  # recorded and dead-lettered
+    RETRIED = "retried"  # put back with a back-off
+    RELEASED = "released"  # put back at shutdown
+    LEASE_LOST = "lease_lost"
+
+
+class RenewalOutcome(StrEnum):
+    """What the queue said to a renewal."""
+
+    RENEWED = "renewed"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+#: Seconds. From a clip that is ready at once to a ten-hour file.
+_STAGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10800)
+
+#: Windows of one batch; `auto` goes from 1 on a CPU to some dozens on a large GPU.
+_BATCH_BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
+class Metrics:
+    """All metrics of one worker, in a registry of their own. Thread-safe.
+
+    Attributes:
+        registry: For those who expose the metrics otherwise.
+    """
+
+    def __init__(self) -> None:
+        # A time stamp beside every counter would double the page and is in nobody's contract.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self._jobs = Counter("sqscribe_jobs", "Deliveries of jobs that ended.", ["outcome"], registry=registry)
+        self._job_errors = Counter("sqscribe_job_errors", "Errors that jobs met.", ["code"], registry=registry)
+        self._audio = Counter("sqscribe_audio_seconds", "Audio of jobs that succeeded.", registry=registry)
+        self._stage_seconds = Histogram(
+            "sqscribe_stage_seconds",
+            "Time that a job spent in a stage.",
+            ["stage"],
+            buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._stage_jobs = Gauge("sqscribe_stage_jobs", "Jobs in a stage now.", ["stage"], registry=registry)
+        self._busy = Counter(
+            "sqscribe_inference_busy_seconds",
+            "Time in which at least one batch was on the device.",
+            registry=registry,
+        )
+        self._batch = Histogram(
+            "sqscribe_batch_windows",
+            "Windows of a batch.",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._window_retries = Counter(
+            "sqscribe_window_retries",
+            "Windows that were decoded again.",
+            ["reason"],
+            registry=registry,
+        )
+        self._buffered = Gauge(
+            "sqscribe_buffered_audio_seconds",
+            "Prepared audio that waits for inference.",
+            registry=registry,
+        )
+        self._leases = Gauge("sqscribe_leases", "Messages held.", registry=registry)
+        self._renewals = Counter(
+            "sqscribe_lease_renewals",
+            "Renewals of leases, one for each message.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._leases_lost = Counter("sqscribe_leases_lost", "Leases that SQS refused to renew.", registry=registry)
+        self._queue_calls = Counter("sqscribe_queue_calls", "Requests to the queue.", ["operation"], registry=registry)
+        self._store_calls = Counter("sqscribe_store_calls", "Requests to the store.", ["operation"], registry=registry)
+        self._restarts = Counter("sqscribe_engine_restarts", "Inference processes started again.", registry=registry)
+        # Series that stand at 0 from the start let rates and alarms see their first step.
+        for outcome in JobOutcome:
+            self._jobs.labels(outcome)
+        for code in ErrorCode:
+            self._job_errors.labels(code)
+        for stage in Stage:
+            self._stage_seconds.labels(stage)
+        for renewal in RenewalOutcome:
+            self._renewals.labels(renewal)
+
+    def watch(
+        self,
+        *,
+        stage_jobs: Callable[[Stage], int],
+        buffered_audio_seconds: Callable[[], float],
+        leases: Callable[[], int],
+    ) -> None:
+        """Names the owners of what is measured at the moment of asking.
+
+        Called on a thread of the HTTP server, so each must answer at once.
+        """
+        for stage in Stage:
+            self._stage_jobs.labels(stage).set_function(partial(stage_jobs, stage))
+        self._buffered.set_function(buffered_audio_seconds)
+        self._leases.set_function(leases)
+
+    def job_ended(self, outcome: JobOutcome, *, audio_seconds: float = 0.0) -> None:
+        """Counts a delivery that ended, and the audio that it turned into text."""
+        self._jobs.labels(outcome).inc()
+        self._audio.inc(audio_seconds)
+
+    def job_error(self, code: ErrorCode) -> None:
+        """Counts an error, transient ones each time that they occur."""
+        self._job_errors.labels(code).inc()
+
+    def stage_ended(self, stage: Stage, seconds: float) -> None:
+        """Records how long a job was in a stage."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    def batch_ended(self, windows: int, busy_seconds: float) -> None:
+        """Records a batch; `busy_seconds` since the last one in which the device had work."""
+        self._batch.observe(windows)
+        self._busy.inc(busy_seconds)
+
+    def windows_retried(self, reason: str, count: int = 1) -> None:
+        """Counts windows that go round again; reasons as in `stages.values.WindowResult`."""
+        self._window_retries.labels(reason).inc(count)
+
+    def leases_renewed(self, outcome: RenewalOutcome, count: int = 1) -> None:
+        """Counts what the queue said, for `count` messages."""
+        self._renewals.labels(outcome).inc(count)
+
+    def lease_lost(self) -> None:
+        """Counts a lease that is gone."""
+        self._leases_lost.inc()
+
+    def queue_called(self, operation: str) -> None:
+        """Counts a request to the queue by its API name, as `ReceiveMessage`."""
+        self._queue_calls.labels(operation).inc()
+
+    def store_called(self, operation: str) -> None:
+        """Counts a request to the store by its API name, as `PutObject`."""
+        self._store_calls.labels(operation).inc()
+
+    def engine_restarted(self) -> None:
+        """Counts an inference process that was started again."""
+        self._restarts.inc()
+
+    def render(self) -> tuple[str, bytes]:
+        """The content type and the page in Prometheus' text format."""
+        return exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(self.registry)
