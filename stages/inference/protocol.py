@@ -23,8 +23,10 @@ __all__ = [
     "EngineReady",
     "EngineSettings",
     "EngineStats",
+    "Envelope",
     "JobLanguage",
     "JobRejected",
+    "Progress",
     "Stop",
     "WindowDone",
 ]
@@ -232,7 +234,31 @@ class EngineLost:
     restarts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A beat: a batch has ended, or there is nothing to do. Stays between the process and its client.
+
+    Attributes:
+        stalled: Seconds that the oldest batch under way has taken so far; 0 when there is none. A batch that
+            hangs is seen by this even while others come and go.
+    """
+
+    stalled: float
+
+
 EngineEvent = EngineReady | WindowDone | JobLanguage | JobRejected | EngineStats | EngineFailed | EngineLost
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What crosses the process border, either way.
+
+    Attributes:
+        generation: Number of the process, from 1, so that nothing of a lost one is ever taken for the next one's.
+    """
+
+    generation: int
+    item: DecodeTask | CancelJob | Stop | EngineEvent | Progress
 
 
 class Engine(Protocol):
