@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segment: where speech is in a recording, and the windows that it is cut into."""
+
+from __future__ import annotations
+
+from stages.ports import Cancellation
+from stages.segment.cut import CutSettings, cut
+from stages.segment.vad import SileroVad
+from stages.values import SAMPLE_RATE, Audio, Windows
+
+__all__ = ["CutSettings", "Segmenter"]
+
+
+class Segmenter:
+    """Turns decoded audio into windows; one object serves all threads.
+
+    Args:
+        settings: Lengths and thresholds of the cut; the defaults suit Whisper.
+
+    Raises:
+        UnfitNodeError: The voice activity model is missing.
+    """
+
+    def __init__(self, settings: CutSettings | None = None) -> None:
+        self._settings = settings or CutSettings()
+        self._vad = SileroVad()
+
+    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation) -> Windows:
+        """Cuts one recording. The same samples give the same windows.
+
+        Args:
+            audio: Read in slabs: memory does not grow with its length, but for 5 bytes per 32 ms.
+            vad: Whether silence is left out; otherwise the windows cover every sample.
+            cancellation: Looked at every few seconds of audio.
+
+        Raises:
+            Cancelled: The job was called off.
+            NodeFaultError: The PCM file cannot be read.
+        """
+        track = self._vad.track(audio, cancellation)
+        windows, speech = cut(track, self._settings, vad=vad)
+        cutter = f"{self._settings.version} {self._vad.version} vad={vad}"
+        return Windows(audio, windows, speech / SAMPLE_RATE, cutter)

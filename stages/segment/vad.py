@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Voice activity: the Silero model, run over a PCM file in slabs, so that memory does not grow with its length."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from sqscribe.errors import NodeFaultError, UnfitNodeError
+from stages.ports import Cancellation
+from stages.values import Audio
+
+__all__ = ["FRAME", "SileroVad", "Track"]
+
+#: Samples that one probability stands for: 32 ms. The model knows no other size at 16 kHz.
+FRAME = 512
+#: Samples before a frame that the model is shown again with it.
+_CONTEXT = 64
+#: Frames of one call (8 s). More make a call no faster, only bigger.
+_SLAB = 256
+#: Width of the recurrent state.
+_STATE = (1, 1, 128)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """What was measured of a recording, one value per `FRAME` samples; the last frame may be a part of one.
+
+    Attributes:
+        samples: Length of the recording.
+        probabilities: float32 [frames], 0 to 1: how likely the frame is speech.
+        levels: uint8 [frames]: power without its constant part, in whole decibels over one quantisation step.
+    """
+
+    samples: int
+    probabilities: npt.NDArray[np.float32]
+    levels: npt.NDArray[np.uint8]
+
+
+class SileroVad:
+    """The Silero voice activity detector (v6, as faster-whisper ships it) on one thread of the CPU.
+
+    One object serves all threads: the session keeps no state between calls. The probabilities are those of
+    `faster_whisper.vad`, but for the end of the file: that one appends an empty frame where the length is a multiple
+    of the frame, and clears the last 64 samples of the last frame.
+
+    Attributes:
+        version: Name and digest of the model's file, for whoever must know whether two cuts can agree.
+
+    Raises:
+        UnfitNodeError: The model's file is missing.
+    """
+
+    def __init__(self) -> None:
+        path = _model_path()
+        model = path.read_bytes()
+        self.version = f"{path.stem}@{hashlib.sha256(model).hexdigest()[:12]}"
+        options = onnxruntime.SessionOptions()
+        options.inter_op_num_threads = 1
+        options.intra_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # an arena keeps the biggest call's memory for ever
+        options.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def track(self, audio: Audio, cancellation: Cancellation) -> Track:
+        """Measures a whole recording.
+
+        Args:
+            audio: Read by offset, a few seconds at a time.
+            cancellation: Looked at before every slab.
+
+        Raises:
+            Cancelled: The job was called off.
+            NodeFaultError: The PCM file cannot be read or is shorter than it should be.
+        """
+        frames = -(-audio.samples // FRAME)
+        probabilities = np.empty(frames, np.float32)
+        levels = np.empty(frames, np.uint8)
+        h, c = np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
+        done = 0
+        for slab in _slabs(audio):
+            cancellation.check()
+            part = slice(done, done + len(slab))
+            heard, h, c = self._session.run(None, {"input": slab * np.float32(2**-15), "h": h, "c": c})
+            probabilities[part] = heard
+            levels[part] = np.rint(10 * np.log10(slab[:, _CONTEXT:].var(axis=1) + 1))
+            done = part.stop
+        return Track(audio.samples, probabilities, levels)
+
+
+def _slabs(audio: Audio) -> Iterator[npt.NDArray[np.float32]]:
+    """The recording as float32 [frames, context + frame] in units of the 16-bit sample, zeros after its end."""
+    carried = np.zeros(_CONTEXT, np.float32)
+    left = audio.samples
+    try:
+        with audio.path.open("rb") as file:
+            while left:
+                take = min(left, _SLAB * FRAME)
+                body = file.read(2 * take)
+                if len(body) != 2 * take:
+                    raise NodeFaultError(
+                        f"the decoded audio ended {2 * left - len(body)} bytes early: the scratch disk lost data"
+                    )
+                tail = np.zeros(-take % FRAME, np.float32)
+                row = np.concatenate([carried, np.frombuffer(body, "<i2").astype(np.float32), tail])
+                carried = row[-_CONTEXT:]
+                left -= take
+                yield np.lib.stride_tricks.sliding_window_view(row, _CONTEXT + FRAME)[::FRAME]
+    except OSError as error:
+        raise NodeFaultError(f"the decoded audio cannot be read from the scratch disk: {error.strerror}") from error
+
+
+def _model_path() -> Path:
+    """Finds the model's file without importing faster-whisper, which would load CTranslate2 into this process."""
+    spec = importlib.util.find_spec("faster_whisper")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(folder, "assets").glob("silero_vad*.onnx")):
+            return path
+    raise UnfitNodeError("the Silero voice activity model is missing: install faster-whisper 1.2.1 or newer again")
