@@ -1,0 +1,54 @@
+# Everything that a person or a CI needs. `make demo` and `make test` set up by themselves; all they ask for is
+# Python 3.11 or newer with its venv module, and make.
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do command -v $$name && break; done)
+VENV ?= .venv
+ARGS ?=
+
+bin := $(VENV)/bin
+stamp := $(VENV)/.installed
+scripts := $(wildcard tests/*.py tests/*/*.py tools/*.py bench/*.py deploy/*/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench clean
+
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=python3.12  which Python makes the environment     VENV=DIR  where it stands"
+	@echo "  ARGS='...'         more arguments, as make test ARGS='-k leases' or make demo ARGS=--help"
+
+setup: $(stamp) ## Makes .venv and installs everything into it; instant when nothing has changed
+
+$(stamp): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "sqscribe needs Python 3.11 or newer; name one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(bin)/pip || "$(PYTHON)" -m venv $(VENV) \
+		|| { echo "this Python cannot make environments; install its venv module (Debian: python3-venv)" >&2; exit 2; }
+	@echo "Installing into $(VENV); the first time takes a few minutes ..."
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+demo: $(stamp) ## Runs all of it here: embedded SQS and S3, bundled model and clips
+	@$(bin)/sqscribe demo $(ARGS)
+
+test: $(stamp) ## Runs all tests
+	@$(bin)/python -m pytest $(ARGS)
+
+check: $(stamp) ## Checks format, lint, types, the Dockerfile and the CloudFormation template
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy sqscribe stages worker $(scripts)
+	$(bin)/hadolint Dockerfile
+	$(bin)/cfn-lint deploy/aws/template.yaml
+
+format: $(stamp) ## Formats the code and fixes what lint can fix
+	$(bin)/ruff format .
+	$(bin)/ruff check --fix .
+
+bench: $(stamp) ## Compares the engine's words and word times with faster-whisper's own
+	@$(bin)/python bench/quality.py $(ARGS)
+
+clean: ## Removes what was built, the environment included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
