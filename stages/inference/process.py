@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inference process: what runs in the spawned child.
+
+Its threads: a reader takes what the worker sends into the scheduler; `decoder.parallel` batch threads work; a sender is
+the only one that writes to the result pipe; a watcher ends the process when the worker is gone. Torch and CTranslate2
+are loaded here, by the decoder, and the module itself imports neither: the worker imports it to name the entry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+
+from sqscribe.errors import ErrorCode, ExitCode, SqscribeError, UnfitNodeError
+from stages.inference import control
+from stages.inference.protocol import (
+    CancelJob,
+    DecodeTask,
+    EngineEvent,
+    EngineFailed,
+    EngineReady,
+    EngineSettings,
+    Envelope,
+    Progress,
+    Stop,
+)
+from stages.inference.rows import Decoder
+from stages.inference.scheduler import Scheduler
+
+__all__ = ["EXIT_ORPHANED", "Launch", "main"]
+
+#: Exit code of a process whose worker is gone; nobody is left to read it but a process table.
+EXIT_ORPHANED = 70
+
+#: How long an idle batch thread waits for work between two beats.
+_BEAT_SECONDS = 2.0
+
+#: How long the last events may take to be written; the worker reads all the time, unless it is hung itself.
+_FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What one process is started with.
+
+    Attributes:
+        decoder: Where the decoder comes from, as `package.module:name` of a callable that takes the settings and
+            gives a `Decoder`; a name, because it is imported in the process alone.
+        generation: Number of the process, from 1.
+    """
+
+    settings: EngineSettings
+    decoder: str
+    generation: int
+
+
+def main(launch: Launch, inbox: multiprocessing.Queue[Envelope], outbox: Connection) -> None:
+    """The process's entry. Never returns: it ends the process with a code of `ExitCode`, or `EXIT_ORPHANED`.
+
+    Args:
+        launch: What to run.
+        inbox: Work; this process is its only reader.
+        outbox: Results; this process holds its only writing end.
+    """
+    # The worker alone decides when this process ends. A Ctrl-C at a terminal and a service manager's SIGTERM reach
+    # the whole process group, and a drain needs the engine.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    _configure_logs(launch)
+    code = _Process(launch, inbox, outbox).run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Nothing here needs the interpreter's tidying up, and a batch thread may be deep in a library that is not fit
+    # for it.
+    os._exit(code)
+
+
+class _Process:
+    """Owner of the threads."""
+
+    def __init__(self, launch: Launch, inbox: multiprocessing.Queue[Envelope], outbox: Connection) -> None:
+        self._launch = launch
+        self._inbox = inbox
+        self._outbox = outbox
+        self._events: queue.SimpleQueue[EngineEvent | Progress | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # one entry a worker thread
+        self._log = structlog.get_logger()
+
+    def run(self) -> ExitCode:
+        """Starts, works until told to stop, and gives the exit code."""
+        sender = threading.Thread(target=self._send, name="sender", daemon=True)
+        sender.start()
+        try:
+            decoder = self._start()
+            self._work(decoder)
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the worker is told and the process ends
+            unfit = isinstance(error, UnfitNodeError)
+            self._log.error("engine_failed", unfit=unfit, exc_info=error)
+            message = str(error) if isinstance(error, SqscribeError) else f"{type(error).__name__}: {error}"
+            self._events.put(EngineFailed(message, unfit))
+            code = ExitCode.UNFIT_NODE if unfit else ExitCode.ENGINE_BROKEN
+        else:
+            code = ExitCode.DONE
+        self._events.put(None)
+        sender.join(_FLUSH_SECONDS)
+        return code
+
+    def _start(self) -> Decoder:
+        began = time.monotonic()
+        settings = self._launch.settings
+        decoder = _load(self._launch.decoder, settings)
+        loaded = time.monotonic()
+        error_rate = None
+        if settings.control is not None:
+            error_rate = control.check(decoder, settings.control, beam_size=settings.beam_size)
+        ready = time.monotonic()
+        info = replace(decoder.info, startup_seconds=ready - began)
+        self._log.info(
+            "engine_ready",
+            model=info.name,
+            revision=info.revision,
+            device=info.device,
+            compute_type=info.compute_type,
+            batch_size=info.batch_size,
+            load_seconds=round(loaded - began, 3),
+            control_seconds=round(ready - loaded, 3),
+            control_error_rate=error_rate,
+        )
+        self._events.put(EngineReady(info))
+        return decoder
+
+    def _work(self, decoder: Decoder) -> None:
+        scheduler = Scheduler(decoder, self._events.put, retry_seconds=self._launch.settings.retry_seconds)
+        self._thread("reader", lambda: self._read(scheduler))
+        for number in range(decoder.parallel):
+            self._thread(f"batch-{number}", lambda: self._run_batches(decoder, scheduler))
+        # The reader, then every batch thread, ends after a `Stop`. The first error of any is the end of all.
+        for _ in range(1 + decoder.parallel):
+            if error := self._ended.get():
+                raise error
+
+    def _thread(self, name: str, target: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                target()
+            except BaseException as error:  # noqa: BLE001 - handed to the main thread, which reports it
+                self._ended.put(error)
+            else:
+                self._ended.put(None)
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+    def _read(self, scheduler: Scheduler) -> None:
+        while True:
+            envelope = self._inbox.get()
+            if envelope.generation != self._launch.generation:
+                raise RuntimeError(f"an item for process {envelope.generation} reached {self._launch.generation}")
+            match envelope.item:
+                case DecodeTask() as task:
+                    try:
+                        scheduler.add(task)
+                    except FileNotFoundError:
+                        if not _reject_lost(scheduler, {task.job: task.pcm_path}):
+                            raise
+                case CancelJob(job):
+                    scheduler.cancel(job)
+                case Stop():
+                    scheduler.close()
+                    return
+
+    def _run_batches(self, decoder: Decoder, scheduler: Scheduler) -> None:
+        limit = decoder.info.batch_size
+        while not scheduler.closed:
+            if batch := scheduler.take(limit, _BEAT_SECONDS):
+                try:
+                    outcomes = decoder.run(batch.rows)
+                except FileNotFoundError:
+                    if not _reject_lost(scheduler, {row.job.key: row.job.pcm_path for row in batch.rows}):
+                        raise
+                    scheduler.put_back(batch)
+                else:
+                    scheduler.give(batch, outcomes)
+            # No timer sends these, but a thread that has ended a batch or found nothing to do: were all of them
+            # hung, there would be none, and were one of them, the others would say for how long.
+            self._events.put(Progress(scheduler.stalled))
+
+    def _send(self) -> None:
+        try:
+            while (item := self._events.get()) is not None:
+                self._outbox.send(Envelope(self._launch.generation, item))
+        except OSError:
+            os._exit(EXIT_ORPHANED)  # the worker has closed its end
+        except BaseException:  # noqa: BLE001 - a process that cannot answer is of no use
+            self._log.exception("sender_failed")
+            os._exit(ExitCode.UNEXPECTED)
+
+
+def _reject_lost(scheduler: Scheduler, files: dict[str, str]) -> bool:
+    """Rejects the jobs (by key, with their PCM files) whose file is gone; False when none is.
+
+    A job's scratch folder goes as soon as the worker has called the job off, which we may hear of later.
+    """
+    lost = [job for job, path in files.items() if not Path(path).exists()]
+    for job in lost:
+        scheduler.reject(job, ErrorCode.INTERRUPTED, "the job's decoded audio was removed while it was being worked on")
+    return bool(lost)
+
+
+def _load(name: str, settings: EngineSettings) -> Decoder:
+    """Builds the decoder.
+
+    Raises:
+        UnfitNodeError: It cannot be had on this node.
+    """
+    module, _, path = name.partition(":")
+    try:
+        factory: object = importlib.import_module(module)
+        for part in path.split("."):
+            factory = getattr(factory, part)
+        return cast("Callable[[EngineSettings], Decoder]", factory)(settings)
+    except SqscribeError:
+        raise
+    except Exception as error:
+        raise UnfitNodeError(
+            f"model {settings.name} cannot be loaded on this node: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(EXIT_ORPHANED)
+
+
+def _configure_logs(launch: Launch) -> None:
+    """Lines of the worker's own shape, on standard error (a stage may not import the worker's module for it)."""
+
+    def mark(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {"stage": "inference", "engine": launch.generation, **event}
+
+    def severity(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {"timestamp": event.pop("timestamp"), "severity": event.pop("level"), **event}
+
+    console = launch.settings.log_format == "console"
+    structlog.configure(
+        processors=[
+            mark,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+            *(
+                [structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stderr.isatty())]
+                if console
+                else [structlog.processors.format_exc_info, severity, structlog.processors.JSONRenderer()]
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(launch.settings.log_level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    logging.getLogger().addHandler(_ToStructlog(logging.WARNING))
+
+
+class _ToStructlog(logging.Handler):
+    """Hands the warnings of other libraries on, so that the stream has one shape."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
