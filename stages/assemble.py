@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Assemble: what was heard in the windows becomes one transcript on the file's own clock."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+
+from sqscribe.transcript import Segment, Transcript, Word
+from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
+
+__all__ = ["assemble"]
+
+#: A segment is split where at least so many seconds of silence were left out between two of its words.
+_SPLIT_SECONDS = 0.5
+#: A segment without words does not begin or end in a piece that it only touches for less than this (the silence
+#: around speech is at least as long).
+_TOUCH_SECONDS = 0.3
+#: Two windows place the same word at most so far apart.
+_JITTER_SECONDS = 0.5
+#: What it is worth to find the same text in both windows, or another one over the same time (less the distance).
+_SAME_TEXT, _SAME_TIME = 16.0, 1.0
+#: How much of the shorter one must lie within the longer one for that: of two words, of two segments without words.
+_SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
+#: Words of a segment without word times that 1 s of overlap may hold.
+_OVERLAP_WORDS = 8
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The smallest thing that has times: a word, or a segment without words; seconds of the PCM file.
+
+    Attributes:
+        segment: Which segment of its window it belongs to.
+        piece: Which piece of its window it begins in.
+        probability: None for a segment without words.
+    """
+
+    segment: int
+    piece: int
+    text: str
+    start: float
+    end: float
+    probability: float | None
+
+    @property
+    def middle(self) -> float:
+        return (self.start + self.end) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A window with what was heard in it."""
+
+    window: Window
+    result: WindowResult
+    heard: list[_Heard]
+
+
+def assemble(
+    windows: Windows,
+    results: Mapping[int, WindowResult],
+    language: str | None,
+    language_probability: float | None,
+    *,
+    multi: bool = False,
+) -> Transcript:
+    """Puts a job's window results together.
+
+    Words lie in the piece that holds their middle, so none spans silence that was left out. What two windows share
+    is kept once: the seam lies at a word that both heard.
+
+    Args:
+        windows: All of a recording's windows, or some of them, in order.
+        results: By index of the window; one for each of `windows`.
+        language: The settled Whisper code; ignored under `multi`.
+        language_probability: None when the job named the language; ignored under `multi`.
+        multi: Whether each window was decoded in a language of its own. Segments then carry theirs, and the
+            transcript's is the one with the most speech, weighted by its probability.
+
+    Returns:
+        Times in seconds to the millisecond, from `windows.audio.start` on; segments carry the audio's channel.
+
+    Raises:
+        KeyError: A window has no result.
+    """
+    parts = [_Part(window, results[window.index], []) for window in windows.windows]
+    for part in parts:
+        part.heard.extend(_heard(part.window, part.result.segments))
+    for before, after in pairwise(parts):
+        if after.window.overlap_before and after.window.index == before.window.index + 1:
+            _join(before, after)
+    _order([heard for part in parts for heard in part.heard])
+    segments = [segment for part in parts for segment in _segments(part, windows.audio, multi=multi)]
+    if multi:
+        language, language_probability = _most_spoken(parts)
+    return Transcript(
+        text="".join(segment.text for segment in segments).strip(),
+        language=language if segments else None,
+        language_probability=language_probability if segments else None,
+        duration=round(windows.audio.seconds, 3),
+        segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
+    )
+
+
+def _heard(window: Window, segments: Iterable[RawSegment]) -> Iterator[_Heard]:
+    """The words and wordless segments of a window, on the PCM file's clock."""
+    for index, segment in enumerate(segments):
+        if segment.words:
+            for word in segment.words:
+                yield _place_word(window, index, word)
+        elif segment.text.strip():
+            yield _place_segment(window, index, segment)
+
+
+def _place_word(window: Window, segment: int, word: RawWord) -> _Heard:
+    """Moves a word into the piece in which its middle lies, and cuts off what reaches beyond."""
+    piece = _piece_at(window.pieces, (word.start + word.end) / 2)
+    start, end = (_file_time(window.pieces[piece], time) for time in (word.start, word.end))
+    return _Heard(segment, piece, word.word, start, end, word.probability)
+
+
+def _place_segment(window: Window, index: int, segment: RawSegment) -> _Heard:
+    """Gives a segment without words the times of the pieces that it fills, not of those it only touches."""
+    first, last = _piece_at(window.pieces, segment.start), _piece_at(window.pieces, segment.end)
+    if first < last and _end(window.pieces[first]) - segment.start < _TOUCH_SECONDS:
+        first += 1
+    if first < last and segment.end - window.pieces[last].window_start / SAMPLE_RATE < _TOUCH_SECONDS:
+        last -= 1
+    start, end = _file_time(window.pieces[first], segment.start), _file_time(window.pieces[last], segment.end)
+    return _Heard(index, first, segment.text, start, end, None)
+
+
+def _piece_at(pieces: Sequence[Piece], time: float) -> int:
+    """The piece that holds a time of its window, the last one for all later times."""
+    for index, piece in enumerate(pieces):
+        if time < _end(piece):
+            return index
+    return len(pieces) - 1
+
+
+def _end(piece: Piece) -> float:
+    return (piece.window_start + piece.length) / SAMPLE_RATE
+
+
+def _file_time(piece: Piece, time: float) -> float:
+    """A time of the window as one of the PCM file, kept within the piece."""
+    inside = min(max(time - piece.window_start / SAMPLE_RATE, 0.0), piece.length / SAMPLE_RATE)
+    return piece.file_start / SAMPLE_RATE + inside
+
+
+def _join(before: _Part, after: _Part) -> None:
+    """Removes from two neighbours what the other one keeps."""
+    last = before.window.pieces[-1]
+    end = (last.file_start + last.length) / SAMPLE_RATE
+    start = end - after.window.overlap_before / SAMPLE_RATE
+    middle = (start + end) / 2
+    pairs = _pairs(
+        {i: heard for i, heard in enumerate(before.heard) if heard.end > start - _JITTER_SECONDS},
+        {j: heard for j, heard in enumerate(after.heard) if heard.start < end + _JITTER_SECONDS},
+    )
+    if pairs:  # otherwise nothing was heard twice
+        # Each window hears best what is far from its own end: the word at the seam is taken from that one.
+        i, j = min(pairs, key=lambda pair: abs(_between(before, after, pair) - middle))
+        left = _between(before, after, (i, j)) < middle
+        del before.heard[i + left :]
+        del after.heard[: j + left]
+    if before.heard and after.heard and before.heard[-1].end > start and after.heard[0].start < end:
+        _trim(before.heard, after.heard)
+
+
+def _between(before: _Part, after: _Part, pair: tuple[int, int]) -> float:
+    return (before.heard[pair[0]].middle + after.heard[pair[1]].middle) / 2
+
+
+def _pairs(before: Mapping[int, _Heard], after: Mapping[int, _Heard]) -> list[tuple[int, int]]:
+    """What both windows heard, in order: the alignment of greatest worth; pairs of equal text where there are any."""
+    columns = list(after)
+    # worth and pairs of the best alignment of all rows so far with the first so many columns
+    row: list[tuple[float, tuple[tuple[int, int, bool], ...]]] = [(0.0, ())] * (len(columns) + 1)
+    for i, left in before.items():
+        fresh = row[:1]
+        for position, j in enumerate(columns):
+            best = max(row[position + 1], fresh[position], key=lambda entry: entry[0])
+            worth, same = _match(left, after[j])
+            if worth and row[position][0] + worth > best[0]:
+                best = (row[position][0] + worth, (*row[position][1], (i, j, same)))
+            fresh.append(best)
+        row = fresh
+    found = row[-1][1]
+    return [(i, j) for i, j, same in found if same] or [(i, j) for i, j, _ in found]
+
+
+def _match(left: _Heard, right: _Heard) -> tuple[float, bool]:
+    """What it is worth to take the two for the same, 0 if they cannot be, and whether their texts agree."""
+    words = left.probability is not None
+    if words != (right.probability is not None):
+        return 0.0, False
+    apart = abs(left.middle - right.middle)
+    shared = min(left.end, right.end) - max(left.start, right.start)
+    if _bare(left.text) == _bare(right.text) and (apart <= _JITTER_SECONDS or shared > 0):
+        return _SAME_TEXT - min(apart, 1.0), True
+    share = _SAME_SHARE_WORDS if words else _SAME_SHARE_SEGMENTS
+    if shared > 0 and shared >= share * min(left.end - left.start, right.end - right.start):
+        return _SAME_TIME - min(apart, 0.9), False
+    return 0.0, False
+
+
+def _bare(text: str) -> str:
+    """Text without case, blanks and punctuation, for comparing; of punctuation alone, that."""
+    return "".join(char for char in text.casefold() if char.isalnum()) or text.strip()
+
+
+def _trim(before: list[_Heard], after: list[_Heard]) -> None:
+    """Removes from a segment without words those that the end of the one before it has already."""
+    if before[-1].probability is not None or after[0].probability is not None:
+        return
+    left, right = before[-1].text.split(), after[0].text.split()
+    for count in range(min(len(left), len(right), _OVERLAP_WORDS), 0, -1):
+        if [_bare(word) for word in left[-count:]] == [_bare(word) for word in right[:count]]:
+            blank = after[0].text[: len(after[0].text) - len(after[0].text.lstrip())]
+            after[0].text = blank + " ".join(right[count:])
+            break
+    if not after[0].text.strip():
+        del after[0]
+
+
+def _order(heard: Sequence[_Heard]) -> None:
+    """Makes times monotonic: starts never fall, and an end yields to the start that follows."""
+    for before, after in pairwise(heard):
+        # Of a word at least half is left; the end of a segment without words is the model's guess.
+        after.start = max(after.start, before.start if before.probability is None else before.middle)
+        before.end = min(before.end, after.start)
+        after.end = max(after.end, after.start)
+
+
+def _segments(part: _Part, audio: Audio, *, multi: bool) -> Iterator[Segment]:
+    """What is left of a window's segments, split where silence was left out between two words."""
+    result = part.result
+    for index, group in groupby(part.heard, key=lambda heard: heard.segment):
+        for run in _split(list(group), part.window.pieces):
+            words = tuple(
+                Word(heard.text, _clock(heard.start, audio), _clock(heard.end, audio), heard.probability)
+                for heard in run
+                if heard.probability is not None
+            )
+            yield Segment(
+                id=0,
+                start=_clock(run[0].start, audio),
+                end=_clock(run[-1].end, audio),
+                text="".join(heard.text for heard in run),
+                avg_logprob=result.avg_logprob,
+                compression_ratio=result.compression_ratio,
+                no_speech_prob=result.no_speech_prob,
+                temperature=result.temperature,
+                words=None if result.segments[index].words is None else words,
+                language=result.language if multi else None,
+                channel=audio.channel,
+            )
+
+
+def _split(run: list[_Heard], pieces: Sequence[Piece]) -> Iterator[list[_Heard]]:
+    begin = 0
+    for place, (before, after) in enumerate(pairwise(run), start=1):
+        left_out = sum(
+            second.file_start - first.file_start - first.length
+            for first, second in pairwise(pieces[before.piece : after.piece + 1])
+        )
+        if left_out >= _SPLIT_SECONDS * SAMPLE_RATE:
+            yield run[begin:place]
+            begin = place
+    yield run[begin:]
+
+
+def _clock(time: float, audio: Audio) -> float:
+    return round(audio.start + time, 3)
+
+
+def _most_spoken(parts: Iterable[_Part]) -> tuple[str | None, float | None]:
+    """The language with the most speech weighted by probability, and its mean probability over that speech."""
+    speech: dict[str, float] = defaultdict(float)
+    weighted: dict[str, float] = defaultdict(float)
+    for part in parts:
+        if part.heard:
+            seconds = (part.window.speech or part.window.samples) / SAMPLE_RATE
+            probability = part.result.language_probability
+            speech[part.result.language] += seconds
+            weighted[part.result.language] += seconds * (1.0 if probability is None else probability)
+    if not speech:
+        return None, None
+    language = max(weighted, key=lambda code: weighted[code])
+    return language, weighted[language] / speech[language]
