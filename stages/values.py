@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqscribe.result import Media
+
 __all__ = [
     "SAMPLE_RATE",
     "Audio",
@@ -21,16 +23,6 @@ __all__ = [
 
 #: Samples a second of everything behind `decode`.
 SAMPLE_RATE = 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """What the source says of itself, for `result.json`; all of it a stranger's words."""
-
-    title: str | None = None
-    uploader: str | None = None
-    webpage_url: str | None = None
-    duration: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
