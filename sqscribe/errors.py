@@ -6,13 +6,14 @@ The table of fates stands in `docs/reference.md`. A stage raises one of these; o
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 __all__ = [
     "CancelReason",
     "Cancelled",
     "EngineBrokenError",
     "ErrorCode",
+    "ExitCode",
     "JobFailedError",
     "NodeFaultError",
     "PermanentError",
@@ -110,3 +111,14 @@ class UnfitNodeError(SqscribeError):
 
 class EngineBrokenError(SqscribeError):
     """The inference process keeps failing on input that is known to be good (exit code 4)."""
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says."""
+
+    DONE = 0
+    UNEXPECTED = 1  # a bug, or a stage of the worker that died or hung
+    USAGE = 2  # wrong arguments or settings
+    UNFIT_NODE = 3  # no working GPU where one was demanded, a library missing
+    ENGINE_BROKEN = 4  # the engine keeps failing on good input
+    JOBS_FAILED = 5  # some of the jobs asked for failed

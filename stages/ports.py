@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from sqscribe.errors import Cancelled, CancelReason
@@ -28,29 +29,41 @@ class Cancellation:
     """Says to every stage that works on a job that its work is called off, and why.
 
     The first reason stands. `event` may be waited on.
+
+    Args:
+        parent: Whatever calls the parent off calls this off too; they share one event.
+        on_check: Called at every `check`: a sign of life of the thread that works on the job.
     """
 
-    def __init__(self) -> None:
-        self.event = threading.Event()
+    def __init__(self, parent: Cancellation | None = None, on_check: Callable[[], None] | None = None) -> None:
+        self.event = parent.event if parent else threading.Event()
+        self._parent = parent
+        self._on_check = on_check
         self._lock = threading.Lock()  # guards _reason
         self._reason: CancelReason | None = None
 
     @property
     def reason(self) -> CancelReason | None:
         """Why, or None while the work goes on."""
-        return self._reason
+        return self._parent.reason if self._parent else self._reason
 
     def cancel(self, reason: CancelReason) -> None:
         """Calls the work off."""
+        if self._parent:
+            self._parent.cancel(reason)
+            return
         with self._lock:
             if self._reason is None:
                 self._reason = reason
         self.event.set()
 
     def check(self) -> None:
-        """Raises `Cancelled` once the work is called off."""
-        if self._reason is not None:
-            raise Cancelled(self._reason)
+        """Raises `Cancelled` once the work is called off. Long steps call it every second or so."""
+        if self._on_check:
+            self._on_check()
+        reason = self.reason
+        if reason is not None:
+            raise Cancelled(reason)
 
 
 class ScratchReserve(Protocol):

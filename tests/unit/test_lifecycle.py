@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from worker.lifecycle import StageThread, stop_on_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_to_stop_and_names_itself(number: signal.Signals) -> None:
+    asked: list[str] = []
+    before = signal.getsignal(number)
+    with stop_on_signals(asked.append):
+        os.kill(os.getpid(), number)
+    assert asked == [number.name]
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    program = (
+        "import os, signal, threading\n"
+        "from worker.lifecycle import stop_on_signals\n"
+        "with stop_on_signals(lambda name: None):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    threading.Event().wait(30)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], timeout=20, check=False)
+    assert ended.returncode == 1
+
+
+def test_off_the_main_thread_nothing_is_installed() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def elsewhere() -> None:
+        with stop_on_signals(lambda _: None):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_thread_that_dies_says_so() -> None:
+    died: list[tuple[str, BaseException]] = []
+
+    def loop() -> None:
+        raise RuntimeError("lost my way")
+
+    thread = StageThread("downloader-1", loop, lambda name, error: died.append((name, error)))
+    thread.start()
+    thread.join()
+    assert [(name, str(error)) for name, error in died] == [("downloader-1", "lost my way")]
+    assert thread.failure is died[0][1]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Phases, signals, deadlines and supervised threads: what starting and stopping is made of."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from types import FrameType
+
+import structlog
+
+from sqscribe.errors import ExitCode
+from stages.ports import Clock
+
+__all__ = ["Deadline", "Phase", "StageThread", "stop_on_signals"]
+
+log = structlog.get_logger()
+
+
+class Phase(StrEnum):
+    """Where the worker is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Deadline:
+    """A point in time that the steps of a shutdown share."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._at = clock.now() + seconds
+
+    def left(self, at_most: float = float("inf")) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(0.0, min(at_most, self._at - self._clock.now()))
+
+
+class StageThread(threading.Thread):
+    """A thread of a stage; an exception that leaves its loop is reported, never lost.
+
+    Attributes:
+        failure: What ended the thread, once something has.
+    """
+
+    def __init__(self, name: str, loop: Callable[[], None], on_death: Callable[[str, BaseException], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.failure: BaseException | None = None
+        self._loop = loop
+        self._on_death = on_death
+
+    def run(self) -> None:
+        """Runs the loop; tells the daemon when it dies."""
+        try:
+            self._loop()
+        except BaseException as error:  # a dead stage ends the worker: the daemon is told, then decides
+            self.failure = error
+            log.exception("stage_died", stage=self.name)
+            self._on_death(self.name, error)
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """Calls `stop` on the first SIGTERM or SIGINT and ends the process at once on the second.
+
+    The handlers that stood before are put back. Off the main thread nothing is installed, since Python delivers
+    signals to the main thread alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = threading.Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if seen.is_set():
+            # The inference process watches its parent and ends by itself; leases run out.
+            os._exit(ExitCode.UNEXPECTED)
+        seen.set()
+        stop(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
