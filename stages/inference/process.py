@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,7 +69,7 @@ class Launch:
     generation: int
 
 
-def main(launch: Launch, inbox: multiprocessing.Queue[Envelope], outbox: Connection) -> None:
+def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
     """The process's entry. Never returns: it ends the process with a code of `ExitCode`, or `EXIT_ORPHANED`.
 
     Args:
@@ -93,7 +94,7 @@ def main(launch: Launch, inbox: multiprocessing.Queue[Envelope], outbox: Connect
 class _Process:
     """Owner of the threads."""
 
-    def __init__(self, launch: Launch, inbox: multiprocessing.Queue[Envelope], outbox: Connection) -> None:
+    def __init__(self, launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
         self._launch = launch
         self._inbox = inbox
         self._outbox = outbox
