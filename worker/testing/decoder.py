@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A decoder without a model: the text of a window is a digest of its audio, and misfortunes come when asked for.
+
+It runs in the real inference process under the name `SIMULATED`, so that scheduling, crashes and restarts can be tested
+in milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+from sqscribe.errors import ErrorCode, UnfitNodeError
+from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
+from stages.inference.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.values import RawSegment, RawWord, Window, WindowResult
+
+__all__ = ["SIMULATED", "SimulatedDecoder", "Simulation", "digest_text", "simulated_info", "simulated_result"]
+
+#: What `EngineClient(decoder=…)` and `Launch.decoder` call it.
+SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
+
+#: Longest anything simulated hangs: nobody who waits for a hang's end has so much time.
+_FOREVER = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """How the simulated device behaves. `EngineSettings.model` carries it as a query string: `parallel=2&load=hang`.
+
+    Attributes:
+        batch_seconds: What a batch costs.
+        window_seconds: What each of its windows costs on top.
+        parallel: As `Decoder.parallel`.
+        languages: Whisper codes that the model has, joined by `+` in the query string.
+        spoken: The language that every window is found to be in; empty for the first of `languages`.
+        load: `ok`; `unfit` or `broken`: loading fails; `hang`: it never ends; `die`: the process is killed.
+        text: What every window says; empty for a digest of its audio.
+        silent: Every window comes out empty, as with a broken driver.
+    """
+
+    batch_seconds: float = 0.0
+    window_seconds: float = 0.0
+    parallel: int = 1
+    languages: tuple[str, ...] = ("en", "de", "fr")
+    spoken: str = ""
+    load: str = "ok"
+    text: str = ""
+    silent: bool = False
+
+    @classmethod
+    def parse(cls, model: str) -> Simulation:
+        """Reads a query string; a name that is none of the attributes is a `TypeError`."""
+        readers: dict[str, Callable[[str], object]] = {
+            "batch_seconds": float,
+            "window_seconds": float,
+            "parallel": int,
+            "languages": lambda text: tuple(text.split()),  # parse_qsl has made blanks of the plus signs
+            "silent": lambda text: text == "true",
+        }
+        values: dict[str, Any] = {name: readers.get(name, str)(value) for name, value in parse_qsl(model)}
+        return cls(**values)
+
+
+class SimulatedDecoder:
+    """Implements `Decoder`.
+
+    A job asks for a misfortune by its `hotwords`: `reject` (refused when it is opened), `retry` (every window goes
+    round once), `raise` (its batch fails with an error), `die` (the process is killed) or `hang` (its batch never
+    ends).
+    """
+
+    def __init__(self, simulation: Simulation, settings: EngineSettings) -> None:
+        self._simulation = simulation
+        self._info = simulated_info(
+            name=settings.name,
+            languages=simulation.languages,
+            batch_size=settings.batch_size or 4,
+        )
+
+    @classmethod
+    def load(cls, settings: EngineSettings) -> SimulatedDecoder:
+        """Builds it from `settings.model`, a query string for `Simulation`.
+
+        Raises:
+            UnfitNodeError: As simulated.
+        """
+        simulation = Simulation.parse(settings.model)
+        match simulation.load:
+            case "unfit":
+                raise UnfitNodeError("this simulated node has no device")
+            case "broken":
+                raise RuntimeError("this simulated model cannot be read")
+            case "hang":
+                _hang()
+            case "die":
+                _die()
+        return cls(simulation, settings)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it pretends to be."""
+        return self._info
+
+    @property
+    def parallel(self) -> int:
+        """As simulated."""
+        return self._simulation.parallel
+
+    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+        """Takes a job in; its prompt has one token a character."""
+        if options.hotwords == "reject":
+            return Rejected(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
+        prompt = options.initial_prompt or ""
+        return EngineJob(key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
+
+    def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
+        """Fresh rows, keyed by prompt length and beam."""
+        key = _key(job, probe=probe)
+        return [Row(job, window, key, language) for window in windows]
+
+    def settled(self, row: Row, language: str) -> Row:
+        """The row, keyed anew."""
+        row.key = _key(row.job, probe=False)
+        row.language = language
+        return row
+
+    def run(self, rows: list[Row]) -> list[Outcome]:
+        """Does as the rows' jobs ask, at the simulated cost."""
+        cost = self._simulation.batch_seconds + self._simulation.window_seconds * len(rows)
+        if cost:
+            threading.Event().wait(cost)
+        for misfortune in {row.job.options.hotwords for row in rows}:
+            match misfortune:
+                case "raise":
+                    raise RuntimeError("the simulated device failed")
+                case "die":
+                    _die()
+                case "hang":
+                    _hang()
+        return [self._outcome(row) for row in rows]
+
+    def _outcome(self, row: Row) -> Outcome:
+        spoken = self._simulation.spoken or self._simulation.languages[0]
+        text = "" if self._simulation.silent else self._simulation.text or digest_text(row.job.pcm_path, row.window)
+        if row.key.probe:
+            row.encoded = text
+            others = [code for code in self._simulation.languages if code != spoken]
+            return Probed(row, {spoken: 0.75, **{code: 0.25 / len(others) for code in others}})
+        if row.job.options.hotwords == "retry" and not row.key.retry:
+            row.key = row.key._replace(beam_size=1, temperature=0.2)
+            return Again((row,), "logprob")
+        result = simulated_result(row.window, text, row.language or spoken)
+        if row.key.retry:
+            result = replace(result, temperature=row.key.temperature, retries=("logprob",))
+        if row.language is None:
+            result = replace(result, language_probability=0.75)
+        return Finished(row.job.key, result)
+
+
+def digest_text(pcm_path: str, window: Window) -> str:
+    """A word that tells a window's audio from any other: 12 hex digits over the samples that its pieces name."""
+    digest = hashlib.blake2b(digest_size=6)
+    with open(pcm_path, "rb") as pcm:  # noqa: PTH123 - it is a string in `DecodeTask` as well
+        for piece in window.pieces:
+            pcm.seek(2 * piece.file_start)
+            digest.update(pcm.read(2 * piece.length))
+    return digest.hexdigest()
+
+
+def simulated_info(
+    name: str = "simulated", languages: tuple[str, ...] = ("en", "de", "fr"), batch_size: int = 4
+) -> EngineInfo:
+    """What a fake engine says of itself: it can do everything."""
+    return EngineInfo(
+        name=name,
+        revision="simulated",
+        device="simulated",
+        compute_type="float32",
+        languages=languages,
+        can_translate=True,
+        can_align=True,
+        batch_size=batch_size,
+        startup_seconds=0.0,
+    )
+
+
+def simulated_result(window: Window, text: str, language: str) -> WindowResult:
+    """One segment over the entire window with its words spread evenly; none for an empty text."""
+    words = text.split()
+    step = window.seconds / len(words) if words else 0.0
+    raw = tuple(RawWord(f" {word}", place * step, (place + 1) * step, 1.0) for place, word in enumerate(words))
+    segments = (RawSegment(0.0, window.seconds, "".join(word.word for word in raw), raw),) if words else ()
+    return WindowResult(
+        index=window.index,
+        language=language,
+        language_probability=None,
+        segments=segments,
+        avg_logprob=-0.1 if words else -2.0,
+        compression_ratio=1.0,
+        no_speech_prob=0.0 if words else 1.0,
+        temperature=0.0,
+        dropped=None if words else "silence",
+    )
+
+
+def _key(job: EngineJob, *, probe: bool) -> BatchKey:
+    return BatchKey(
+        probe=probe, timestamps=False, prompt_tokens=len(job.prompt), beam_size=job.options.beam_size, temperature=0.0
+    )
+
+
+def _hang() -> None:
+    threading.Event().wait(_FOREVER)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    _hang()  # until the signal has arrived

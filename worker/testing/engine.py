@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An engine without a process or a model, for tests of what stands around one."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from sqscribe.errors import ErrorCode
+from stages.inference.protocol import (
+    DecodeTask,
+    EngineEvent,
+    EngineFailed,
+    EngineInfo,
+    EngineLost,
+    EngineReady,
+    EngineStats,
+    JobLanguage,
+    JobRejected,
+    WindowDone,
+)
+from stages.ports import Clock
+from stages.values import Window
+from worker.testing.decoder import digest_text, simulated_info, simulated_result
+
+__all__ = ["FakeEngine"]
+
+
+class FakeEngine:
+    """Implements `Engine` on a thread. Windows come job by job in their order, a job's language before them.
+
+    A test holds it, lets single windows go, and makes it die, hang or fail. Events come through the same thread in
+    all cases, so nothing reaches the listener inside a call of the test's.
+
+    Args:
+        clock: For `last_progress`.
+        text: Gives a window's text; None: a digest of its audio.
+        language: What every job is found to be in, if it names none.
+        info: What it says of itself when it is ready.
+        held: Whether it starts held, as by `hold`.
+        rejects: Gives the error code that a job is refused with, or None to take it.
+
+    Attributes:
+        submitted: Every task that was ever submitted, in order.
+        cancelled: Every job that was ever cancelled, in order.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        text: Callable[[DecodeTask, Window], str] | None = None,
+        language: str = "en",
+        info: EngineInfo | None = None,
+        held: bool = False,
+        rejects: Callable[[DecodeTask], ErrorCode | None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._text = text or (lambda task, window: digest_text(task.pcm_path, window))
+        self._language = language
+        self._info = info or simulated_info()
+        self._rejects = rejects
+        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()  # guards all below
+        self.submitted: list[DecodeTask] = []
+        self.cancelled: list[str] = []
+        self._events: deque[EngineEvent] = deque([EngineReady(self._info)])
+        self._windows: dict[str, tuple[DecodeTask, deque[Window]]] = {}
+        self._passes: float = 0 if held else float("inf")  # how many windows may still come out
+        self._restarts = 0
+        self._ended = False
+        self._stood_still: float | None = None
+
+    @property
+    def last_progress(self) -> float:
+        """Now, unless it hangs."""
+        with self._changed:
+            return self._clock.now() if self._stood_still is None else self._stood_still
+
+    def start(self, listener: Callable[[EngineEvent], None]) -> None:
+        """Starts the thread that calls the listener."""
+        self._thread = threading.Thread(target=self._run, args=(listener,), name="fake-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, task: DecodeTask) -> None:
+        """Queues a job's windows.
+
+        Raises:
+            ValueError: As the real client does.
+        """
+        with self._changed:
+            if not task.windows or task.job in self._windows:
+                raise ValueError(f"job {task.job} has no windows to decode, or has been submitted before")
+            self.submitted.append(task)
+            code = self._rejects(task) if self._rejects else None
+            if code is not None:
+                self._events.append(JobRejected(task.job, code, f"{code}: the fake engine was told to refuse this"))
+            else:
+                self._windows[task.job] = (task, deque(task.windows))
+                if task.options.language is None:
+                    self._events.append(JobLanguage(task.job, self._language, 0.75))
+            self._changed.notify_all()
+
+    def cancel(self, job: str) -> None:
+        """Drops a job with the events of it that wait."""
+        with self._changed:
+            self.cancelled.append(job)
+            self._windows.pop(job, None)
+            self._events = deque(event for event in self._events if getattr(event, "job", None) != job)
+
+    def stop(self, timeout: float) -> None:
+        """Ends the thread."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def hold(self) -> None:
+        """Lets no window come out from now on."""
+        with self._changed:
+            self._passes = 0
+
+    def release(self, windows: float = float("inf")) -> None:
+        """Lets so many windows more come out."""
+        with self._changed:
+            self._passes += windows
+            self._changed.notify_all()
+
+    def die(self, exit_code: int = -9) -> None:
+        """Is lost and starts again: what is not finished comes later all the same."""
+        with self._changed:
+            self._restarts += 1
+            self._stood_still = None
+            self._events.extend([EngineLost(exit_code, self._restarts), EngineReady(self._info)])
+            self._changed.notify_all()
+
+    def hang(self) -> None:
+        """Lets nothing come out, and `last_progress` stand still, until it dies."""
+        with self._changed:
+            self._stood_still = self._clock.now()
+
+    def fail(self, message: str, *, unfit: bool = False) -> None:
+        """Fails for good: nothing comes after this."""
+        with self._changed:
+            self._windows.clear()
+            self._events.append(EngineFailed(message, unfit))
+            self._changed.notify_all()
+
+    def _run(self, listener: Callable[[EngineEvent], None]) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or self._has_news())
+                if self._ended:
+                    return
+                if not self._events:
+                    self._decode()
+                event = self._events.popleft()
+            listener(event)
+            if isinstance(event, EngineFailed):
+                return
+
+    def _has_news(self) -> bool:
+        return self._stood_still is None and bool(self._events or (self._windows and self._passes))
+
+    def _decode(self) -> None:
+        job, (task, windows) = next(iter(self._windows.items()))
+        window = windows.popleft()
+        self._passes -= 1
+        if not windows:
+            del self._windows[job]
+        language = task.options.language
+        result = simulated_result(
+            window, self._text(task, window), self._language if language in (None, "multi") else language
+        )
+        self._events.append(WindowDone(job, result))
+        self._events.append(EngineStats(windows=1, audio_seconds=window.seconds, busy_seconds=0.0, kind="decode"))
