@@ -67,7 +67,7 @@ def storable(url: str) -> str:
     """The URL as `result.json` may keep it: what names the source stays, credentials go."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() == "s3":
-        return url
+        return redact(url)
     return without_presigned(f"{scheme}://{_without_user(rest)}")
 
 

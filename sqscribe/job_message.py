@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fields of a job message and the rules that each must keep."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from sqscribe.errors import ErrorCode
+from sqscribe.formats import ARTIFACTS, MASTER
+from sqscribe.job import Job, JobDefaults, JobMessageError, derived_job_id
+from sqscribe.languages import LANGUAGES, language_code
+from sqscribe.urls import split_s3
+
+__all__ = ["JobMessage", "read_job"]
+
+#: Bytes of `metadata` as compact JSON.
+METADATA_BYTES = 16 * 1024
+#: Characters of a source; presigned URLs with session tokens have some thousands.
+SOURCE_CHARACTERS = 16 * 1024
+#: The engine counts tokens and takes 223; no token has more than 128 characters, so a longer text never fits.
+PROMPT_CHARACTERS = 223 * 128
+#: Bytes of the output's prefix; with job id and name the key stays below S3's 1,024.
+PREFIX_BYTES = 800
+#: Ten years: no recording is longer, and ffmpeg's arithmetic stays exact.
+LATEST_SECONDS = 315_360_000
+#: Faults that one error message names.
+FAULTS_NAMED = 5
+
+#: Formats and options of the contract that this version lacks.
+LATER_FORMATS = frozenset({"html"})
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# One letter would be a drive; a blank after the colon, prose.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=\S)")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_FETCHED = frozenset({"http", "https", "s3"})
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode (it holds half of a surrogate pair)") from None
+    return value
+
+
+def _prompt(value: str) -> str | None:
+    return value if value.strip() else None
+
+
+def _job_id(value: str) -> str:
+    if not _JOB_ID.fullmatch(value):
+        raise ValueError("must have 1 to 128 of the characters A-Z a-z 0-9 . _ - and begin with a letter or a digit")
+    return value
+
+
+def _source(value: str) -> str:
+    scheme = _SCHEME.match(value)
+    if not scheme:
+        raise ValueError("must be a URL: https://…, http://… or s3://bucket/key")
+    lowered = scheme[1].lower()
+    if len(value) > SOURCE_CHARACTERS and lowered != "data":
+        raise ValueError(f"has {len(value)} characters; at most {SOURCE_CHARACTERS} are taken")
+    match lowered:
+        case "s3":
+            if not split_s3(value).key:
+                raise ValueError("must name an object: s3://bucket/key")
+        case "http" | "https":
+            _check_http(value)
+    return lowered + value[len(lowered) :]
+
+
+def _check_http(url: str) -> None:
+    if _UNPRINTABLE.search(url) or " " in url:
+        raise ValueError("holds blanks or control characters; percent-encode them")
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL: host or port cannot be read") from None
+    if not host or "\\" in parts.netloc:
+        raise ValueError("names no host")
+
+
+def _output(value: str) -> str:
+    bucket, prefix = split_s3(value.rstrip("/"))
+    if not prefix:
+        return f"s3://{bucket}"
+    if _UNPRINTABLE.search(prefix):
+        raise ValueError("holds control characters")
+    if not {"", ".", ".."}.isdisjoint(prefix.split("/")):
+        raise ValueError("must not have empty, '.' or '..' parts in its prefix")
+    if len(prefix.encode()) > PREFIX_BYTES:
+        raise ValueError(f"has a prefix of more than {PREFIX_BYTES} bytes")
+    return f"s3://{bucket}/{prefix}"
+
+
+def _format(value: str) -> str:
+    if value not in ARTIFACTS and value not in LATER_FORMATS:
+        raise ValueError(f"{_shown(value)} is no format; known are {', '.join(ARTIFACTS)}")
+    return value
+
+
+def _language(value: str) -> str:
+    if value != "multi" and value not in LANGUAGES:
+        meant = language_code(value)
+        hint = f"; did you mean {meant!r}?" if meant else " (as 'en'), nor 'multi'"
+        raise ValueError(f"{_shown(value)} is no Whisper language code{hint}")
+    return value
+
+
+def _metadata(value: Any) -> Any:
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode (it holds half of a surrogate pair)") from None
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError("must be JSON with finite numbers, not nested too deep") from None
+    if size > METADATA_BYTES:
+        raise ValueError(f"has {size} bytes as JSON; at most {METADATA_BYTES} come back with the result")
+    return value
+
+
+_Text = Annotated[str, AfterValidator(_text)]
+_Prompt = Annotated[str, Field(max_length=PROMPT_CHARACTERS), AfterValidator(_text), AfterValidator(_prompt)]
+_Seconds = Annotated[float, Field(ge=0, le=LATEST_SECONDS, allow_inf_nan=False)]
+
+
+class ObjectMessage(BaseModel):
+    """Which version of an S3 object is meant."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    version_id: Annotated[_Text, Field(min_length=1, max_length=1024)] | None = None
+    etag: Annotated[_Text, Field(min_length=1, max_length=1024)] | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """What tells this version from others: of an object without versions, its ETag."""
+        return self.version_id or self.etag
+
+
+class JobMessage(BaseModel):
+    """The fields as the contract names them. None stands for a field that is absent or null."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    source: Annotated[_Text, AfterValidator(_source)]
+    job_id: Annotated[str, AfterValidator(_job_id)] | None = None
+    output: Annotated[_Text, AfterValidator(_output)] | None = None
+    formats: list[Annotated[str, AfterValidator(_format)]] | None = None
+    language: Annotated[str, AfterValidator(_language)] | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    word_timestamps: bool = False
+    initial_prompt: _Prompt | None = None
+    hotwords: _Prompt | None = None
+    beam_size: Annotated[int, Field(ge=1, le=10)] | None = None
+    vad: bool = True
+    channels: Literal["mix", "split"] = "mix"
+    start: _Seconds | None = None
+    end: _Seconds | None = None
+    subtitles: dict[str, Any] | None = None
+    webhook: _Text | None = None
+    progress: bool = False
+    metadata: Annotated[Any, AfterValidator(_metadata)] = None
+    force: bool = False
+    version: Annotated[int, Field(ge=1, le=1)] = 1
+    object: ObjectMessage | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> JobMessage:
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise ValueError("end: must be greater than start")
+        if self.object is not None and self.scheme != "s3":
+            raise ValueError("object: goes with an s3:// source alone")
+        return self
+
+    def unsupported(self) -> list[str]:
+        """What it asks for that this version lacks, each with the field's name."""
+        faults = {
+            "formats: 'html' is not written by this version": LATER_FORMATS & set(self.formats or ()),
+            "channels: 'split' is not done by this version; use 'mix'": self.channels == "split",
+            "subtitles: this version knows no limits but its own": self.subtitles is not None,
+            "webhook: this version calls none": self.webhook is not None,
+            "progress: this version writes no partial.json": self.progress,
+            "source: this version reads no data: URLs; use https:// or s3://": self.scheme == "data",
+            "word_timestamps: a translation's words have no times": self.word_timestamps and self.task == "translate",
+        }
+        return [text for text, asked in faults.items() if asked]
+
+    @property
+    def scheme(self) -> str:
+        """Of the source."""
+        return self.source.partition(":")[0]
+
+    def id(self, default_beam_size: int) -> str:
+        """The job's own id, or the derived one."""
+        return self.job_id or derived_job_id(
+            self.source,
+            language=self.language,
+            task=self.task,
+            initial_prompt=self.initial_prompt,
+            hotwords=self.hotwords,
+            beam_size=None if self.beam_size == default_beam_size else self.beam_size,
+            vad=self.vad,
+            channels=self.channels,
+            start=self.start or 0.0,
+            end=self.end,
+            object_identity=self.object.identity if self.object else None,
+        )
+
+
+def read_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
+    """See `sqscribe.job.parse_job`."""
+    try:
+        message = JobMessage.model_validate(dict(raw))
+    except ValidationError as error:
+        raise _bad(raw, error.errors(include_url=False)) from None
+    job_id = message.id(defaults.beam_size)
+    output = message.output or defaults.output
+
+    def refused(code: ErrorCode, text: str) -> JobMessageError:
+        return JobMessageError(
+            code, text, job_id=job_id, output=message.output, source=message.source, metadata=message.metadata
+        )
+
+    unsupported = message.unsupported()
+    if unsupported:
+        raise refused(ErrorCode.UNSUPPORTED_OPTION, "; ".join(unsupported))
+    if message.scheme not in _FETCHED:
+        raise refused(
+            ErrorCode.SOURCE_BLOCKED,
+            f"source: {_shown(message.scheme)} addresses are not fetched; use https://, http:// or s3://",
+        )
+    if output is None:
+        raise refused(ErrorCode.BAD_MESSAGE, "output: is required, because no default (SQSCRIBE_OUTPUT) is set")
+    return Job(
+        source=message.source,
+        job_id=job_id,
+        output=output,
+        formats=tuple(dict.fromkeys([MASTER, *(defaults.formats if message.formats is None else message.formats)])),
+        language=message.language,
+        task=message.task,
+        word_timestamps=message.word_timestamps,
+        initial_prompt=message.initial_prompt,
+        hotwords=message.hotwords,
+        beam_size=message.beam_size or defaults.beam_size,
+        vad=message.vad,
+        channels=message.channels,
+        start=message.start or 0.0,
+        end=message.end,
+        metadata=message.metadata,
+        force=message.force,
+        object_version=message.object.version_id if message.object else None,
+        object_etag=message.object.etag if message.object else None,
+    )
+
+
+def _bad(raw: Mapping[str, Any], faults: list[ErrorDetails]) -> JobMessageError:
+    texts = [_fault(fault) for fault in faults[:FAULTS_NAMED]]
+    if len(faults) > FAULTS_NAMED:
+        texts.append(f"and {len(faults) - FAULTS_NAMED} more")
+    broken = {fault["loc"][0] for fault in faults if fault["loc"]}
+    sound = {name: value for name, value in raw.items() if name not in broken}
+    output = sound.get("output")
+    return JobMessageError(
+        ErrorCode.BAD_MESSAGE,
+        "; ".join(texts),
+        job_id=sound.get("job_id"),
+        output=_output(output) if output else None,
+        source=sound.get("source"),
+        metadata=sound.get("metadata"),
+    )
+
+
+def _fault(fault: ErrorDetails) -> str:
+    """One of pydantic's faults as `field: what is wrong`. Shows names and types, never a value of a text field."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
+    match fault["type"]:
+        case "missing":
+            return f"{place}: is required"
+        case "extra_forbidden":
+            near = get_close_matches(str(fault["loc"][-1]), JobMessage.model_fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            return f"{_shown(place)}: unknown field{hint}"
+        case "value_error":
+            text = str(fault["ctx"]["error"])
+            return f"{place}: {text}" if place else text
+        case _:
+            text = fault["msg"][0].lower() + fault["msg"][1:]
+            given = "" if fault["type"].startswith("string_too") else f", not {_kind(fault['input'])}"
+            return f"{place}: {text}{given}"
+
+
+def _kind(value: Any) -> str:
+    """A JSON value's type, or the value where it cannot hold a secret."""
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case int() | float():
+            return _shown(value)
+        case str():
+            return "a string" if len(value) > 20 or not value.isalnum() else _shown(value)
+        case list():
+            return "a list"
+        case Mapping():
+            return "an object"
+        case _:
+            return type(value).__name__
+
+
+def _shown(value: object) -> str:
+    """A stranger's value, escaped and short enough for a message."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "a huge number"  # repr() refuses integers of more than 4,300 digits
+    text = repr(value)
+    return text if len(text) <= 64 else f"{text[:60]}…"

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""S3 event notifications: which objects they say were created.
+
+The forms: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html (direct),
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html (EventBridge). Look-alikes (MinIO, Ceph) send
+the direct form under an `eventSource` of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+from urllib.parse import unquote_plus
+
+from sqscribe.urls import ObjectUrl, split_s3
+
+__all__ = ["CreatedObject", "created_object", "is_s3_event", "is_test_event", "newest", "records_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedObject:
+    """An object that an event says was created.
+
+    Attributes:
+        size: In bytes; None where the store does not say.
+        version: Version id; None in a bucket without versions.
+        etag: Without quotes.
+        sequencer: Hex digits that order the events of one key; empty where the store gives none.
+    """
+
+    address: ObjectUrl
+    size: int | None
+    version: str | None
+    etag: str | None
+    sequencer: str
+
+    def message(self) -> dict[str, Any]:
+        """The job message that the event stands for."""
+        identity = {"version_id": self.version, "etag": self.etag}
+        present = {name: value for name, value in identity.items() if value}
+        return {"source": str(self.address)} | ({"object": present} if present else {})
+
+
+def is_test_event(body: Mapping[str, Any]) -> bool:
+    """Whether it is what S3 sends when notifications are set up."""
+    return body.get("Event") == "s3:TestEvent"
+
+
+def is_s3_event(body: Mapping[str, Any]) -> bool:
+    """Whether it is a notification, direct or from EventBridge."""
+    return isinstance(body.get("Records"), list) or _from_event_bridge(body)
+
+
+def records_of(body: Mapping[str, Any]) -> list[Any]:
+    """The notification's records; EventBridge sends one at a time."""
+    return [body] if _from_event_bridge(body) else list(body["Records"])
+
+
+def created_object(record: Any) -> CreatedObject | None:
+    """The object that the record announces, or None when it tells of something else (a deletion, a restore).
+
+    Raises:
+        ValueError: The record cannot be read; the message says why.
+    """
+    try:
+        if _from_event_bridge(record):
+            return _event_bridge(record)
+        return _direct(record)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the S3 event lacks a field or has one of a wrong type: {error}") from None
+
+
+def newest(objects: Iterable[CreatedObject]) -> list[CreatedObject]:
+    """The objects without those that a later event overwrote. Events may come in any order.
+
+    An object with a version id can still be read after it was overwritten, so each version stays.
+    """
+    latest: dict[tuple[ObjectUrl, str | None], CreatedObject] = {}
+    for item in objects:
+        before = latest.get((item.address, item.version))
+        if before is None or not _is_earlier(item.sequencer, before.sequencer):
+            latest[item.address, item.version] = item
+    return list(latest.values())
+
+
+def _from_event_bridge(body: Mapping[str, Any]) -> bool:
+    return body.get("source") == "aws.s3" and "detail-type" in body
+
+
+def _event_bridge(record: Mapping[str, Any]) -> CreatedObject | None:
+    if record["detail-type"] != "Object Created":
+        return None
+    detail = record["detail"]
+    item = detail["object"]
+    # EventBridge gives the key as it is: decoding it would break keys with `+` and `%`.
+    return _created(detail["bucket"]["name"], item["key"], item, version=item.get("version-id"), etag=item.get("etag"))
+
+
+def _direct(record: Mapping[str, Any]) -> CreatedObject | None:
+    source = record["eventSource"]
+    if not source.endswith(":s3"):
+        raise ValueError("the record's eventSource is not S3")
+    if str(record.get("eventVersion", "2")).partition(".")[0] != "2":
+        raise ValueError("the record's eventVersion is not 2")
+    # Look-alikes put the prefix there that AWS has only in the bucket's configuration.
+    if not record["eventName"].removeprefix("s3:").startswith("ObjectCreated:"):
+        return None
+    item = record["s3"]["object"]
+    try:
+        key = unquote_plus(item["key"], errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("the object's key is not UTF-8") from None
+    return _created(record["s3"]["bucket"]["name"], key, item, version=item.get("versionId"), etag=item.get("eTag"))
+
+
+def _created(bucket: str, key: str, item: Mapping[str, Any], *, version: str | None, etag: str | None) -> CreatedObject:
+    try:
+        address = split_s3(f"s3://{bucket}/{key}")
+    except ValueError as error:
+        raise ValueError(f"the object's address {error}") from None
+    if not address.key:
+        raise ValueError("the object's key is empty")
+    return CreatedObject(
+        address=address,
+        size=item.get("size"),
+        # "null" is the one version of a bucket whose versioning is suspended; it is overwritten like any object.
+        version=version if version != "null" else None,
+        etag=etag.strip('"') if etag else None,
+        sequencer=str(item.get("sequencer") or ""),
+    )
+
+
+def _is_earlier(one: str, other: str) -> bool:
+    """Sequencers have unequal lengths: the shorter one counts as if zeros followed."""
+    for a, b in zip_longest(one.upper(), other.upper(), fillvalue="0"):
+        if a != b:
+            return a < b
+    return False
