@@ -40,7 +40,7 @@ log = structlog.get_logger()
 #: The Whisper decoder; see `process.Launch.decoder`.
 DEFAULT_DECODER = "stages.inference.whisper:WhisperDecoder.load"
 
-#: How often the limits on a start and on a stall are looked at.
+#: How often the limit on a start is looked at.
 _CHECK_SECONDS = 1.0
 
 #: Longest pause between two starts.
@@ -56,7 +56,6 @@ class EngineClient:
         decoder: `package.module:name` of what builds the decoder, in the process.
         start_timeout: Seconds from the start of a process to ready, a model's download included; then it counts as
             lost.
-        stall_timeout: Seconds without progress after which a process is killed and replaced; None: never.
         max_failures: So many processes lost in a row without one finished window end it all.
         restart_delay: Seconds before the second start in a row; doubles from there. The first comes at once.
     """
@@ -68,7 +67,6 @@ class EngineClient:
         decoder: str = DEFAULT_DECODER,
         *,
         start_timeout: float = 900.0,
-        stall_timeout: float | None = None,
         max_failures: int = 3,
         restart_delay: float = 0.5,
     ) -> None:
@@ -76,7 +74,6 @@ class EngineClient:
         self._clock = clock
         self._decoder = decoder
         self._start_timeout = start_timeout
-        self._stall_timeout = stall_timeout
         self._max_failures = max_failures
         self._restart_delay = restart_delay
         self._thread: threading.Thread | None = None
@@ -138,6 +135,13 @@ class EngineClient:
             if self._jobs.pop(job, None) and self._child:
                 self._child.send(CancelJob(job))
 
+    def replace(self) -> None:
+        """Kills a process that hangs; it counts as lost, so the next one takes over what is not finished."""
+        with self._lock:
+            if self._child:
+                self._child.process.kill()
+            self._last_progress = self._clock.now()
+
     def stop(self, timeout: float) -> None:
         """Ends the process within `timeout` seconds, by force if need be. Repeating it is harmless.
 
@@ -161,6 +165,15 @@ class EngineClient:
         self._thread.join(KILL_SECONDS)
 
     def _run(self, listener: Callable[[EngineEvent], None]) -> None:
+        try:
+            self._supervise(listener)
+        except Exception as error:
+            # Without this thread nothing moves any more: better to end than to look alive.
+            log.exception("engine_thread_failed")
+            listener(EngineFailed(f"the engine's own thread failed: {type(error).__name__}: {error}", unfit=False))
+            raise
+
+    def _supervise(self, listener: Callable[[EngineEvent], None]) -> None:
         generation = 0
         while not self._stopping.is_set():
             generation += 1
@@ -213,9 +226,6 @@ class EngineClient:
                 return None
             if not self._ready and self._clock.now() > ready_until:
                 log.error("engine_killed", reason="its start took too long", seconds=self._start_timeout)
-                return None
-            if self._stall_timeout is not None and self._clock.now() - self.last_progress > self._stall_timeout:
-                log.error("engine_killed", reason="a batch hangs", seconds=self._stall_timeout)
                 return None
 
     def _beat(self, progress: Progress) -> None:

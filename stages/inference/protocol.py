@@ -273,6 +273,9 @@ class Engine(Protocol):
     def cancel(self, job: str) -> None:
         """Drops a job; none of its events come after this returns, but for one that is being handled."""
 
+    def replace(self) -> None:
+        """Kills the process and starts the next one, which takes over what is not finished; for one that hangs."""
+
     def stop(self, timeout: float) -> None:
         """Ends the process within `timeout` seconds, by force if need be. Repeating it is harmless."""
 

@@ -109,6 +109,10 @@ class FakeEngine:
             self._windows.pop(job, None)
             self._events = deque(event for event in self._events if getattr(event, "job", None) != job)
 
+    def replace(self) -> None:
+        """Dies, as if killed."""
+        self.die()
+
     def stop(self, timeout: float) -> None:
         """Ends the thread."""
         with self._changed:
