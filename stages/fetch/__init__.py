@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FETCH: from what a job names as its source to a media file in the scratch folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sqscribe import __version__
+from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.urls import redact, split_s3
+from stages.fetch.address import AddressPolicy
+from stages.fetch.client import HttpClient
+from stages.fetch.http import HttpDownload, PageFoundError
+from stages.fetch.local import open_local
+from stages.fetch.request import FetchLimits, FetchRequest
+from stages.fetch.watch import TransferWatch
+from stages.fetch.writer import Room, SourceWriter
+from stages.ports import Cancellation, ScratchReserve
+from stages.values import Source
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+__all__ = ["FetchLimits", "FetchRequest", "Fetcher"]
+
+_USER_AGENT = f"sqscribe/{__version__}"
+
+
+class Fetcher:
+    """Fetches sources. Thread-safe: several downloaders share one.
+
+    Args:
+        s3_client_factory: Gives the client for `s3://` sources; asked once a fetch, so it may hand out a shared one.
+        allow_private: Whether sources on private and loopback addresses are fetched.
+        allow_local: Whether paths of this machine are sources (the command line's, never a message's).
+        allowed_buckets: None for any.
+        policy: Instead of the one that `allow_private` makes.
+    """
+
+    def __init__(
+        self,
+        limits: FetchLimits,
+        s3_client_factory: Callable[[], S3Client],
+        *,
+        allow_private: bool = False,
+        allow_local: bool = False,
+        allowed_buckets: frozenset[str] | None = None,
+        policy: AddressPolicy | None = None,
+    ) -> None:
+        self._limits = limits
+        self._s3_client = s3_client_factory
+        self._allow_local = allow_local
+        self._allowed_buckets = allowed_buckets
+        self._policy = policy or AddressPolicy(allow_private)
+
+    def fetch(self, request: FetchRequest, folder: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
+        """Brings the source to `folder`; memory stays flat whatever its size.
+
+        Scratch bytes are reserved before they are written. On an error, what was written is removed.
+
+        Returns:
+            The file, named by us (only a short extension is the source's), with its digest.
+
+        Raises:
+            Cancelled: The job is called off.
+            NodeFaultError: The store cannot be reached, or the disk is full or broken.
+            PermanentError: `source_not_found`, `source_forbidden`, `source_blocked`, `source_too_large`,
+                `media_unreadable` (a page without media), `bad_message`.
+            TransientError: `source_unreachable`, `source_changed`.
+        """
+        cancellation.check()
+        scheme = urlsplit(request.source[:16]).scheme.lower()
+        path = folder / f"source{_extension(request.source)}"
+        if scheme == "s3":
+            return self._fetch_s3(request, path, reserve, cancellation)
+        if scheme in ("http", "https"):
+            return self._fetch_http(request.source, path, reserve, cancellation)
+        if self._allow_local and scheme in ("", "file"):
+            return open_local(request.source, path, self._limits.max_bytes, cancellation)
+        raise PermanentError(
+            ErrorCode.SOURCE_BLOCKED, f"{redact(request.source)} is refused; sources are http(s):// and s3:// URLs"
+        )
+
+    def _fetch_s3(
+        self, request: FetchRequest, path: Path, reserve: ScratchReserve, cancellation: Cancellation
+    ) -> Source:
+        from stages.fetch.s3 import S3Download  # noqa: PLC0415 - botocore is slow to import
+
+        try:
+            target = split_s3(request.source)
+        except ValueError as error:
+            raise PermanentError(ErrorCode.BAD_MESSAGE, f"the source {error}") from error
+        if not target.key:
+            raise PermanentError(ErrorCode.BAD_MESSAGE, f"the source {target} names no object: s3://bucket/key")
+        if self._allowed_buckets is not None and target.bucket not in self._allowed_buckets:
+            raise PermanentError(
+                ErrorCode.SOURCE_BLOCKED, f"the bucket {target.bucket} is not among SQSCRIBE_ALLOWED_BUCKETS"
+            )
+        # No least rate: the store is the user's own, and its client has time-outs.
+        with TransferWatch(cancellation, 0, self._limits.period) as watch:
+            room = Room(self._limits.max_bytes, reserve, cancellation, watch)
+            with SourceWriter(path, room, watch) as writer:
+                S3Download(target, request, self._s3_client(), writer, watch, self._limits).run(cancellation)
+                return writer.finish()
+
+    def _fetch_http(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
+        limits = self._limits
+        with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period) as watch:
+            room = Room(limits.max_bytes, reserve, cancellation, watch)
+            client = HttpClient(self._policy, limits, watch, _USER_AGENT)
+            try:
+                with SourceWriter(path, room, watch) as writer:
+                    HttpDownload(url, client, writer, watch, limits).run(cancellation)
+                    return writer.finish()
+            except PageFoundError as page:
+                refusal = page.refusal
+            from stages.fetch.page import PageDownload, knows  # noqa: PLC0415 - yt-dlp is heavy, and rarely needed
+
+            if refusal and not knows(url):
+                raise refusal
+            return PageDownload(url, client, room, watch, limits).run(path.parent)
+
+
+def _extension(source: str) -> str:
+    """The extension that the source's own name ends in; it helps ffmpeg with formats that have no signature."""
+    match = re.search(r"\.([A-Za-z0-9]{1,5})$", re.split(r"[?#]", source, maxsplit=1)[0])
+    return f".{match[1].lower()}" if match else ""

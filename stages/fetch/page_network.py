@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""yt-dlp, shut in: it reaches the network through our client alone.
+
+A check of the first URL says nothing about the many that an extractor asks next, so yt-dlp gets one request handler,
+ours, in place of its own (which also take `data:`, `ftp:` and proxies). Imports yt-dlp: load it lazily.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from yt_dlp import YoutubeDL
+from yt_dlp.globals import plugin_dirs
+from yt_dlp.networking import Request, RequestHandler, Response
+from yt_dlp.networking.exceptions import HTTPError, TransportError
+
+from sqscribe.errors import SqscribeError
+from stages.fetch.address import spoken_text
+from stages.fetch.client import Answer, HttpClient
+
+__all__ = ["CheckedYoutubeDL", "DebugLogger", "causes"]
+
+log = structlog.get_logger()
+
+#: Largest page or manifest that is read into memory; yt-dlp itself knows no limit.
+_PAGE_BYTES = 32 * 2**20
+
+# Plugins are code that was found on the machine; nobody asked for it here.
+plugin_dirs.value = []
+
+
+class _PageAnswer(Response):  # type: ignore[misc] # yt-dlp ships no types
+    """A body as yt-dlp reads it."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(fp=answer, url=answer.url, headers=answer.headers, status=answer.status, reason=answer.reason)
+        self._answer = answer
+
+    @property
+    def closed(self) -> bool:
+        return False
+
+    def read(self, amt: int | None = None) -> bytes:
+        try:
+            return self._answer.read(amt) if amt is not None else self._read_all()
+        except SqscribeError as error:
+            raise TransportError(cause=error) from error
+
+    def _read_all(self) -> bytes:
+        body = bytearray()
+        while chunk := self._answer.read(_PAGE_BYTES):
+            body += chunk
+            if len(body) > _PAGE_BYTES:
+                raise TransportError(f"the page is larger than {_PAGE_BYTES} bytes")
+        return bytes(body)
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class _CheckedRH(RequestHandler):  # type: ignore[misc]
+    """Hands requests to our client, which checks addresses, redirects and cookies."""
+
+    _SUPPORTED_URL_SCHEMES = ("http", "https")
+
+    def __init__(self, client: HttpClient, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._client = client
+
+    def _check_proxies(self, proxies: dict[str, str]) -> None:
+        """Proxies of the environment do not count here."""
+
+    def _check_extensions(self, extensions: dict[str, Any]) -> None:
+        super()._check_extensions(extensions)
+        for known in ("cookiejar", "timeout", "legacy_ssl", "keep_header_casing"):
+            extensions.pop(known, None)
+
+    def _send(self, request: Request) -> Response:
+        headers = self._get_headers(request)
+        headers.setdefault("Accept-Encoding", "gzip, deflate")
+        body = request.data if isinstance(request.data, bytes | None) else b"".join(request.data)
+        try:
+            answer = self._client.open(request.url, headers, self._get_cookiejar(request), request.method, body)
+        except SqscribeError as error:  # anything else would make yt-dlp look for another handler
+            raise TransportError(cause=error) from error
+        response = _PageAnswer(answer)
+        if not 200 <= answer.status < 300:
+            raise HTTPError(response)
+        return response
+
+
+class CheckedYoutubeDL(YoutubeDL):  # type: ignore[misc]
+    """yt-dlp with our client as its only way out."""
+
+    def __init__(self, client: HttpClient, options: dict[str, Any]) -> None:
+        self._client = client
+        super().__init__(options, auto_init="no_verbose_header")
+
+    def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
+        """Ignores yt-dlp's own handlers."""
+        del handlers, preferences
+        return super().build_request_director([lambda **settings: _CheckedRH(self._client, **settings)], [])
+
+
+class DebugLogger:
+    """Takes what yt-dlp would print; it is a stranger's text, so only for those who debug."""
+
+    def debug(self, message: str) -> None:
+        """Also what yt-dlp calls info."""
+        log.debug("yt_dlp", message=spoken_text(message))
+
+    info = warning = error = debug
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """An error of yt-dlp and all that it was made from, the outermost first."""
+    found = [error]
+    for link in found:
+        info = getattr(link, "exc_info", None) or (None, None)
+        nearby = (getattr(link, "cause", None), info[1], link.__cause__, link.__context__)
+        found.extend(other for other in nearby if isinstance(other, BaseException) and other not in found)
+    return found

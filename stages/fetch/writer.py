@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The source file while it comes in: hashed, capped, and never bigger than what is reserved for it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqscribe.errors import ErrorCode, PermanentError
+from stages.disk import disk_faults
+from stages.fetch.watch import TransferWatch
+from stages.ports import Cancellation, ScratchReserve
+from stages.values import Source
+
+__all__ = ["Room", "SourceWriter"]
+
+#: Bytes that are reserved at a time while the length of a source is unknown.
+_STEP = 32 * 2**20
+
+
+class Room:
+    """What one source may take of the scratch space; asks for more before it is needed."""
+
+    def __init__(
+        self, max_bytes: int, reserve: ScratchReserve, cancellation: Cancellation, watch: TransferWatch
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._reserve = reserve
+        self._cancellation = cancellation
+        self._watch = watch
+        self._reserved = 0
+
+    def declare(self, total: int) -> None:
+        """The source says that it has `total` bytes.
+
+        Raises:
+            Cancelled: The job was called off while it waited for room.
+            PermanentError: `source_too_large`.
+        """
+        self._check(total, "declares")
+        if total > self._reserved:
+            self._ask(total)
+
+    def need(self, total: int) -> None:
+        """`total` bytes are about to stand; raises as `declare` does."""
+        self._check(total, "sends")
+        if total > self._reserved:
+            self._ask(min(total + _STEP, self._max_bytes))
+
+    def settle(self, total: int) -> None:
+        """`total` bytes stand, and no more will come."""
+        self._ask(total)
+
+    def _check(self, total: int, verb: str) -> None:
+        if total > self._max_bytes:
+            raise PermanentError(
+                ErrorCode.SOURCE_TOO_LARGE,
+                f"the source {verb} {total} bytes; SQSCRIBE_MAX_SOURCE_BYTES allows {self._max_bytes}",
+            )
+
+    def _ask(self, total: int) -> None:
+        with self._watch.paused():
+            self._reserve.reserve(total, self._cancellation)
+        self._reserved = total
+
+
+class SourceWriter:
+    """Writes a source in chunks; memory stays flat. A context manager: after an error the file is gone."""
+
+    def __init__(self, path: Path, room: Room, watch: TransferWatch) -> None:
+        self._path = path
+        self._room = room
+        self._watch = watch
+        with disk_faults():
+            self._file = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if error:
+            self._path.unlink()
+
+    def declare(self, total: int) -> None:
+        """As `Room.declare`."""
+        self._room.declare(total)
+
+    def write(self, chunk: bytes) -> None:
+        """Appends.
+
+        Raises:
+            Cancelled: The job was called off.
+            NodeFaultError: The disk is full or broken.
+            PermanentError: `source_too_large`.
+        """
+        self._watch.received(len(chunk))
+        self._room.need(self.size + len(chunk))
+        with disk_faults():
+            view = memoryview(chunk)
+            while view:
+                view = view[self._file.write(view) :]
+        self._digest.update(chunk)
+        self.size += len(chunk)
+
+    def restart(self) -> None:
+        """Throws away what has come so far."""
+        with disk_faults():
+            self._file.seek(0)
+            self._file.truncate()
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def finish(self) -> Source:
+        """The complete file."""
+        self._file.close()
+        self._room.settle(self.size)
+        return Source(path=self._path, bytes=self.size, sha256=self._digest.hexdigest())
