@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model folder read without loading it: its shape, what it can do, and the memory a batch of it needs."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sqscribe.errors import UnfitNodeError
+
+__all__ = ["ModelShape", "batch_size_on_cpu", "batch_size_on_gpu", "read_shape", "row_bytes"]
+
+#: More rows than this make everybody wait for the longest one and gain little.
+MAX_BATCH_SIZE = 64
+#: Sampled hypotheses of a retry, which need as much memory as a beam of that width.
+BEST_OF = 5
+#: The share of the free device memory that batches may take; the rest is for allocators' slack.
+MEMORY_SHARE = 0.8
+
+_ENCODER_POSITIONS = 1500
+_DECODER_POSITIONS = 448
+#: Oldest `model.bin` whose variables carry their size in bytes.
+_OLDEST_BINARY_VERSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What the files of a CTranslate2 Whisper model say of it.
+
+    Attributes:
+        n_mels: Mel bands of its input.
+        d_model: Width.
+        heads: Attention heads of the encoder.
+        vocabulary: Number of token ids.
+        language_ids: Token ids of the languages, as the converter found them; empty when it did not say.
+        can_align: Whether the converter recorded alignment heads.
+    """
+
+    n_mels: int
+    d_model: int
+    heads: int
+    encoder_layers: int
+    decoder_layers: int
+    vocabulary: int
+    language_ids: tuple[int, ...]
+    can_align: bool
+
+    @property
+    def pruned(self) -> bool:
+        """Whether the decoder was cut down after training (turbo, distil); such models cannot translate."""
+        return self.decoder_layers < self.encoder_layers
+
+
+def read_shape(folder: Path) -> ModelShape:
+    """Reads the configuration and the names and dimensions in `model.bin`, not the weights.
+
+    The layout of `model.bin` is that of CTranslate2's `model_spec.ModelSpec._serialize`.
+
+    Raises:
+        UnfitNodeError: The folder is not a CTranslate2 Whisper model.
+    """
+    config = _read_json(folder / "config.json", required=True)
+    preprocessor = _read_json(folder / "preprocessor_config.json", required=False)
+    try:
+        with (folder / "model.bin").open("rb") as file:
+            dimensions, heads = _skim(file)
+        vocabulary, d_model = dimensions["decoder/embeddings/weight"]
+        return ModelShape(
+            n_mels=int(preprocessor.get("feature_size", 80)),
+            d_model=d_model,
+            heads=heads,
+            encoder_layers=_layers(dimensions, "encoder"),
+            decoder_layers=_layers(dimensions, "decoder"),
+            vocabulary=vocabulary,
+            language_ids=tuple(int(identifier) for identifier in config.get("lang_ids") or ()),
+            can_align=bool(config.get("alignment_heads")),
+        )
+    except (OSError, KeyError, ValueError, struct.error) as error:
+        raise UnfitNodeError(
+            f"{folder} is not a usable CTranslate2 Whisper model ({type(error).__name__}: {error}); "
+            "convert it with ct2-transformers-converter, or name one of faster-whisper's models."
+        ) from error
+
+
+def row_bytes(shape: ModelShape, hypotheses: int, value_bytes: int = 2) -> int:
+    """Device memory that one window takes at the worst moment of its way.
+
+    The largest parts: attention scores and feed-forward activations of one encoder layer, the keys and values of
+    the decoder's cross-attention (one set a row) and self-attention (one set a hypothesis, all positions in use),
+    and the logits.
+
+    Args:
+        shape: Of the model.
+        hypotheses: Beam width, or samples of a retry.
+        value_bytes: Of an activation: 2 in half precision, 4 in single.
+    """
+    scores = 2 * shape.heads * _ENCODER_POSITIONS * _ENCODER_POSITIONS
+    feed_forward = 2 * _ENCODER_POSITIONS * 4 * shape.d_model
+    cross = 2 * shape.decoder_layers * _ENCODER_POSITIONS * shape.d_model
+    own = 2 * shape.decoder_layers * _DECODER_POSITIONS * shape.d_model * hypotheses
+    # Log-mel: samples, the complex spectrum (8 bytes), its power and the mel bands, all in single precision.
+    features = 4 * (480_000 + 3_000 * (201 * 3 + 2 * shape.n_mels))
+    logits = 3 * 4 * hypotheses * shape.vocabulary
+    return value_bytes * (scores + feed_forward + cross + own) + features + logits
+
+
+def batch_size_on_gpu(shape: ModelShape, free_bytes: int, beam_size: int, parallel: int) -> int:
+    """Rows of a batch so that `parallel` batches fit into the device's free memory at once (1 to 64)."""
+    rows = int(free_bytes * MEMORY_SHARE) // (row_bytes(shape, max(beam_size, BEST_OF)) * parallel)
+    return max(1, min(MAX_BATCH_SIZE, rows))
+
+
+def batch_size_on_cpu(cores: int) -> int:
+    """Rows of a batch on CPU: little is gained beyond a few, and a small job waits for all of them."""
+    return max(1, min(4, cores))
+
+
+def _read_json(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise UnfitNodeError(f"{path} is missing: the folder is not a CTranslate2 Whisper model.") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise UnfitNodeError(f"{path} cannot be read: {error}.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _skim(file: BinaryIO) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Dimensions by variable name, and the encoder's number of heads."""
+    (version,) = _unpack(file, "<I")
+    if version < _OLDEST_BINARY_VERSION:
+        raise ValueError(f"model.bin has version {version}, older than {_OLDEST_BINARY_VERSION}")
+    if _string(file) != "WhisperSpec":
+        raise ValueError("model.bin holds another kind of model")
+    _revision, variables = _unpack(file, "<II")
+    dimensions: dict[str, tuple[int, ...]] = {}
+    heads = 0
+    for _ in range(variables):
+        name = _string(file)
+        (rank,) = _unpack(file, "<B")
+        dimensions[name] = _unpack(file, f"<{rank}I")
+        _data_type, size = _unpack(file, "<BI")
+        if name == "encoder/num_heads":
+            heads = int.from_bytes(file.read(size), "little")
+        else:
+            file.seek(size, 1)
+    return dimensions, heads
+
+
+def _string(file: BinaryIO) -> str:
+    (length,) = _unpack(file, "<H")
+    return file.read(length)[:-1].decode("utf-8")
+
+
+def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))
+
+
+def _layers(dimensions: dict[str, tuple[int, ...]], side: str) -> int:
+    pattern = re.compile(rf"{side}/layer_(\d+)/")
+    return len({match.group(1) for name in dimensions if (match := pattern.match(name))})
