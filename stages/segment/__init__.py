@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from stages.ports import Cancellation
-from stages.segment.cut import CutSettings, cut
+from stages.segment.cut import CutSettings, cut_track
 from stages.segment.vad import SileroVad
 from stages.values import SAMPLE_RATE, Audio, Windows
 
@@ -38,6 +38,6 @@ class Segmenter:
             NodeFaultError: The PCM file cannot be read.
         """
         track = self._vad.track(audio, cancellation)
-        windows, speech = cut(track, self._settings, vad=vad)
+        windows, speech = cut_track(track, self._settings, vad=vad)
         cutter = f"{self._settings.version} {self._vad.version} vad={vad}"
         return Windows(audio, windows, speech / SAMPLE_RATE, cutter)

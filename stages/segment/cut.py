@@ -2,8 +2,8 @@
 """The cutter: packs speech into windows, cutting where it hurts least.
 
 What is kept of the recording (all of it, or speech with some silence around it) is laid end to end on a tape. The
-tape may be cut at silences, which costs little or nothing; where a stretch without one is longer than a window,
-also at its quietest points, and then the two windows overlap. Which of these points are used is settled for the
+tape may be cut at silences, which costs little or nothing; in a longer stretch without one also at its quietest
+points, which costs more, and then the two windows overlap. Which of these points are used is settled for the
 whole tape at once by dynamic programming, as lines of a paragraph are broken (Knuth and Plass, "Breaking Paragraphs
 into Lines", 1981): windows come out near the target, evenly filled, without crumbs at the end.
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from stages.segment.vad import FRAME, Track
 from stages.values import SAMPLE_RATE, Piece, Window
 
-__all__ = ["CutSettings", "cut"]
+__all__ = ["CutSettings", "cut_track"]
 
 #: Changes with every change of the rules below: checkpoints must not mix two cuts.
 _VERSION = 1
@@ -30,10 +30,16 @@ _VERSION = 1
 _SMOOTH = 3
 #: Frames of which the best is a possible cut, where there is no silence (1 s).
 _BIN = 31
-#: What a cut costs; a window costs the square of its relative distance from the target.
-_COST_SHORTEST_PAUSE = 0.1
-_COST_OVERLAP = 0.3
-_COST_SPEECH = 0.3
+#: Seconds without a silence to cut at, from which on a cut with overlap may be made to fill the window before.
+_FLUENT = 8.0
+# What is weighed against each other: a window costs `_WINDOW`, as it costs the engine, and the square of its relative
+# distance from the target; a cut costs nothing at a second of silence, `_PAUSE` at the shortest pause; with overlap
+# `_OVERLAP`, and up to `_SPEECH` and `_LEVEL` more by how likely it is speech and how loud.
+_WINDOW = 0.5
+_PAUSE = 0.05
+_OVERLAP = 0.3
+_SPEECH = 0.3
+_LEVEL = 0.1
 
 _Integers = npt.NDArray[np.int64]
 
@@ -57,7 +63,7 @@ class CutSettings:
     longest: float = 30.0
     pause: float = 1.0
     padding: float = 0.4
-    quiet: float = 0.3
+    quiet: float = 0.2
     overlap: float = 1.0
     speech: float = 0.5
     silence: float = 0.35
@@ -111,7 +117,7 @@ class _Cuts(NamedTuple):
     reach: _Integers
 
 
-def cut(track: Track, settings: CutSettings, *, vad: bool) -> tuple[tuple[Window, ...], int]:
+def cut_track(track: Track, settings: CutSettings, *, vad: bool) -> tuple[tuple[Window, ...], int]:
     """Cuts a recording into windows.
 
     With `vad`, borders of pieces lie in silence or in an overlap, and silence is left out. Without, the windows cover
@@ -174,13 +180,13 @@ def _silent_cuts(speech: _Spans, tape: _Tape, settings: CutSettings) -> _Cuts:
     pauses = (middles - tape.starts[home] + tape.places[home])[inside]
     shortness = 1 - np.minimum(lengths[inside] / _samples(settings.pause), 1)
     at = np.concatenate([tape.places, pauses])
-    cost = np.concatenate([np.zeros(len(tape.places)), _COST_SHORTEST_PAUSE * shortness])
+    cost = np.concatenate([np.zeros(len(tape.places)), _PAUSE * shortness])
     order = np.argsort(at)
     return _Cuts(at[order], cost[order], np.zeros(len(at), np.int64))
 
 
 def _restlessness(probabilities: npt.NDArray[np.uint8], levels: npt.NDArray[np.uint8]) -> _Integers:
-    """How bad a cut in each frame is: smoothed probability of speech (32 steps), then smoothed level.
+    """How bad a cut in each frame is: smoothed probability of speech, in 32 steps, then (lower byte) smoothed level.
 
     The detector is near 1 all through fluent speech, so its last digits say less than the level does.
     """
@@ -188,17 +194,17 @@ def _restlessness(probabilities: npt.NDArray[np.uint8], levels: npt.NDArray[np.u
 
     def smooth(values: npt.NDArray[np.uint8]) -> _Integers:
         total = np.cumsum(np.pad(values.astype(np.int64), (_SMOOTH + 1, _SMOOTH), mode="edge"))
-        return np.asarray(total[width:] - total[:-width])
+        return np.asarray((total[width:] - total[:-width]) // width)
 
-    return (smooth(probabilities) // (8 * width) << 16) + smooth(levels)
+    return (smooth(probabilities) // 8 << 8) + smooth(levels)
 
 
 def _with_forced_cuts(cuts: _Cuts, tape: _Tape, restlessness: _Integers, settings: CutSettings) -> _Cuts:
-    """Adds the quietest point of every second of those stretches that no window can hold."""
+    """Adds the quietest point of every second of the longer stretches without a silence."""
     overlap = _samples(settings.overlap)
     added: list[_Integers] = []
     costs: list[npt.NDArray[np.float64]] = []
-    for index in np.flatnonzero(np.diff(cuts.at) > _samples(settings.longest)):
+    for index in np.flatnonzero(np.diff(cuts.at) > _samples(_FLUENT)):
         home = tape.stretch(int(cuts.at[index]))
         shift = int(tape.starts[home] - tape.places[home])
         # A whole overlap away from the ends of the stretch, so that no two overlaps meet.
@@ -208,7 +214,8 @@ def _with_forced_cuts(cuts: _Cuts, tape: _Tape, restlessness: _Integers, setting
         bins = np.pad(values, (0, -len(values) % _BIN), constant_values=np.iinfo(np.int64).max).reshape(-1, _BIN)
         best = bins.argmin(axis=1)
         added.append((first + np.arange(len(bins)) * _BIN + best) * FRAME + FRAME // 2 - shift)
-        costs.append(_COST_OVERLAP + _COST_SPEECH * (bins[np.arange(len(bins)), best] >> 16) / 32)
+        steps, levels = np.divmod(bins.min(axis=1), 256)
+        costs.append(_OVERLAP + _SPEECH * steps / 32 + _LEVEL * levels / 96)
     at = np.concatenate([cuts.at, *added])
     cost = np.concatenate([cuts.cost, *costs])
     reach = np.concatenate([cuts.reach, np.full(len(at) - len(cuts.at), overlap // 2)])
@@ -227,7 +234,7 @@ def _partition(cuts: _Cuts, settings: CutSettings) -> list[int]:
     before = np.zeros(len(cuts.at), np.int64)
     for index in range(1, len(cuts.at)):
         span = slice(first[index], last[index])
-        totals = best[span] + (1 - (finishes[index] - begins[span]) / target) ** 2
+        totals = best[span] + _WINDOW + (1 - (finishes[index] - begins[span]) / target) ** 2
         choice = int(totals.argmin())
         best[index] = totals[choice] + cuts.cost[index]
         before[index] = first[index] + choice

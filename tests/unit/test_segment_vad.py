@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The voice activity track: the same as faster-whisper's, in slabs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import wave
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sqscribe.bundled import control_clips
+from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
+from stages.ports import Cancellation
+from stages.segment import CutSettings
+from stages.segment.cut import _kept, _speech
+from stages.segment.vad import FRAME, SileroVad, Track
+from stages.values import Audio
+
+Pcm = npt.NDArray[np.int16]
+
+
+@pytest.fixture(scope="module")
+def detector() -> SileroVad:
+    return SileroVad()
+
+
+def clip(path: Path) -> Pcm:
+    with wave.open(str(path)) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+def recording(folder: Path, pcm: Pcm) -> Audio:
+    path = folder / "audio.pcm"
+    pcm.astype("<i2").tofile(path)
+    return Audio(path, len(pcm), 0.0, "0" * 64)
+
+
+def noisy(pcm: Pcm, seed: int) -> Pcm:
+    noise = np.random.default_rng(seed).standard_normal(len(pcm)) * 300
+    return (pcm * 0.4 + noise).clip(-32768, 32767).astype(np.int16)
+
+
+def long_recording() -> Pcm:
+    """Clips with pauses of many lengths between them, some under noise; not a whole number of frames."""
+    parts: list[Pcm] = []
+    for index, one in enumerate(control_clips() * 2):
+        pcm = clip(one.path)
+        parts += [noisy(pcm, index) if index % 2 else pcm, np.zeros(int(16000 * 0.45 * index), np.int16)]
+    pcm = np.concatenate(parts)
+    return pcm[: len(pcm) // FRAME * FRAME - 300]
+
+
+def recordings() -> Iterator[tuple[str, Pcm]]:
+    yield "long", long_recording()
+    for one in control_clips()[:3]:
+        pcm = clip(one.path)
+        yield one.name, pcm[: len(pcm) // FRAME * FRAME - 100]
+
+
+def test_the_track_and_the_speech_are_those_of_faster_whisper(detector: SileroVad, tmp_path: Path) -> None:
+    from faster_whisper import vad as reference  # noqa: PLC0415 - loads CTranslate2
+
+    for name, pcm in recordings():
+        wave_form = pcm.astype(np.float32) / 32768
+        padded = np.pad(wave_form, (0, -len(pcm) % FRAME))
+
+        track = detector.track(recording(tmp_path, pcm), Cancellation())
+
+        expected = reference.get_vad_model()(padded)
+        assert track.probabilities.shape == expected.shape, name
+        assert np.abs(track.probabilities - expected).max() < 1e-4, name
+        # With the pause and the padding of faster-whisper's defaults, what would be kept is what that keeps.
+        settings = CutSettings(pause=2.0, padding=0.4)
+        quantised = (track.probabilities * 256).clip(0, 255).astype(np.uint8)
+        kept = _kept(*_speech(quantised, len(pcm), settings), len(pcm), settings)
+        spans = reference.get_speech_timestamps(wave_form)
+        assert kept.starts.tolist() == [span["start"] for span in spans], name
+        assert kept.ends[:-1].tolist() == [span["end"] for span in spans[:-1]], name
+        # faster-whisper lets the last one run to the end of the file if less than a pause follows it.
+        assert kept.ends[-1] <= spans[-1]["end"], name
+        assert spans[-1]["end"] - kept.ends[-1] < 2 * 16000, name
+
+
+def test_threads_share_a_detector_without_disturbing_each_other(detector: SileroVad, tmp_path: Path) -> None:
+    audios = []
+    for index, one in enumerate(control_clips()[:4]):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        audios.append(recording(folder, clip(one.path)))
+    alone = [detector.track(audio, Cancellation()) for audio in audios]
+    together = threading.Barrier(4)
+
+    def work(audio: Audio) -> Track:
+        together.wait(10)
+        return detector.track(audio, Cancellation())
+
+    with ThreadPoolExecutor(4) as pool:
+        tracks = list(pool.map(work, audios))
+
+    for expected, track in zip(alone, tracks, strict=True):
+        assert np.array_equal(expected.probabilities, track.probabilities)
+        assert np.array_equal(expected.levels, track.levels)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 64, 511, 512, 513, 256 * 512, 256 * 512 + 1])
+def test_every_length_has_a_value_for_every_begun_frame(detector: SileroVad, tmp_path: Path, samples: int) -> None:
+    pcm = np.random.default_rng(1).integers(-3000, 3000, samples).astype(np.int16)
+
+    track = detector.track(recording(tmp_path, pcm), Cancellation())
+
+    assert track.samples == samples
+    assert len(track.probabilities) == len(track.levels) == -(-samples // FRAME)
+    assert np.isfinite(track.probabilities).all()
+
+
+@pytest.mark.parametrize("value", [0, 1, -32768, 32767], ids=["zero", "dc", "lowest", "highest"])
+def test_a_constant_is_neither_speech_nor_loud(detector: SileroVad, tmp_path: Path, value: int) -> None:
+    track = detector.track(recording(tmp_path, np.full(48_000, value, np.int16)), Cancellation())
+
+    assert track.probabilities.max() < 0.35
+    assert track.levels[:93].max() == 0
+
+
+def test_clipped_speech_is_still_speech(detector: SileroVad, tmp_path: Path) -> None:
+    pcm = (clip(control_clips()[1].path).astype(np.int32) * 30).clip(-32768, 32767).astype(np.int16)
+
+    track = detector.track(recording(tmp_path, pcm), Cancellation())
+
+    assert (track.probabilities > 0.5).mean() > 0.3
+    assert track.levels.max() > 80
+
+
+def test_it_stops_when_the_job_is_called_off(detector: SileroVad, tmp_path: Path) -> None:
+    cancellation = Cancellation()
+    cancellation.cancel(CancelReason.LEASE_LOST)
+
+    with pytest.raises(Cancelled) as caught:
+        detector.track(recording(tmp_path, np.zeros(48_000, np.int16)), cancellation)
+
+    assert caught.value.reason is CancelReason.LEASE_LOST
+
+
+def test_a_file_that_lost_its_end_is_the_nodes_fault(detector: SileroVad, tmp_path: Path) -> None:
+    audio = recording(tmp_path, np.zeros(48_000, np.int16))
+    audio.path.write_bytes(b"\0" * 95_000)
+
+    with pytest.raises(NodeFaultError, match="1000 bytes early"):
+        detector.track(audio, Cancellation())
+
+
+def test_a_file_that_is_gone_is_the_nodes_fault(detector: SileroVad, tmp_path: Path) -> None:
+    audio = recording(tmp_path, np.zeros(48_000, np.int16))
+    audio.path.unlink()
+
+    with pytest.raises(NodeFaultError, match="No such file"):
+        detector.track(audio, Cancellation())
+
+
+def test_the_engines_libraries_stay_out_of_this_process() -> None:
+    code = (
+        "import sys, stages.segment as s; s.Segmenter();"
+        "print(sorted({'torch', 'ctranslate2', 'faster_whisper'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout.strip() == "[]"
