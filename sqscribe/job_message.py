@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ __all__ = ["JobMessage", "read_job"]
 
 #: Bytes of `metadata` as compact JSON.
 METADATA_BYTES = 16 * 1024
+#: Lists and objects of `metadata` inside each other; writing deeper ones would exhaust Python's stack.
+METADATA_DEPTH = 100
 #: Characters of a source; presigned URLs with session tokens have some thousands.
 SOURCE_CHARACTERS = 16 * 1024
 #: The engine counts tokens and takes 223; no token has more than 128 characters, so a longer text never fits.
@@ -120,15 +122,30 @@ def _language(value: str) -> str:
 
 
 def _metadata(value: Any) -> Any:
+    level, depth = [value], 0
+    while level := [item for outer in level for item in _inside(outer)]:
+        depth += 1
+        if depth > METADATA_DEPTH:
+            raise ValueError(f"is nested more than {METADATA_DEPTH} levels deep")
     try:
         size = len(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
     except UnicodeEncodeError:
         raise ValueError("is not valid Unicode (it holds half of a surrogate pair)") from None
-    except (ValueError, TypeError, RecursionError):
-        raise ValueError("must be JSON with finite numbers, not nested too deep") from None
+    except (ValueError, TypeError):
+        raise ValueError("must be JSON with finite numbers") from None
     if size > METADATA_BYTES:
         raise ValueError(f"has {size} bytes as JSON; at most {METADATA_BYTES} come back with the result")
     return value
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    match value:
+        case Mapping():
+            return value.values()
+        case list() | tuple():
+            return value
+        case _:
+            return ()
 
 
 _Text = Annotated[str, AfterValidator(_text)]
@@ -237,7 +254,7 @@ def read_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
     unsupported = message.unsupported()
     if unsupported:
         raise refused(ErrorCode.UNSUPPORTED_OPTION, "; ".join(unsupported))
-    if message.scheme not in _FETCHED:
+    if message.scheme not in _FETCHED and not (message.scheme == "file" and defaults.local_files):
         raise refused(
             ErrorCode.SOURCE_BLOCKED,
             f"source: {_shown(message.scheme)} addresses are not fetched; use https://, http:// or s3://",

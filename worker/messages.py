@@ -156,21 +156,20 @@ class _Reading:
         if not records:
             self._unreadable("is an S3 event without records", self.body, self.fallback_id)
         alone = len(records) == 1
-        objects: list[CreatedObject] = []
+        objects: dict[int, CreatedObject] = {}
         for index, record in enumerate(records):
             try:
                 item = created_object(record)
             except ValueError as error:
-                body = self.body if alone else json.dumps({"Records": [record]})
-                self._unreadable(f"cannot be read: {error}", body, self._record_id(index, alone=alone))
+                self._unreadable(f"cannot be read: {error}", self._alone(record), self._record_id(index, alone=alone))
                 continue
             if item is None or self.rules.skips(item):
                 self.skipped += 1
             else:
-                objects.append(item)
+                objects[index] = item
         latest = newest(objects)
         self.skipped += len(objects) - len(latest)
-        for index, item in enumerate(latest):
+        for index, item in latest.items():
             message = item.message()
             self._job(message, json.dumps(message), self._record_id(index, alone=alone))
 
@@ -187,6 +186,12 @@ class _Reading:
     def _unreadable(self, why: str, body: str, fallback_id: str) -> None:
         error = PermanentError(ErrorCode.BAD_MESSAGE, f"the message {why}")
         self.rejected.append(Rejected(JobRef(fallback_id, self.rules.output), error, body))
+
+    def _alone(self, record: Any) -> str:
+        try:
+            return json.dumps({"Records": [record]})
+        except RecursionError:
+            return self.body
 
     def _record_id(self, index: int, *, alone: bool) -> str:
         return self.fallback_id if alone else f"{self.fallback_id}-{index}"

@@ -8,7 +8,7 @@ the direct form under an `eventSource` of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -25,15 +25,15 @@ class CreatedObject:
 
     Attributes:
         size: In bytes; None where the store does not say.
-        version: Version id; None in a bucket without versions.
-        etag: Without quotes.
+        version: Version id; empty in a bucket without versions.
+        etag: Without quotes; empty where the store gives none.
         sequencer: Hex digits that order the events of one key; empty where the store gives none.
     """
 
     address: ObjectUrl
     size: int | None
-    version: str | None
-    etag: str | None
+    version: str
+    etag: str
     sequencer: str
 
     def message(self) -> dict[str, Any]:
@@ -72,17 +72,18 @@ def created_object(record: Any) -> CreatedObject | None:
         raise ValueError(f"the S3 event lacks a field or has one of a wrong type: {error}") from None
 
 
-def newest(objects: Iterable[CreatedObject]) -> list[CreatedObject]:
-    """The objects without those that a later event overwrote. Events may come in any order.
+def newest(objects: Mapping[int, CreatedObject]) -> dict[int, CreatedObject]:
+    """The objects, by their place in the event, without those that a later record overwrote.
 
-    An object with a version id can still be read after it was overwritten, so each version stays.
+    Records may come in any order. An object with a version id can still be read after it was overwritten, so each
+    version stays.
     """
-    latest: dict[tuple[ObjectUrl, str | None], CreatedObject] = {}
-    for item in objects:
+    latest: dict[tuple[ObjectUrl, str], int] = {}
+    for index, item in objects.items():
         before = latest.get((item.address, item.version))
-        if before is None or not _is_earlier(item.sequencer, before.sequencer):
-            latest[item.address, item.version] = item
-    return list(latest.values())
+        if before is None or not _is_earlier(item.sequencer, objects[before].sequencer):
+            latest[item.address, item.version] = index
+    return {index: objects[index] for index in sorted(latest.values())}
 
 
 def _from_event_bridge(body: Mapping[str, Any]) -> bool:
@@ -115,21 +116,28 @@ def _direct(record: Mapping[str, Any]) -> CreatedObject | None:
     return _created(record["s3"]["bucket"]["name"], key, item, version=item.get("versionId"), etag=item.get("eTag"))
 
 
-def _created(bucket: str, key: str, item: Mapping[str, Any], *, version: str | None, etag: str | None) -> CreatedObject:
+def _created(bucket: Any, key: Any, item: Mapping[str, Any], *, version: Any, etag: Any) -> CreatedObject:
     try:
-        address = split_s3(f"s3://{bucket}/{key}")
+        address = split_s3(f"s3://{_text(bucket)}/{_text(key)}")
     except ValueError as error:
         raise ValueError(f"the object's address {error}") from None
     if not address.key:
         raise ValueError("the object's key is empty")
+    # "null" is the one version of a bucket whose versioning is suspended; it is overwritten like any object.
+    version_id = _text(version or "")
     return CreatedObject(
         address=address,
         size=item.get("size"),
-        # "null" is the one version of a bucket whose versioning is suspended; it is overwritten like any object.
-        version=version if version != "null" else None,
-        etag=etag.strip('"') if etag else None,
-        sequencer=str(item.get("sequencer") or ""),
+        version="" if version_id == "null" else version_id,
+        etag=_text(etag or "").strip('"'),
+        sequencer=_text(item.get("sequencer") or ""),
     )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text was expected, not {type(value).__name__}")
+    return value
 
 
 def _is_earlier(one: str, other: str) -> bool:

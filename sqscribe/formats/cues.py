@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqscribe.formats.text import one_line
-from sqscribe.transcript import Segment, Transcript
+from sqscribe.transcript import Segment, Transcript, Word
 
 __all__ = ["Cue", "CueLimits", "cues", "word_cues"]
 
@@ -87,13 +87,19 @@ def cues(transcript: Transcript, limits: CueLimits = _NORMS) -> list[Cue]:
 
 
 def word_cues(transcript: Transcript) -> list[Cue]:
-    """One cue a word, as long as it is spoken."""
+    """One cue a word, as long as it is spoken; segments without words are one cue each."""
     return [
-        Cue(word.start, word.end, (text,))
+        Cue(spoken.start, spoken.end, (text,))
         for segment in transcript.segments
-        for word in segment.words or ()
-        if (text := one_line(word.word))
+        for spoken, said in _words(segment)
+        if (text := one_line(said))
     ]
+
+
+def _words(segment: Segment) -> list[tuple[Segment | Word, str]]:
+    if segment.words is None:
+        return [(segment, segment.text)]
+    return [(word, word.word) for word in segment.words]
 
 
 # -- units ---------------------------------------------------------------------------------------------------------
