@@ -16,9 +16,10 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Literal, TextIO
-from urllib.parse import urlsplit
 
 import structlog
+
+from sqscribe.urls import redact
 
 __all__ = ["MAX_TRACEBACK", "MAX_VALUE", "LogFormat", "LogLevel", "bind", "configure", "log_uncaught"]
 
@@ -180,16 +181,4 @@ def _plain(key: str, value: object, depth: int) -> object:
 
 
 def _text(text: str) -> str:
-    return _URL.sub(lambda found: _without_secrets(found[0]), text).translate(_CONTROL)
-
-
-def _without_secrets(url: str) -> str:
-    """The URL without user, password, query and fragment, where presigned ones and tokens keep their secrets."""
-    if url.startswith("data:"):
-        return f"data:[{len(url)} characters]"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return f"{url.partition('://')[0]}://[unreadable]"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return _URL.sub(lambda found: redact(found[0]), text).translate(_CONTROL)
