@@ -14,7 +14,7 @@ from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef, parse_job
 from sqscribe.urls import split_s3
 from worker.s3_events import CreatedObject, created_object, is_s3_event, is_test_event, newest, records_of
 
-__all__ = ["Parsed", "Rejected", "parse"]
+__all__ = ["MessageParser", "Parsed", "Rejected"]
 
 _BARE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:\S")
 
@@ -54,49 +54,49 @@ class Parsed:
     skipped: int = 0
 
 
-def parse(
-    body: str,
-    message_id: str,
-    defaults: JobDefaults,
-    *,
-    output_prefixes: Collection[str] = (),
-    allowed_buckets: Collection[str] | None = None,
-) -> Parsed:
-    """Reads a message's body. Never raises: what cannot be read is among the rejected.
+class MessageParser:
+    """Reads message bodies. Holds settings only; thread-safe.
 
     Args:
-        body: As the queue delivered it.
-        message_id: The queue's id, for what has no id of its own.
-        defaults: For what the message does not say; its `output` must be set.
-        output_prefixes: `s3://bucket/prefix` addresses, besides the default output, below which created objects are
-            results and no jobs.
+        defaults: For what a message does not say; its `output` must be set.
         allowed_buckets: Those that a message may read from and name as its output; None for any. The default output
             is always allowed.
+        output_prefixes: `s3://bucket/prefix` addresses, besides the default output, below which created objects are
+            results and no jobs.
 
     Raises:
         ValueError: The defaults name no output.
     """
-    if defaults.output is None:
-        raise ValueError("a worker needs a default output")
-    rules = _Rules(
-        defaults,
-        defaults.output,
-        tuple(f"{prefix.rstrip('/')}/" for prefix in (defaults.output, *output_prefixes)),
-        None if allowed_buckets is None else frozenset(allowed_buckets),
-    )
-    return _Reading(rules, body, f"message-{message_id}").parsed()
 
+    def __init__(
+        self,
+        defaults: JobDefaults,
+        allowed_buckets: Collection[str] | None = None,
+        output_prefixes: Collection[str] = (),
+    ) -> None:
+        if defaults.output is None:
+            raise ValueError("a worker needs a default output")
+        self._defaults = defaults
+        self.output = defaults.output
+        self._allowed = None if allowed_buckets is None else frozenset(allowed_buckets)
+        self._own = tuple(f"{prefix.rstrip('/')}/" for prefix in (self.output, *output_prefixes))
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    defaults: JobDefaults
-    output: str
-    own: tuple[str, ...]
-    allowed: frozenset[str] | None
+    def parse(self, body: str, message_id: str) -> Parsed:
+        """Reads a message's body. Never raises: what cannot be read is among the rejected.
+
+        Args:
+            body: As the queue delivered it.
+            message_id: The queue's id, for what has no id of its own.
+        """
+        return _Reading(self, body, f"message-{message_id}").parsed()
 
     def job(self, message: dict[str, Any]) -> Job:
-        """Raises `PermanentError` for a message that is not valid or names a bucket that is not allowed."""
-        job = parse_job(message, self.defaults)
+        """One job message's job.
+
+        Raises:
+            JobMessageError: It is not valid, or names a bucket that is not allowed.
+        """
+        job = parse_job(message, self._defaults)
         if job.output != self.output and not self._may_use(job.output):
             raise _refused(job, ErrorCode.OUTPUT_FORBIDDEN, "output: this worker may not write to", job.output)
         if job.source.startswith("s3://") and not self._may_use(job.source):
@@ -110,17 +110,17 @@ class _Rules:
 
     def skips(self, item: CreatedObject) -> bool:
         """Whether a created object is no job: a folder's mark, an empty object, one of our own results."""
-        return item.address.key.endswith("/") or item.size == 0 or str(item.address).startswith(self.own)
+        return item.address.key.endswith("/") or item.size == 0 or str(item.address).startswith(self._own)
 
     def _may_use(self, url: str) -> bool:
-        return self.allowed is None or split_s3(url).bucket in self.allowed
+        return self._allowed is None or split_s3(url).bucket in self._allowed
 
 
 @dataclass(slots=True)
 class _Reading:
     """One body under way. `body` and `fallback_id` are what a failure of the whole message is recorded with."""
 
-    rules: _Rules
+    rules: MessageParser
     body: str
     fallback_id: str
     jobs: dict[str, Job] = field(default_factory=dict)
