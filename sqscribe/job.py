@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +14,10 @@ from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.formats import MASTER, RenderOptions
 from sqscribe.urls import without_presigned
 
-__all__ = ["Job", "JobDefaults", "JobMessageError", "JobRef", "derived_job_id", "parse_job"]
+__all__ = ["JOB_ID", "Job", "JobDefaults", "JobMessageError", "JobRef", "derived_job_id", "parse_job"]
 
+#: What a job id looks like.
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: Hex digits of a derived job id.
 DERIVED_DIGITS = 32
 

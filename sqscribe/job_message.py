@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from sqscribe.errors import ErrorCode
 from sqscribe.formats import ARTIFACTS, MASTER
-from sqscribe.job import Job, JobDefaults, JobMessageError, derived_job_id
+from sqscribe.job import JOB_ID, Job, JobDefaults, JobMessageError, derived_job_id
 from sqscribe.languages import LANGUAGES, language_code
 from sqscribe.urls import split_s3
 
@@ -39,7 +39,6 @@ FAULTS_NAMED = 5
 #: Formats and options of the contract that this version lacks.
 LATER_FORMATS = frozenset({"html"})
 
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 # One letter would be a drive; a blank after the colon, prose.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=\S)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
@@ -61,7 +60,7 @@ def _prompt(value: str) -> str | None:
 
 
 def _job_id(value: str) -> str:
-    if not _JOB_ID.fullmatch(value):
+    if not JOB_ID.fullmatch(value):
         raise ValueError("must have 1 to 128 of the characters A-Z a-z 0-9 . _ - and begin with a letter or a digit")
     return value
 
