@@ -27,9 +27,11 @@ class Batch:
     """Rows with one key that are worked on in common.
 
     Attributes:
-        began: When it was dealt out, on the scheduler's clock.
+        key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
+        began: When that was, on the scheduler's clock.
     """
 
+    key: BatchKey
     rows: list[Row]
     began: float
 
@@ -118,7 +120,7 @@ class Scheduler:
                 if rows := self._choose(limit, now):
                     if not self._out:
                         self._busy_since = now
-                    batch = Batch(rows, now)
+                    batch = Batch(rows[0].key, rows, now)
                     self._out.append(batch)
                     return batch
                 if now >= deadline:
@@ -156,7 +158,7 @@ class Scheduler:
                     windows=len(batch.rows),
                     audio_seconds=sum(row.window.seconds for row in batch.rows),
                     busy_seconds=now - self._busy_since,
-                    kind=_kind(batch.rows[0].key),
+                    kind=_kind(batch.key),
                     retries=tuple(sorted(retries.items())),
                 )
             )
