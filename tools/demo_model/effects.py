@@ -33,7 +33,8 @@ def colour(waves: Tensor, rng: np.random.Generator) -> Tensor:
         if rng.random() < _REVERB_SHARE:
             response = response * (1 + rng.uniform(0.1, 0.4) * torch.fft.rfft(_tail(rng), samples))
         responses.append(response)
-    return torch.fft.irfft(torch.fft.rfft(waves) * torch.stack(responses), samples)
+    coloured: Tensor = torch.fft.irfft(torch.fft.rfft(waves) * torch.stack(responses), samples)
+    return coloured
 
 
 def add_noise(waves: Tensor, content: list[int], rng: np.random.Generator) -> None:
@@ -69,8 +70,9 @@ def _tail(rng: np.random.Generator) -> Tensor:
     """A room's reverberation of 0.08 to 0.3 s, of unit energy."""
     length = int(rng.uniform(0.08, 0.3) * SAMPLE_RATE)
     decay = np.exp(-6.9 * np.arange(length) / length)
-    tail = torch.from_numpy((rng.standard_normal(length) * decay).astype(np.float32))
-    return tail / tail.norm()
+    tail: Tensor = torch.from_numpy((rng.standard_normal(length) * decay).astype(np.float32))
+    energy: Tensor = torch.linalg.vector_norm(tail)
+    return tail / energy
 
 
 def _noise(rng: np.random.Generator, length: int) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -97,10 +97,11 @@ def tokenizer() -> Tokenizer:
 
 def _fill_encoder(spec: Any, model: DemoWhisper) -> None:
     for target, source in ((spec.conv1, model.conv1), (spec.conv2, model.conv2)):
-        target.weight, target.bias = _array(source.weight), _array(source.bias)
+        target.weight = _array(source.weight)
+        target.bias = _array(cast("Tensor", source.bias))
     spec.position_encodings.encodings = _array(model.audio_positions)
     _fill_norm(spec.layer_norm, model.encoder_norm)
-    for target, layer in zip(spec.layer, model.encoder, strict=True):
+    for target, layer in zip(spec.layer, model.encoder_layers(), strict=True):
         _fill_layer(target, layer)
 
 
@@ -110,7 +111,7 @@ def _fill_decoder(spec: Any, model: DemoWhisper) -> None:
     spec.projection.weight = _array(embedding)
     spec.position_encodings.encodings = _array(model.text_positions)
     _fill_norm(spec.layer_norm, model.decoder_norm)
-    for target, layer in zip(spec.layer, model.decoder, strict=True):
+    for target, layer in zip(spec.layer, model.decoder_layers(), strict=True):
         _fill_layer(target, layer)
         _fill_norm(target.attention.layer_norm, layer.encoder_attn_layer_norm)
         attention = layer.encoder_attn

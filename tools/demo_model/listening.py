@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from demo_model.espeak import SAMPLE_RATE
 
 #: Mode -> (batched, seconds of silence put in front, options). The shifts move every window, the shorter chunks cut
 #: elsewhere: a phrase that is right in all of them is not right by luck.
-MODES = MappingProxyType(
+MODES: Mapping[str, tuple[bool, float, dict[str, Any]]] = MappingProxyType(
     {
         "sequential": (False, 0.0, {"without_timestamps": False, "vad_filter": True}),
         "sequential, no timestamps": (False, 0.0, {"without_timestamps": True, "vad_filter": True}),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,8 @@ class Attention(nn.Module):
         return self._out(weights.exp() @ v), weights
 
     def _out(self, heads: Tensor) -> Tensor:
-        return self.out_proj(heads.transpose(1, 2).flatten(2))
+        joined: Tensor = self.out_proj(heads.transpose(1, 2).flatten(2))
+        return joined
 
 
 class EncoderLayer(nn.Module):
@@ -92,7 +94,12 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Shape in and out (batch, positions, width)."""
         x = x + self.self_attn(self.self_attn_layer_norm(x))
-        return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
+        return self.feed_forward(x)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The second half, with its residual."""
+        change: Tensor = self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
+        return x + change
 
 
 class DecoderLayer(EncoderLayer):
@@ -108,7 +115,7 @@ class DecoderLayer(EncoderLayer):
         x = x + self.self_attn(self.self_attn_layer_norm(x), causal=True)
         seen, weights = self.encoder_attn.look(self.encoder_attn_layer_norm(x), memory)
         x = x + seen
-        return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x)))), weights
+        return self.feed_forward(x), weights
 
 
 class DemoWhisper(nn.Module):
@@ -136,6 +143,14 @@ class DemoWhisper(nn.Module):
         self.decoder_norm = nn.LayerNorm(WIDTH)
         self._start_local()
 
+    def encoder_layers(self) -> list[EncoderLayer]:
+        """The layers with their types, which `nn.ModuleList` forgets."""
+        return cast("list[EncoderLayer]", list(self.encoder))
+
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """Likewise."""
+        return cast("list[DecoderLayer]", list(self.decoder))
+
     def embedding(self) -> Tensor:
         """Of every token, shape (vocabulary, width); also the output projection."""
         timestamps = self.timestamp_positions @ self.timestamp_map + self.timestamp_bias + self.timestamp_rest
@@ -155,16 +170,17 @@ class DemoWhisper(nn.Module):
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
         positions = offsets[:, None] + torch.arange(x.shape[1], device=x.device)
         x = x + self.audio_positions[positions]
-        for layer in self.encoder:
+        for layer in self.encoder_layers():
             x = layer(x)
-        return self.encoder_norm(x)
+        normal: Tensor = self.encoder_norm(x)
+        return normal
 
     def decode(self, tokens: Tensor, memory: Tensor) -> Decoded:
         """Predict the token after each of `tokens`, int64, shape (batch, tokens)."""
         embedding = self.embedding()
         x = functional.embedding(tokens, embedding) + self.text_positions[: tokens.shape[1]]
         attentions = []
-        for layer in self.decoder:
+        for layer in self.decoder_layers():
             x, attention = layer(x, memory)
             attentions.append(attention[:, :GUIDED_HEADS])
         return Decoded(functional.linear(self.decoder_norm(x), embedding), attentions[-1], attentions[0])
@@ -179,13 +195,13 @@ class DemoWhisper(nn.Module):
         """Make query and key of a head match at a fixed distance, by sin and cos of a sum of angles."""
         speeds = _speeds()
         emphasis = torch.where(speeds > _FAST, 1.5, 0.3).repeat(2)
-        for layer, shifts in zip(self.encoder, _FIRST_SHIFTS, strict=True):
+        for layer, shifts in zip(self.encoder_layers(), _FIRST_SHIFTS, strict=True):
             for head, shift in enumerate(shifts):
                 rows = slice(head * _HEAD_WIDTH, (head + 1) * _HEAD_WIDTH)
                 keys = torch.randn(_HEAD_WIDTH, WIDTH) / math.sqrt(WIDTH) * emphasis * 1.6
                 layer.self_attn.k_proj.weight[rows] = keys
                 layer.self_attn.q_proj.weight[rows] = _rotated(keys, shift * speeds)
-        for layer in self.decoder:
+        for layer in self.decoder_layers():
             rows = slice(0, GUIDED_HEADS * _HEAD_WIDTH)
             keys = torch.randn(GUIDED_HEADS * _HEAD_WIDTH, WIDTH) / math.sqrt(WIDTH) * emphasis * 1.3
             layer.encoder_attn.k_proj.weight[rows] = keys
@@ -204,7 +220,7 @@ def _speeds() -> Tensor:
 
 
 def _heads(x: Tensor) -> Tensor:
-    return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], HEADS, _HEAD_WIDTH).transpose(1, 2)
 
 
 def _rotated(keys: Tensor, angles: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class Trainer:
             group["lr"] = self._schedule.rate(self._elapsed, self._step)
         loss = measure(self.model, batch, phase.sigma)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
+        torch.autograd.backward(loss.total)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         self._optimizer.step()
         self._step += 1
