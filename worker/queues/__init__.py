@@ -49,11 +49,14 @@ class BatchResult:
     Attributes:
         done: Confirmed by the queue.
         refused: The receipt no longer counts (stale, expired, not in flight): the lease is lost. Values say why.
+        beyond: More was asked for than is left of the 12 h: the message stays hidden for as long as it was. Values say
+            why.
         failed: Anything else, the whole call's failure included: may be tried again. Values say why.
     """
 
     done: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
+    beyond: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
 

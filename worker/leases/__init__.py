@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases: the right to work on a message, kept alive by a heartbeat for as long as the table holds it."""
+
+from __future__ import annotations
+
+from worker.leases.heartbeat import Heartbeat
+from worker.leases.lease import Lease, LeaseState
+from worker.leases.table import LeaseSnapshot, LeaseTable, Renewal
+
+__all__ = ["Heartbeat", "Lease", "LeaseSnapshot", "LeaseState", "LeaseTable", "Renewal"]

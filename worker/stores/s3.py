@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Amazon S3, and what speaks its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import structlog
+from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
+from sqscribe.urls import split_s3
+from stages.ports import StoredObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["S3Store"]
+
+log = structlog.get_logger()
+
+_ABSENT_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
+#: The place is wrong for this job alone. Credentials that S3 does not know are not among these: they are the node's.
+_FORBIDDEN_CODES = frozenset(
+    {
+        "403",
+        "AccessDenied",
+        "AllAccessDisabled",
+        "Forbidden",
+        "InvalidBucketName",
+        "KeyTooLongError",
+        "MethodNotAllowed",
+        "NoSuchBucket",
+        "ObjectLockConfigurationNotFoundError",
+    }
+)
+_CONDITION_FAILED_CODES = frozenset({"PreconditionFailed", "412"})
+_CONFLICT_CODES = frozenset({"ConditionalRequestConflict", "OperationAborted", "409"})
+#: What stores say that do not know If-None-Match or If-Match on a write.
+_NOT_IMPLEMENTED_CODES = frozenset({"NotImplemented", "501", "UnsupportedHeader", "UnsupportedOperation"})
+
+
+class S3Store:
+    """Implements `stages.ports.Store`. Thread-safe.
+
+    A conditional write whose answer was lost is repeated by the client and then fails on its own object: False does not
+    say that another one wrote it. What stands decides, whoever wrote it.
+
+    Args:
+        client: Its retries are botocore's.
+        conditional_writes: `auto`: used until the store says that it does not know them; `off`: look first, and the
+            last writer wins.
+        attempts: Of a conditional write that meets another one under way (409), in all.
+        longest_wait: Most seconds between two of them.
+    """
+
+    def __init__(
+        self,
+        client: S3Client,
+        *,
+        conditional_writes: Literal["auto", "off"] = "auto",
+        attempts: int = 5,
+        longest_wait: float = 2.0,
+    ) -> None:
+        self._client = client
+        self._conditional = conditional_writes == "auto"  # only ever turned off, so it needs no lock
+        self._on_conflict = Retrying(
+            retry=retry_if_exception(lambda error: _code(error) in _CONFLICT_CODES),
+            stop=stop_after_attempt(attempts),
+            wait=wait_random_exponential(multiplier=longest_wait / 16, max=longest_wait),
+            reraise=True,
+        )
+
+    def get(self, url: str) -> StoredObject | None:
+        """The object, or None when there is none."""
+        bucket, key = split_s3(url)
+        try:
+            answer = self._client.get_object(Bucket=bucket, Key=key)
+            return StoredObject(answer["Body"].read(), answer["ETag"])
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _ABSENT_CODES:
+                return None
+            self._fail("read", url, error)
+
+    def exists(self, url: str) -> bool:
+        """Whether the object stands."""
+        return self._etag(url) is not None
+
+    def put(self, url: str, body: bytes, content_type: str) -> None:
+        """Writes the object whatever stands."""
+        try:
+            self._put(url, body, content_type, {})
+        except (ClientError, BotoCoreError) as error:
+            self._fail("write", url, error)
+
+    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:
+        """Writes the object unless one stands; False when one does."""
+        return self._put_on_condition(url, body, content_type, {"IfNoneMatch": "*"}, lambda standing: standing is None)
+
+    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:
+        """Writes the object if the standing one still has this ETag; False otherwise."""
+        return self._put_on_condition(url, body, content_type, {"IfMatch": etag}, lambda standing: standing == etag)
+
+    def delete(self, url: str) -> None:
+        """Removes the object; it is no error when there is none."""
+        bucket, key = split_s3(url)
+        try:
+            self._client.delete_object(Bucket=bucket, Key=key)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) not in _ABSENT_CODES:
+                self._fail("delete", url, error)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The addresses that begin with `prefix`, sorted."""
+        bucket, key = split_s3(prefix)
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+            return sorted(f"s3://{bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", []))
+        except (ClientError, BotoCoreError) as error:
+            self._fail("list", prefix, error)
+
+    def _put(self, url: str, body: bytes, content_type: str, condition: Mapping[str, str]) -> None:
+        bucket, key = split_s3(url)
+        request: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": body, "ContentType": content_type, **condition}
+        self._client.put_object(**request)
+
+    def _put_on_condition(
+        self,
+        url: str,
+        body: bytes,
+        content_type: str,
+        condition: Mapping[str, str],
+        holds: Callable[[str | None], bool],
+    ) -> bool:
+        """Writes if the condition holds.
+
+        Args:
+            url: Where.
+            body: What.
+            content_type: Of the body.
+            condition: For the store to check.
+            holds: The same, asked of the standing object's ETag, where the store cannot.
+        """
+        if self._conditional:
+            try:
+                self._on_conflict.copy()(self._put, url, body, content_type, condition)
+            except (ClientError, BotoCoreError) as error:
+                code = _code(error)
+                # A key that is gone does not have the ETag either: AWS says 404 to If-Match, others 412.
+                if code in _CONDITION_FAILED_CODES or code == "NoSuchKey":
+                    return False
+                if code not in _NOT_IMPLEMENTED_CODES:
+                    self._fail("write", url, error)
+                self._fall_back(code)
+            else:
+                return True
+        if not holds(self._etag(url)):
+            return False
+        self.put(url, body, content_type)
+        return True
+
+    def _fall_back(self, code: str) -> None:
+        if self._conditional:
+            self._conditional = False
+            log.warning(
+                "conditional_writes_off",
+                error=code,
+                consequence="the last writer wins; set SQSCRIBE_CONDITIONAL_WRITES=off to say that this is known",
+            )
+
+    def _etag(self, url: str) -> str | None:
+        bucket, key = split_s3(url)
+        try:
+            return self._client.head_object(Bucket=bucket, Key=key)["ETag"]
+        except (ClientError, BotoCoreError) as error:
+            # The answer to HEAD has no body, so a bucket that is missing looks like a key that is.
+            if _code(error) in _ABSENT_CODES:
+                return None
+            self._fail("look for", url, error)
+
+    def _fail(self, verb: str, url: str, error: ClientError | BotoCoreError) -> NoReturn:
+        code = _code(error)
+        text = f"cannot {verb} {url}: {error}"
+        if code in _FORBIDDEN_CODES:
+            hint = "check that the bucket exists and that the worker may use it"
+            raise PermanentError(ErrorCode.OUTPUT_FORBIDDEN, f"{text}; {hint}") from error
+        raise NodeFaultError(text) from error
+
+
+def _code(error: BaseException) -> str:
+    return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""

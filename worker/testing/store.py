@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store in memory that fails as a test tells it to."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stages.ports import StoredObject
+
+__all__ = ["MemoryStore", "StoreCall"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCall:
+    """One call: the method's name and its address or prefix."""
+
+    operation: str
+    url: str
+
+
+class MemoryStore:
+    """Implements `stages.ports.Store`. Thread-safe.
+
+    Args:
+        objects: What stands at first, by address.
+    """
+
+    def __init__(self, objects: dict[str, bytes] | None = None) -> None:
+        self._lock = threading.Lock()  # guards everything below
+        self._objects = dict(objects or {})
+        self._content_types: dict[str, str] = {}
+        self._calls: list[StoreCall] = []
+        self._faults: dict[str, deque[tuple[Exception, bool]]] = {}
+
+    # -- for the test ----------------------------------------------------------------------------------------------
+
+    def script(self, operation: str, error: Exception, *, times: int = 1, applied: bool = False) -> None:
+        """The next calls of that method raise the error.
+
+        Args:
+            operation: The method's name.
+            error: What is raised.
+            times: How often.
+            applied: Whether the call has its effect first: only its answer is lost.
+        """
+        with self._lock:
+            self._faults.setdefault(operation, deque()).extend([(error, applied)] * times)
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        """What stands, by address."""
+        with self._lock:
+            return dict(self._objects)
+
+    @property
+    def content_types(self) -> dict[str, str]:
+        """Of what was written, by address."""
+        with self._lock:
+            return dict(self._content_types)
+
+    @property
+    def calls(self) -> list[StoreCall]:
+        """Every call so far, failed ones too, in order."""
+        with self._lock:
+            return list(self._calls)
+
+    @property
+    def writes(self) -> list[str]:
+        """Addresses of every call that would write, in order."""
+        writers = {"put", "put_if_absent", "replace"}
+        return [call.url for call in self.calls if call.operation in writers]
+
+    # -- Store -----------------------------------------------------------------------------------------------------
+
+    def get(self, url: str) -> StoredObject | None:
+        """The object, or None when there is none."""
+        with self._lock:
+            self._meet("get", url)
+            body = self._objects.get(url)
+            return None if body is None else StoredObject(body, _etag(body))
+
+    def exists(self, url: str) -> bool:
+        """Whether the object stands."""
+        with self._lock:
+            self._meet("exists", url)
+            return url in self._objects
+
+    def put(self, url: str, body: bytes, content_type: str) -> None:
+        """Writes the object whatever stands."""
+        self._write("put", url, body, content_type, holds=lambda _standing: True)
+
+    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:
+        """Writes the object unless one stands; False when one does."""
+        return self._write("put_if_absent", url, body, content_type, holds=lambda standing: standing is None)
+
+    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:
+        """Writes the object if the standing one still has this ETag; False otherwise."""
+        return self._write("replace", url, body, content_type, holds=lambda standing: standing == etag)
+
+    def delete(self, url: str) -> None:
+        """Removes the object; it is no error when there is none."""
+        with self._lock:
+            error = self._meet("delete", url)
+            self._objects.pop(url, None)
+            if error:
+                raise error
+
+    def keys(self, prefix: str) -> list[str]:
+        """The addresses that begin with `prefix`, sorted."""
+        with self._lock:
+            self._meet("keys", prefix)
+            return sorted(url for url in self._objects if url.startswith(prefix))
+
+    def _write(
+        self, operation: str, url: str, body: bytes, content_type: str, holds: Callable[[str | None], bool]
+    ) -> bool:
+        with self._lock:
+            error = self._meet(operation, url)
+            standing = self._objects.get(url)
+            written = holds(None if standing is None else _etag(standing))
+            if written:
+                self._objects[url] = body
+                self._content_types[url] = content_type
+            if error:
+                raise error
+            return written
+
+    def _meet(self, operation: str, url: str) -> Exception | None:
+        """Notes the call and raises what is scripted; gives back an error that is to be raised after the effect."""
+        self._calls.append(StoreCall(operation, url))
+        faults = self._faults.get(operation)
+        if not faults:
+            return None
+        error, applied = faults.popleft()
+        if not applied:
+            raise error
+        return error
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()}"'
