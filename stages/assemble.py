@@ -20,8 +20,10 @@ _SPLIT_SECONDS = 0.5
 _TOUCH_SECONDS = 0.3
 #: Two windows place the same word at most so far apart.
 _JITTER_SECONDS = 0.5
-#: What it is worth to find the same text in both windows, or another one over the same time (less the distance).
-_SAME_TEXT, _SAME_TIME = 16.0, 1.0
+#: A word so near to an end of its window that is shared may be a part of one.
+_EDGE_SECONDS = 0.1
+#: What another text over the same time is worth, when the same text is worth 1.
+_OTHER_TEXT = 0.1
 #: How much of the shorter one must lie within the longer one for that: of two words, of two segments without words.
 _SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
 #: Words of a segment without word times that 1 s of overlap may hold.
@@ -153,20 +155,27 @@ def _file_time(piece: Piece, time: float) -> float:
 
 def _join(before: _Part, after: _Part) -> None:
     """Removes from two neighbours what the other one keeps."""
-    last = before.window.pieces[-1]
-    end = (last.file_start + last.length) / SAMPLE_RATE
-    start = end - after.window.overlap_before / SAMPLE_RATE
+    start = after.window.pieces[0].file_start / SAMPLE_RATE
+    end = start + after.window.overlap_before / SAMPLE_RATE
     middle = (start + end) / 2
     pairs = _pairs(
         {i: heard for i, heard in enumerate(before.heard) if heard.end > start - _JITTER_SECONDS},
         {j: heard for j, heard in enumerate(after.heard) if heard.start < end + _JITTER_SECONDS},
     )
-    if pairs:  # otherwise nothing was heard twice
+    if pairs:
         # Each window hears best what is far from its own end: the word at the seam is taken from that one.
         i, j = min(pairs, key=lambda pair: abs(_between(before, after, pair) - middle))
         left = _between(before, after, (i, j)) < middle
         del before.heard[i + left :]
         del after.heard[: j + left]
+    elif before.heard and after.heard:
+        # Nothing was heard twice, so what touches an end, and the other window did not hear, is a part of a word that
+        # the other window heard whole.
+        last, first = before.heard[-1], after.heard[0]
+        if last.probability is not None and last.end > end - _EDGE_SECONDS and first.start < end + _JITTER_SECONDS:
+            del before.heard[-1]
+        if first.probability is not None and first.start < start + _EDGE_SECONDS and last.end > start - _JITTER_SECONDS:
+            del after.heard[0]
     if before.heard and after.heard and before.heard[-1].end > start and after.heard[0].start < end:
         _trim(before.heard, after.heard)
 
@@ -200,11 +209,13 @@ def _match(left: _Heard, right: _Heard) -> tuple[float, bool]:
         return 0.0, False
     apart = abs(left.middle - right.middle)
     shared = min(left.end, right.end) - max(left.start, right.start)
+    # Where words repeat, many pairs a word apart must not outweigh fewer pairs that lie upon each other.
+    near = max(1 - apart / _JITTER_SECONDS, 0.05)
     if _bare(left.text) == _bare(right.text) and (apart <= _JITTER_SECONDS or shared > 0):
-        return _SAME_TEXT - min(apart, 1.0), True
+        return near, True
     share = _SAME_SHARE_WORDS if words else _SAME_SHARE_SEGMENTS
     if shared > 0 and shared >= share * min(left.end - left.start, right.end - right.start):
-        return _SAME_TIME - min(apart, 0.9), False
+        return _OTHER_TEXT * near, False
     return 0.0, False
 
 
