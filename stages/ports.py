@@ -36,7 +36,7 @@ class Cancellation:
     """
 
     def __init__(self, parent: Cancellation | None = None, on_check: Callable[[], None] | None = None) -> None:
-        self.event = parent.event if parent else threading.Event()
+        self.event: threading.Event = parent.event if parent else threading.Event()
         self._parent = parent
         self._on_check = on_check
         self._lock = threading.Lock()  # guards _reason

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sqscribe worker`: the daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from sqscribe.cli.settings import with_settings
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(name="worker")
+@with_settings()
+def worker(**settings: Any) -> None:
+    """Work on a queue until told to stop.
+
+    Every flag is also an environment variable (`--queue-url` is SQSCRIBE_QUEUE_URL) and may stand in a `.env` file. AWS credentials,
+    region and endpoints come from the standard AWS chain. SIGTERM ends it in order: what is not done is visible in the
+    queue again when it exits. A second signal ends it at once.
+    """
+    # Loaded here, because `--help` should answer at once.
+    from worker.build import build_worker  # noqa: PLC0415
+    from worker.config import read_settings  # noqa: PLC0415
+    from worker.telemetry.logs import configure, log_uncaught  # noqa: PLC0415
+
+    configured = read_settings(**settings)
+    configure(configured.log_format, configured.log_level)
+    log_uncaught()
+    raise typer.Exit(build_worker(configured).run())

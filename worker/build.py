@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts a worker together from its settings: what is built here, in order, is the whole wiring."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from sqscribe import __version__
+from sqscribe.errors import SettingsError
+from sqscribe.job import JobDefaults
+from sqscribe.result import WorkerFacts
+from stages.decode import DecodeLimits, Decoder
+from stages.fetch import Fetcher, FetchLimits
+from stages.inference.client import EngineClient
+from stages.inference.protocol import Engine, EngineSettings
+from stages.ports import Clock, Store
+from stages.publish import Publisher
+from stages.segment import Segmenter
+from worker.aws import AwsClients
+from worker.buffer import AudioBuffer
+from worker.clock import SystemClock
+from worker.config import Settings
+from worker.daemon import Daemon
+from worker.deletes import Deleter
+from worker.faults import NodeFaults
+from worker.finish import Finisher
+from worker.intake import BATCH, Intake
+from worker.leases import Heartbeat, LeaseTable
+from worker.messages import MessageParser, Parsed
+from worker.models import download_model, engine_settings
+from worker.parts import Parts
+from worker.pipeline import Pipeline
+from worker.prepare import Preparer
+from worker.queues import Message, Queue
+from worker.queues.sqs import SqsQueue
+from worker.saladcloud import node_name
+from worker.scratch import ScratchSpace
+from worker.stores.s3 import S3Store
+from worker.telemetry.health import Health
+from worker.telemetry.metrics import Metrics
+
+__all__ = ["Outside", "build_worker", "connect_aws"]
+
+#: Receives of a queue that has no redrive policy.
+DEFAULT_MAX_RECEIVES = 10
+#: The longest poll leaves most of the grace for giving back what it may bring.
+POLL_SHARE_OF_GRACE = 0.3
+LONGEST_POLL = 20.0
+#: Messages received at once for each downloader: one in hand and one to go on with.
+MESSAGES_PER_DOWNLOADER = 2
+
+#: Scratch that must be free before more is received: a common source. How large the next one is, only its fetch tells.
+SOURCE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The world that a worker talks to.
+
+    Attributes:
+        parse: Message to jobs.
+        s3_client: For sources and models in S3.
+        allow_local: Whether a source may be a path on this machine.
+    """
+
+    queue: Queue
+    store: Store
+    parse: Callable[[Message], Parsed]
+    s3_client: Callable[[], Any] = field(default=partial(boto3.client, "s3"))
+    allow_local: bool = False
+
+
+def connect_aws(settings: Settings, metrics: Metrics) -> Outside:
+    """The real world: SQS and S3, or what speaks their protocols.
+
+    Raises:
+        SettingsError: A setting that the worker needs is missing, or AWS's own cannot be used.
+    """
+    if not settings.queue_url:
+        raise SettingsError("SQSCRIBE_QUEUE_URL: not set; the worker needs the URL of its SQS queue (--queue-url)")
+    if not settings.output:
+        raise SettingsError(
+            "SQSCRIBE_OUTPUT: not set; the worker needs a place for results, s3://bucket/prefix (--output)"
+        )
+    threads = settings.downloaders + settings.uploaders
+
+    def count(service: str, operation: str) -> None:
+        (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
+
+    clients = AwsClients(connections=threads + 4, on_call=count)
+    s3 = clients.s3(
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+        region=settings.s3_region,
+    )
+    parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
+    return Outside(
+        queue=SqsQueue(
+            settings.queue_url,
+            clients.sqs(settings.queue_url),
+            clients.heartbeat_sqs(settings.queue_url),
+            SystemClock(),
+            visibility_timeout=settings.visibility_timeout,
+        ),
+        store=S3Store(s3, conditional_writes=settings.conditional_writes),
+        parse=lambda message: parser.parse(message.body, message.id),
+        s3_client=lambda: s3,
+    )
+
+
+def build_worker(
+    settings: Settings,
+    connect: Callable[[Settings, Metrics], Outside] = connect_aws,
+    make_engine: Callable[[EngineSettings, Clock], Engine] | None = None,
+) -> Daemon:
+    """Builds a worker; nothing is started, but the queue is asked for its attributes.
+
+    Args:
+        settings: Read by `worker.config`.
+        connect: Makes the world.
+        make_engine: Makes the engine; the real one by default.
+
+    Raises:
+        SettingsError: The settings cannot work, or the queue does not exist or refuses access.
+        NodeFaultError: The queue, or the store that holds the model, cannot be reached.
+    """
+    clock, node = SystemClock(), node_name()
+    metrics, health = Metrics(), Health()
+    outside = connect(settings, metrics)
+    # Wrong settings end here, before a model is loaded.
+    facts = outside.queue.facts()
+    max_receives = settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES
+    dead_letter_url = settings.dead_letter_queue_url or facts.dead_letter_url
+
+    scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, clock)
+    engine = _engine(settings, outside, scratch.root, clock, make_engine)
+    buffer = AudioBuffer(settings.buffer_seconds)
+    faults = NodeFaults(clock)
+    leases = LeaseTable(
+        outside.queue,
+        clock,
+        visibility_timeout=settings.visibility_timeout,
+        on_renewals=metrics.leases_renewed,
+        on_lost=metrics.lease_lost,
+    )
+    heartbeat = Heartbeat(leases, outside.queue, clock)
+    deleter = Deleter(leases, outside.queue, clock)
+    publisher = Publisher(outside.store, clock, WorkerFacts(__version__, node))
+    fetcher = Fetcher(
+        FetchLimits(max_bytes=settings.max_source_bytes),
+        outside.s3_client,
+        allow_private=settings.allow_private_sources,
+        allow_local=outside.allow_local,
+        allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
+    )
+    decoder = Decoder(DecodeLimits(max_seconds=settings.max_duration))
+    pipeline = Pipeline(
+        preparer=Preparer(fetcher, decoder, Segmenter(), scratch, faults, metrics, clock),
+        finisher=Finisher(publisher, outside.queue, leases, deleter, faults, dead_letter_url),
+        publisher=publisher,
+        engine=engine,
+        buffer=buffer,
+        faults=faults,
+        metrics=metrics,
+        clock=clock,
+        max_receives=max_receives,
+    )
+    intake = Intake(
+        outside.queue,
+        leases,
+        outside.parse,
+        partial(_room, pipeline, scratch, min(BATCH, MESSAGES_PER_DOWNLOADER * settings.downloaders)),
+        pipeline.settle,
+        clock,
+        wait=min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace),
+    )
+    metrics.watch(
+        stage_jobs=pipeline.stage_jobs,
+        buffered_audio_seconds=lambda: buffer.seconds,
+        leases=lambda: leases.count,
+    )
+    parts = Parts(
+        node=node,
+        clock=clock,
+        metrics=metrics,
+        health=health,
+        faults=faults,
+        buffer=buffer,
+        scratch=scratch,
+        leases=leases,
+        heartbeat=heartbeat,
+        deleter=deleter,
+        intake=intake,
+        pipeline=pipeline,
+        engine=engine,
+    )
+    return Daemon(
+        parts,
+        http_port=settings.http_port,
+        downloaders=settings.downloaders,
+        uploaders=settings.uploaders,
+        grace=settings.shutdown_grace,
+        engine_stall=settings.engine_stall_seconds,
+        exit_when_idle=settings.exit_when_idle,
+    )
+
+
+def _room(pipeline: Pipeline, scratch: ScratchSpace, most: int) -> int:
+    """How many messages there is room for: seconds in the buffer, bytes in the scratch space."""
+    return pipeline.room(most) if scratch.has_room(min(SOURCE_BYTES, scratch.budget // 4)) else 0
+
+
+def _engine(
+    settings: Settings,
+    outside: Outside,
+    scratch: Path,
+    clock: Clock,
+    make_engine: Callable[[EngineSettings, Clock], Engine] | None,
+) -> Engine:
+    log_format = settings.log_format or ("console" if sys.stderr.isatty() else "json")
+    resolved = engine_settings(settings, partial(download_model, outside.s3_client), scratch, log_format)
+    if make_engine:
+        return make_engine(resolved, clock)
+    return EngineClient(resolved, clock)

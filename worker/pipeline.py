@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a job through the worker: downloader, engine, uploader, and what becomes of its message.
+
+Nothing here starts a thread. Downloaders call `prepare`, the engine calls `on_event`, uploaders call `publish_next`,
+the daemon calls `sweep`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from sqscribe.errors import (
+    Cancelled,
+    CancelReason,
+    ErrorCode,
+    JobFailedError,
+    PermanentError,
+    TransientError,
+)
+from stages.inference.protocol import (
+    Engine,
+    EngineEvent,
+    EngineFailed,
+    EngineInfo,
+    EngineLost,
+    EngineReady,
+    EngineStats,
+    JobLanguage,
+    JobRejected,
+    WindowDone,
+)
+from stages.inference.request import check_options, decode_task
+from stages.ports import Cancellation, Clock
+from stages.publish import Publisher
+from worker.buffer import AudioBuffer
+from worker.delivery import Delivery, Fate, backoff, fate_of
+from worker.faults import NodeFaults
+from worker.finish import Ending, Finisher
+from worker.intake import Task
+from worker.messages import Rejected
+from worker.prepare import Preparer
+from worker.run import JobRun
+from worker.telemetry.logs import bind
+from worker.telemetry.metrics import JobOutcome, Metrics, Stage
+
+__all__ = ["Pipeline", "RunSnapshot", "Totals"]
+
+log = structlog.get_logger()
+
+#: Finished jobs that may wait for an uploader; beyond, nothing is received until the store has caught up.
+PUBLISH_BACKLOG = 64
+
+_OUTCOMES: Mapping[Fate, JobOutcome] = {
+    Fate.RETRY: JobOutcome.RETRIED,
+    Fate.RELEASE: JobOutcome.RELEASED,
+    Fate.ABANDON: JobOutcome.LEASE_LOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """A job under way, for `/status`.
+
+    Attributes:
+        seconds: In its present stage.
+        audio_seconds: Of its speech windows; 0 until it is segmented.
+    """
+
+    job: str
+    stage: Stage
+    seconds: float
+    audio_seconds: float
+    windows: int
+    windows_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What this worker got done since it was built.
+
+    Attributes:
+        jobs: Deliveries that ended, by outcome.
+        audio_seconds: Audio of jobs that succeeded.
+        windows: Windows decoded, of all jobs.
+        batches: Calls of the engine.
+        busy_seconds: Time in which the device had a batch.
+    """
+
+    jobs: Mapping[JobOutcome, int]
+    audio_seconds: float = 0.0
+    windows: int = 0
+    batches: int = 0
+    busy_seconds: float = 0.0
+
+
+class Pipeline:
+    """Knows every job under way.
+
+    Args:
+        max_receives: Receives after which a transient failure is final.
+
+    Attributes:
+        engine_ready: Set once the engine has proved that it works.
+        engine_failure: Why the engine cannot work at all, once it cannot.
+    """
+
+    def __init__(
+        self,
+        *,
+        preparer: Preparer,
+        finisher: Finisher,
+        publisher: Publisher,
+        engine: Engine,
+        buffer: AudioBuffer,
+        faults: NodeFaults,
+        metrics: Metrics,
+        clock: Clock,
+        max_receives: int,
+    ) -> None:
+        self._preparer = preparer
+        self._finisher = finisher
+        self._publisher = publisher
+        self._engine = engine
+        self._buffer = buffer
+        self._faults = faults
+        self._metrics = metrics
+        self._clock = clock
+        self._max_receives = max_receives
+        self.engine_ready = threading.Event()
+        self.engine_failure: EngineFailed | None = None
+        self._info: EngineInfo | None = None
+        self._keys = itertools.count(1)
+        self._lock = threading.Lock()  # guards _active, _decoding, _totals and _mean_seconds
+        self._active: dict[str, JobRun] = {}
+        self._decoding: dict[str, JobRun] = {}
+        self._totals = Totals(jobs={})
+        self._mean_seconds: float | None = None
+        self._endings: queue.SimpleQueue[Ending] = queue.SimpleQueue()
+
+    # -- what the daemon asks --------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine runs, once it has started."""
+        return self._info
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job is under way."""
+        with self._lock:
+            return not self._active
+
+    def totals(self) -> Totals:
+        """What this worker got done so far."""
+        return self._totals
+
+    def room(self, most: int) -> int:
+        """How many more messages there is room for, at most `most`; 0 while the node is at fault.
+
+        How long the next jobs are is not known: the mean of those before them is the best guess.
+        """
+        if self._faults.current or self._endings.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
+            return 0
+        if self._mean_seconds is None:
+            return most
+        left = self._buffer.limit - self._buffer.seconds
+        return max(1, min(most, int(left / max(self._mean_seconds, 1.0))))
+
+    def stage_jobs(self, stage: Stage) -> int:
+        """Jobs in a stage now."""
+        with self._lock:
+            return sum(run.stage is stage for run in self._active.values())
+
+    def snapshot(self) -> list[RunSnapshot]:
+        """Every job under way, the oldest first."""
+        now = self._clock.now()
+        with self._lock:
+            return [
+                RunSnapshot(
+                    job=run.job.job_id,
+                    stage=run.stage,
+                    seconds=now - run.since,
+                    audio_seconds=run.windows.audio.seconds if run.windows else 0.0,
+                    windows=len(run.windows.windows) if run.windows else 0,
+                    windows_done=len(run.results),
+                )
+                for run in self._active.values()
+            ]
+
+    # -- downloaders -----------------------------------------------------------------------------------------------
+
+    def prepare(self, task: Task, on_check: Callable[[], None]) -> None:
+        """Takes one job as far as the engine, or to its end. Raises nothing on account of the job.
+
+        Args:
+            task: What was received.
+            on_check: Called every second or so while the work gets on.
+        """
+        cancellation = Cancellation(task.delivery.lease.cancellation, on_check)
+        if isinstance(task.job, Rejected):
+            self._reject(task.delivery, task.job)
+            return
+        run = JobRun(
+            key=f"{next(self._keys)}-{task.job.job_id}",
+            job=task.job,
+            delivery=task.delivery,
+            cancellation=cancellation,
+            stage=Stage.FETCH,
+            since=self._clock.now(),
+        )
+        with self._lock:
+            self._active[run.key] = run
+        with bind(job=run.job.job_id, stage="prepare"):
+            self._guarded(run, lambda: self._prepare(run))
+
+    def _prepare(self, run: JobRun) -> None:
+        if self._info is None:
+            raise RuntimeError("a job was begun before the engine was ready")
+        check_options(run.job, self._info)
+        standing = self._faults.outlast("look_up", lambda: self._publisher.standing(run.job), run.cancellation)
+        if standing.succeeded and not (run.job.force and standing.origin != run.delivery.origin):
+            self._endings.put(Ending.of(run, standing=standing.result))
+            return
+        if standing.failed and standing.origin == run.delivery.origin:
+            # Recorded by an attempt that died before it had dead-lettered the message: only that is repeated.
+            self._endings.put(Ending.of(run, error=standing.error))
+            return
+        windows = self._preparer.prepare(run)
+        run.windows = windows
+        log.info(
+            "job_prepared",
+            seconds=round(windows.audio.seconds, 3),
+            speech=round(windows.speech, 3),
+            windows=len(windows.windows),
+        )
+        if not windows.windows:
+            self._endings.put(Ending.of(run))
+            return
+        run.enter(Stage.WAIT, self._clock.now(), self._metrics)
+        self._note_length(windows.audio.seconds)
+        seconds = sum(window.seconds for window in windows.windows)
+        self._buffer.admit(seconds, run.cancellation)
+        run.buffered = seconds
+        run.enter(Stage.INFERENCE, self._clock.now(), self._metrics)
+        with self._lock:
+            self._decoding[run.key] = run
+        self._engine.submit(decode_task(run.key, run.job, windows))
+
+    def _note_length(self, seconds: float) -> None:
+        with self._lock:
+            before = self._mean_seconds
+            self._mean_seconds = seconds if before is None else 0.8 * before + 0.2 * seconds
+
+    def _reject(self, delivery: Delivery, rejected: Rejected) -> None:
+        with bind(job=rejected.job_id, stage="receive"):
+            log.warning("job_rejected", code=rejected.error.code, error=rejected.error.message)
+        self._metrics.job_error(rejected.error.code)
+        self._endings.put(Ending.rejection(delivery, rejected))
+
+    # -- the engine ------------------------------------------------------------------------------------------------
+
+    def on_event(self, event: EngineEvent) -> None:
+        """Takes what the engine says, on the engine's thread."""
+        match event:
+            case WindowDone():
+                self._window_done(event)
+            case EngineStats():
+                self._batch_done(event)
+            case JobLanguage():
+                with self._lock:
+                    run = self._decoding.get(event.job)
+                    if run:
+                        run.language, run.language_probability = event.language, event.probability
+            case JobRejected():
+                run = self._leave_engine(event.job)
+                if run:
+                    self._failed(Ending.of(run), PermanentError(event.code, event.message))
+            case EngineReady() | EngineLost() | EngineFailed():
+                self._engine_changed(event)
+
+    def _engine_changed(self, event: EngineReady | EngineLost | EngineFailed) -> None:
+        match event:
+            case EngineReady(info):
+                self._info = info
+                self._finisher.engine_ready(info)
+                log.info(
+                    "engine_ready",
+                    model=info.name,
+                    revision=info.revision,
+                    device=info.device,
+                    compute_type=info.compute_type,
+                    batch_size=info.batch_size,
+                    seconds=round(info.startup_seconds, 2),
+                )
+                self.engine_ready.set()
+            case EngineLost():
+                self._metrics.engine_restarted()
+                log.error("engine_lost", exit_code=event.exit_code, restarts=event.restarts)
+            case EngineFailed():
+                log.error("engine_failed", error=event.message, unfit=event.unfit)
+                self.engine_failure = event
+
+    def _batch_done(self, event: EngineStats) -> None:
+        self._metrics.batch_ended(event.windows, event.busy_seconds)
+        for reason, count in event.retries:
+            self._metrics.windows_retried(reason, count)
+        with self._lock:
+            self._totals = replace(
+                self._totals,
+                batches=self._totals.batches + 1,
+                busy_seconds=self._totals.busy_seconds + event.busy_seconds,
+            )
+
+    def _window_done(self, event: WindowDone) -> None:
+        with self._lock:
+            run = self._decoding.get(event.job)
+            if run is None or run.windows is None or event.result.index in run.results:
+                return
+            run.results[event.result.index] = event.result
+            seconds = run.windows.windows[event.result.index].seconds
+            run.buffered -= seconds
+            self._totals = replace(self._totals, windows=self._totals.windows + 1)
+            complete = run.complete
+            if complete:
+                del self._decoding[event.job]
+        self._buffer.give_back(seconds)
+        if event.result.dropped:
+            log.info("window_dropped", job=run.job.job_id, window=event.result.index, reason=event.result.dropped)
+        if complete:
+            self._endings.put(Ending.of(run))
+
+    def _leave_engine(self, key: str) -> JobRun | None:
+        """Takes a job away from the engine's events; None when it is no longer there."""
+        with self._lock:
+            run = self._decoding.pop(key, None)
+        if run:
+            self._buffer.give_back(run.buffered)
+            run.buffered = 0.0
+        return run
+
+    # -- uploaders -------------------------------------------------------------------------------------------------
+
+    def publish_next(self, timeout: float, on_check: Callable[[], None]) -> bool:
+        """Publishes one finished job; False when none was there within `timeout` seconds."""
+        try:
+            ending = self._endings.get(timeout=timeout)
+        except queue.Empty:
+            return False
+        cancellation = Cancellation(ending.delivery.lease.cancellation, on_check)
+        if ending.run:
+            ending.run.enter(Stage.PUBLISH, self._clock.now(), self._metrics)
+        with bind(job=ending.job_id, stage="publish"):
+            try:
+                outcome = self._finisher.finish(ending, cancellation)
+            except Cancelled as cancelled:
+                log.info("job_cancelled", reason=cancelled.reason)
+                self._end(ending, fate_of(cancelled.reason))
+            except PermanentError as error:  # the output is forbidden
+                self._failed(ending, error)
+            except Exception:  # see _guarded
+                log.exception("publish_crashed")
+                self._end(ending, Fate.RETRY)
+            else:
+                self._end(ending, Fate.DELETE, outcome)
+        return True
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def _guarded(self, run: JobRun, work: Callable[[], None]) -> None:
+        """Prepares a job; whatever goes wrong becomes that job's fate and nobody else's."""
+        try:
+            work()
+        except Cancelled as cancelled:
+            log.info("job_cancelled", reason=cancelled.reason)
+            self._end(Ending.of(run), fate_of(cancelled.reason))
+        except JobFailedError as error:
+            self._failed(Ending.of(run), error)
+        except Exception:
+            # A bug, met by this input. The message comes back a few times, here or on another node; dying instead
+            # would let one message end worker after worker.
+            log.exception("job_crashed")
+            crash = TransientError(ErrorCode.INTERRUPTED, "the worker met an error of its own; its log has the trace")
+            self._failed(Ending.of(run), crash)
+
+    def _failed(self, ending: Ending, error: JobFailedError) -> None:
+        receives = ending.delivery.message.receive_count
+        final = isinstance(error, PermanentError) or receives >= self._max_receives
+        self._metrics.job_error(error.code)
+        log.warning("job_failed", code=error.code, error=error.message, final=final, receive_count=receives)
+        if final:
+            self._endings.put(replace(ending, error=error))
+        else:
+            self._end(ending, Fate.RETRY)
+
+    def _end(self, ending: Ending, fate: Fate, outcome: JobOutcome | None = None) -> None:
+        """Lets go of everything that a job holds here, then of its message."""
+        outcome = outcome or _OUTCOMES[fate]
+        seconds = 0.0
+        if run := ending.run:
+            run.scratch.close()
+            self._buffer.give_back(run.buffered)
+            run.buffered = 0.0
+            run.leave(self._clock.now(), self._metrics)
+            if run.windows and outcome is JobOutcome.SUCCEEDED:
+                seconds = run.windows.audio.seconds
+        self._metrics.job_ended(outcome, audio_seconds=seconds)
+        log.info("job_ended", outcome=outcome, audio_seconds=round(seconds, 3))
+        self.settle(ending.delivery, fate)
+        with self._lock:
+            if ending.run:
+                self._active.pop(ending.run.key, None)
+            jobs = {**self._totals.jobs, outcome: self._totals.jobs.get(outcome, 0) + 1}
+            self._totals = replace(self._totals, jobs=jobs, audio_seconds=self._totals.audio_seconds + seconds)
+
+    def settle(self, delivery: Delivery, fate: Fate) -> None:
+        """Counts one of the delivery's jobs as settled; with the last one, the message meets its fate."""
+        final = delivery.settle(fate)
+        if final is not None:
+            self._finisher.dispose(delivery, final, backoff(delivery.message.receive_count))
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Ends jobs in the engine whose work was called off (a lost lease, a shutdown)."""
+        with self._lock:
+            off = [run for run in self._decoding.values() if run.cancellation.reason is not None]
+        for run in off:
+            self._engine.cancel(run.key)
+            if self._leave_engine(run.key) is None:
+                continue  # its last window came in between: the uploader will see the cancellation
+            reason = run.cancellation.reason or CancelReason.SHUTDOWN
+            with bind(job=run.job.job_id, stage="inference"):
+                log.info("job_cancelled", reason=reason)
+                self._end(Ending.of(run), fate_of(reason))
+
+    def cancel(self, reason: CancelReason, *stages: Stage) -> None:
+        """Calls off the jobs that are in one of the stages."""
+        with self._lock:
+            runs = [run for run in self._active.values() if run.stage in stages]
+        for run in runs:
+            run.cancellation.cancel(reason)
+        self.sweep()
