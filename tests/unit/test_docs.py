@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation says what the code does: names in the reference's tables, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sqscribe.errors import ErrorCode, ExitCode
+from sqscribe.formats import ARTIFACTS
+from sqscribe.job_message import JobMessage
+from worker.config import ENV_PREFIX, Settings
+from worker.telemetry.metrics import JobOutcome, Metrics, RenewalOutcome, Stage
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def section(number: int) -> str:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    (body,) = re.findall(rf"(?ms)^## {number}\. .*?(?=^## |\Z)", text)
+    return str(body)
+
+
+def first_cells(text: str) -> set[str]:
+    """Every name in code type in the first cell of a table's row."""
+    return {name for cell in re.findall(r"(?m)^\| ([^|]*`[^|]*)\|", text) for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_field_of_a_message_is_described() -> None:
+    later = {"subtitles", "webhook", "progress"}
+
+    assert first_cells(section(1)) == set(JobMessage.model_fields) - later
+    assert all(f"`{name}`" in section(1) for name in later)
+    assert all(f"`{name}`" in section(1) for name in ARTIFACTS)
+
+
+def test_every_error_code_is_described() -> None:
+    assert first_cells(section(2)) == set(ErrorCode)
+
+
+def test_every_setting_is_described() -> None:
+    credentials = {"s3_access_key_id", "s3_secret_access_key", "s3_region"}
+
+    assert first_cells(section(4)) == {
+        f"{ENV_PREFIX}{name.upper()}" for name in set(Settings.model_fields) - credentials
+    }
+    assert all(f"`{ENV_PREFIX}{name.upper()}`" in section(4) for name in credentials)
+
+
+def test_the_defaults_of_settings_are_the_real_ones() -> None:
+    checked = 0
+    for name, default in re.findall(r"(?m)^\| `SQSCRIBE_(\w+)` \| `?([\w.-]+)`?[ :|]", section(4)):
+        real = Settings.model_fields[name.lower()].default
+        if real is not None:
+            shown = ",".join(real) if isinstance(real, tuple) else str(real).lower().removesuffix(".0")
+            assert default == shown, name
+            checked += 1
+    assert checked > 15
+
+
+def test_every_exit_code_is_described() -> None:
+    assert {int(code) for code in re.findall(r"(?m)^\| (\d) \|", section(5))} == set(ExitCode)
+
+
+def test_every_metric_is_described() -> None:
+    described = first_cells(section(7))
+    ours = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in Metrics().registry.collect()
+        if family.name.startswith("sqscribe_")
+    }
+
+    assert described == ours
+    assert all(f"`{value}`" in section(7) for values in (JobOutcome, RenewalOutcome, Stage) for value in values)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", file.read_text(encoding="utf-8"))
+            assert anchor in {re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings}, target
