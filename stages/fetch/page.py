@@ -10,7 +10,7 @@ from typing import Any
 
 from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.networking.exceptions import HTTPError
-from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError, YoutubeDLError
+from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError
 
 from sqscribe.errors import ErrorCode, PermanentError, SqscribeError, TransientError
 from sqscribe.urls import redact, storable
@@ -69,12 +69,22 @@ class PageDownload:
             TransientError: `source_unreachable`.
         """
         try:
+            return self._bring(folder)
+        except BaseException:
+            for left in folder.glob("source*"):
+                left.unlink()
+            raise
+
+    def _bring(self, folder: Path) -> Source:
+        try:
             with CheckedYoutubeDL(self._client, self._options(folder)) as downloader:
                 self._watch.restart(grace=self._limits.page_seconds)
                 info = self._one_recording(downloader)
                 self._watch.restart()
                 info = downloader.process_ie_result(info, download=True)
-        except (YoutubeDLError, OSError) as error:
+        except SqscribeError:
+            raise
+        except Exception as error:  # any of 1700 extractors may raise anything
             self._watch.check()
             with disk_faults():
                 for cause in causes(error):

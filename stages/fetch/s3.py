@@ -108,7 +108,7 @@ class S3Download:
             raise NodeFaultError(f"{self._url}: the store cannot be reached ({type(error).__name__})") from error
         body = answer["Body"]
         try:
-            if "ContentRange" not in answer:
+            if not answer.get("ContentRange"):
                 self._writer.restart()
             self._etag = answer["ETag"]
             total = self._writer.size + answer["ContentLength"]
