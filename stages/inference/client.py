@@ -38,7 +38,7 @@ __all__ = ["DEFAULT_DECODER", "EngineClient"]
 log = structlog.get_logger()
 
 #: The Whisper decoder; see `process.Launch.decoder`.
-DEFAULT_DECODER = "stages.inference.whisper:WhisperDecoder.load"
+DEFAULT_DECODER = "stages.inference.decoder:WhisperDecoder.load"
 
 #: How often the limit on a start is looked at.
 _CHECK_SECONDS = 1.0
@@ -191,7 +191,6 @@ class EngineClient:
             if failed:
                 listener(failed)
                 return
-            log.warning("engine_lost", exit_code=exit_code, restarts=self._restarts, failures=self._failures)
             listener(EngineLost(exit_code, self._restarts))
             if self._failures > 1:
                 delay = min(self._restart_delay * 2 ** (self._failures - 2), _MAX_RESTART_DELAY)

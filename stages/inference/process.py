@@ -111,7 +111,7 @@ class _Process:
             self._work(decoder)
         except BaseException as error:  # noqa: BLE001 - whatever it was, the worker is told and the process ends
             unfit = isinstance(error, UnfitNodeError)
-            self._log.error("engine_failed", unfit=unfit, exc_info=error)
+            self._log.error("engine_error", unfit=unfit, exc_info=error)
             message = str(error) if isinstance(error, SqscribeError) else f"{type(error).__name__}: {error}"
             self._events.put(EngineFailed(message, unfit))
             code = ExitCode.UNFIT_NODE if unfit else ExitCode.ENGINE_BROKEN
@@ -132,7 +132,7 @@ class _Process:
         ready = time.monotonic()
         info = replace(decoder.info, startup_seconds=ready - began)
         self._log.info(
-            "engine_ready",
+            "engine_started",
             model=info.name,
             revision=info.revision,
             device=info.device,

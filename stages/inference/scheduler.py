@@ -231,7 +231,7 @@ class Scheduler:
         if row.key.retry:
             state.rows += 1
             self._retries.setdefault(row.key, deque()).append((now, row))
-        else:  # the half of a split window, which would keep the whole window waiting
+        else:  # the half of a split window, or a row that lost its prompt: a window half done, let it be finished
             self._queue(state, row, ahead=True)
 
     def _queue(self, state: _Job, row: Row, *, ahead: bool) -> None:

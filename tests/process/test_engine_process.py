@@ -585,7 +585,7 @@ def test_a_program_that_forgets_to_stop_its_engine_ends_all_the_same_and_logs_on
 
     assert ended.returncode == 0
     lines = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
-    ready = next(line for line in lines if line["event"] == "engine_ready")
+    ready = next(line for line in lines if line["event"] == "engine_started")
     assert (ready["severity"], ready["stage"], ready["engine"]) == ("info", "inference", 1)
-    assert Counter(line["event"] for line in lines)["engine_ready"] == 1
+    assert Counter(line["event"] for line in lines)["engine_started"] == 1
     assert "Traceback" not in errors
