@@ -90,6 +90,8 @@ def without_presigned(url: str) -> str:
         signing |= _SIGV2
     if {"sig", "sv"} <= names:
         signing.update(filter(_AZURE.fullmatch, names))
+    if not signing:
+        return url
     kept = "&".join(pair for pair in pairs if _name(pair) not in signing)
     return f"{head}{'?' if kept else ''}{kept}{hash_mark}{fragment}"
 

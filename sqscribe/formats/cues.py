@@ -79,10 +79,10 @@ def cues(transcript: Transcript, limits: CueLimits = _NORMS) -> list[Cue]:
         for block in _divided(talk, limits)
     ]
     blocks = list(_joined(blocks, limits))
-    starts = [block[0].start for block in blocks[1:]]
+    ends = [following[0].start for following in blocks[1:]] + [math.inf]
     return [
-        Cue(block[0].start, _shown_until(block, following, limits), _layout(block, limits))
-        for block, following in zip(blocks, [*starts, math.inf], strict=True)
+        Cue(block[0].start, _shown_until(block, end, limits), _layout(block, limits))
+        for block, end in zip(blocks, ends[: len(blocks)], strict=True)
     ]
 
 
