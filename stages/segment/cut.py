@@ -151,7 +151,7 @@ def _speech(probabilities: npt.NDArray[np.uint8], samples: int, settings: CutSet
     high = probabilities >= round(settings.speech * 256)
     low = probabilities < round(settings.silence * 256)
     decided = np.where(high | low, np.arange(len(high), dtype=np.int32), -1)
-    last_decided = np.maximum.accumulate(decided) if len(decided) else decided
+    last_decided = np.maximum.accumulate(decided)
     state = np.concatenate([[False], high[last_decided] & (last_decided >= 0), [False]])
     edges = np.flatnonzero(state[1:] != state[:-1])
     starts, ends = edges[::2], edges[1::2]
@@ -204,7 +204,7 @@ def _with_forced_cuts(cuts: _Cuts, tape: _Tape, restlessness: _Integers, setting
     overlap = _samples(settings.overlap)
     added: list[_Integers] = []
     costs: list[npt.NDArray[np.float64]] = []
-    for index in np.flatnonzero(np.diff(cuts.at) > _samples(_FLUENT)):
+    for index in np.flatnonzero(np.diff(cuts.at) > _samples(min(_FLUENT, settings.longest))):
         home = tape.stretch(int(cuts.at[index]))
         shift = int(tape.starts[home] - tape.places[home])
         # A whole overlap away from the ends of the stretch, so that no two overlaps meet.

@@ -119,7 +119,7 @@ def test_a_word_beyond_the_window_is_kept_within_it() -> None:
 
 
 def test_a_segment_is_split_where_silence_was_left_out_between_two_words() -> None:
-    windows = job(window(0, (0, 4), (10, 14), (14.2, 16)))
+    windows = job(window(0, (0, 4), (4.6, 8.6), (8.8, 10.6)))
 
     transcript = assembled(
         windows, result(0, words(("a", 1, 2), ("b", 3, 3.9), ("c", 4.1, 5), ("d", 7, 8), ("e", 8.5, 9)))
@@ -127,7 +127,7 @@ def test_a_segment_is_split_where_silence_was_left_out_between_two_words() -> No
 
     assert [(s.id, s.text, s.start, s.end) for s in transcript.segments] == [
         (0, " a b", 1.0, 3.9),
-        (1, " c d e", 10.1, 15.2),
+        (1, " c d e", 4.7, 9.8),
     ]
 
 
@@ -190,11 +190,11 @@ def test_a_window_without_a_result_is_an_error() -> None:
 
 
 def test_some_of_the_windows_can_be_assembled() -> None:
-    windows = job(window(0, (0, 20), after=1), window(2, (38, 58), before=1))
+    windows = job(window(0, (0, 20), after=1), window(2, (20, 40), before=1))
 
-    transcript = assembled(windows, result(0, words(("a", 19, 20))), result(2, words(("b", 0, 1))))
+    transcript = assembled(windows, result(0, words(("no", 19.6, 19.9))), result(2, words(("no", 0.05, 0.3))))
 
-    assert timed(transcript) == [("a", 19.0, 20.0), ("b", 38.0, 39.0)]
+    assert timed(transcript) == [("no", 19.6, 19.9), ("no", 20.05, 20.3)], "no neighbours: nothing was heard twice"
 
 
 # Languages
@@ -315,7 +315,7 @@ def streams(draw: st.DrawFn, *, repeated: bool) -> tuple[list[Timed], Windows, f
     """Words in the file, the windows they were cut into, how far windows misplace them, a seed."""
     seed = draw(st.integers(0, 2**32 - 1))
     random = np.random.default_rng(seed)
-    count = draw(st.integers(2, 200))
+    count = draw(st.integers(2, 130))
     pauses = draw(st.sampled_from(["none", "short", "mixed"]))
     said: list[Timed] = []
     time = 0.3
@@ -388,13 +388,13 @@ def check_stream(said: list[Timed], windows: Windows, jitter: float, seed: int) 
         assert before.end <= after.start
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(streams(repeated=False))
 def test_no_word_is_lost_or_doubled(stream: tuple[list[Timed], Windows, float, int]) -> None:
     check_stream(*stream)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(streams(repeated=True))
 def test_no_word_is_lost_or_doubled_where_words_repeat(stream: tuple[list[Timed], Windows, float, int]) -> None:
     check_stream(*stream)

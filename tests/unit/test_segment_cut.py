@@ -63,12 +63,12 @@ def speech_of(track: Track) -> npt.NDArray[np.bool_]:
     return spoken
 
 
-def check_shape(windows: tuple[Window, ...]) -> None:
+def check_shape(windows: tuple[Window, ...], longest: int = LONGEST) -> None:
     """What holds for every cut of anything."""
     for place, window in enumerate(windows):
         assert window.index == place
         assert window.pieces[0].window_start == 0
-        assert 0 < window.samples <= LONGEST
+        assert 0 < window.samples <= longest
         assert all(piece.length > 0 for piece in window.pieces)
         for before, after in pairwise(window.pieces):
             assert after.window_start == before.window_start + before.length
@@ -136,6 +136,15 @@ def test_without_vad_every_sample_is_held_and_every_cut_overlaps(track: Track) -
     assert held.min() == 1
     assert (held == 2).sum() == OVERLAP * (len(windows) - 1)
     assert all(window.overlap_after == OVERLAP for window in windows[:-1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(TRACKS, st.booleans())
+def test_overlaps_never_meet_however_short_the_windows(track: Track, vad: bool) -> None:
+    windows, _ = cut_track(track, CutSettings(target=1.8, longest=4.0), vad=vad)
+
+    check_shape(windows, longest=64_000)
+    assert samples_of(windows, track.samples).max() <= 2
 
 
 @settings(max_examples=30, deadline=None)
