@@ -277,7 +277,10 @@ class Publisher:
             standing = self._standing(job.ref)
             if standing.result and standing.succeeded and standing.origin == facts.origin:
                 return self.complete(job, standing.result, fence)  # this message has forced its way already
-            artifacts = [self._overwrite(job, name, transcript, fence) for name in job.formats]
+            # Formats that were asked for earlier must not go on telling the old text.
+            there = self._store.keys(job.url(""))
+            names = dict.fromkeys([*job.formats, *(name for name in ARTIFACTS if _url(job, name) in there)])
+            artifacts = [self._overwrite(job, name, transcript, fence) for name in names]
             ours = self._success(job, transcript, facts, artifacts, begun)
             if self._replaced(job.url(RESULT_NAME), ours.to_json(), standing.etag, fence):
                 return ours
