@@ -7,12 +7,12 @@ a second after the other.
 
 from __future__ import annotations
 
-import re
 import tempfile
 import wave
 from pathlib import Path
 
 from sqscribe.errors import EngineBrokenError
+from sqscribe.wer import count_words, word_errors
 from stages.inference.protocol import ControlClip, DecodeOptions, DecodeTask, EngineEvent, JobRejected, WindowDone
 from stages.inference.rows import Decoder
 from stages.inference.scheduler import Scheduler
@@ -59,22 +59,9 @@ def check(decoder: Decoder, clip: ControlClip, *, beam_size: int) -> float:
 
 
 def word_error_rate(reference: str, heard: str) -> float:
-    """Word errors (substitutions, deletions, insertions) per word of the reference; case and punctuation are ignored.
-
-    The edit distance of Levenshtein over words. 1 for a reference without words unless nothing was heard either.
-    """
-    said, written = _words(reference), _words(heard)
-    if not said:
-        return float(bool(written))
-    costs = list(range(len(written) + 1))
-    for row, word in enumerate(said, 1):
-        diagonal, costs[0] = costs[0], row
-        for column, other in enumerate(written, 1):
-            diagonal, costs[column] = (
-                costs[column],
-                min(costs[column] + 1, costs[column - 1] + 1, diagonal + (word != other)),
-            )
-    return costs[-1] / len(said)
+    """Word errors per word of the reference; 1 for a reference without words unless nothing was heard either."""
+    said = count_words(reference)
+    return word_errors(reference, heard) / said if said else float(bool(count_words(heard)))
 
 
 def _transcribe(decoder: Decoder, path: Path, samples: int, beam_size: int) -> str:
@@ -108,7 +95,3 @@ def _pcm(path: Path) -> bytes:
                 f"has {form[0]} Hz, {form[1]} channels, {form[2] * 8} bit and {clip.getnframes()} samples"
             )
         return clip.readframes(clip.getnframes())
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[\w']+", text.lower())

@@ -190,7 +190,7 @@ class FakeQueue:
         """As a queue with this redrive policy answers."""
         return QueueFacts(
             max_receives=self._max_receives,
-            dead_letter_url=self.dead_letters.url if self.dead_letters else None,
+            dead_letter_url=self.dead_letters.url if self.dead_letters is not None else None,
             fifo=self._fifo,
         )
 
