@@ -41,6 +41,10 @@ __all__ = ["MAX_NEW_TOKENS", "WhisperDecoder"]
 #: Tokens that a row may have: half of Whisper's positions, the rest being the prompt's.
 MAX_NEW_TOKENS = 224
 _MAX_LENGTH = 448
+#: A beam search ends after this many times its width in finished hypotheses (src/decoding.cc, `BeamSearch::search`).
+#: At 1, unlikely hypotheses that break off early can fill the quota while the likely one still runs, and words at the
+#: end are lost; 2 costs a few steps.
+_PATIENCE = 2
 #: Rows of all jobs are probed together: nothing of their options matters yet.
 _PROBE = BatchKey(probe=True, timestamps=False, prompt_tokens=0, beam_size=1, temperature=0.0)
 
@@ -215,9 +219,9 @@ class WhisperDecoder:
         prompts = [self._prompt(row) for row in rows]
         if key.temperature > 0:
             # `sampling_topk` is 1 by default, which would make every temperature greedy.
-            sampling = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": key.temperature}
+            search = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": key.temperature}
         else:
-            sampling = {}
+            search = {"patience": _PATIENCE}
         results = self._whisper.generate(
             self._encoder.batch([row.encoded for row in rows]),
             prompts,
@@ -226,7 +230,7 @@ class WhisperDecoder:
             suppress_tokens=list(self._vocabulary.suppressed),
             return_scores=True,
             return_no_speech_prob=True,
-            **sampling,
+            **search,
         )
         cap = self._cap(len(prompts[0]))
         return [self._attempt(result, key.temperature, cap) for result in results]

@@ -2,7 +2,8 @@
 """A model of Whisper's architecture with random weights, made on the spot: for tests and benchmarks.
 
 It has languages, tasks and prompts like the released multilingual models, costs what a model of its shape costs, and
-its text means nothing.
+its text means nothing. The text depends on the audio, the language, the task and the prompt; it is sure of itself and
+ends by itself, so that it neither falls back nor runs into the token cap.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ _ENCODER_POSITIONS = 1500
 _DECODER_POSITIONS = 448
 _TIMESTAMPS = 1501
 _TASKS = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
-#: Scale of the random weights: deep models stay finite in half precision.
-_SCALE = 0.05
+#: The position at which the text ends comes round after so many, unless told otherwise.
+TEXT_TOKENS = 16
+#: Strength of the one channel that makes the text end, on the way in and on the way out.
+_END_SIGNAL = 10.0
+_END_WEIGHT = 8.0
+#: Scale of the rows of the output projection whose tokens are not to win: marks and timestamps.
+_FAINT = 0.3
 
 _Random = np.random.Generator
 
@@ -39,7 +45,8 @@ def make_random_model(
     heads: int = 2,
     n_mels: int = 80,
     languages: Sequence[str] = ("en", "de", "fr"),
-    text_tokens: int = 200,
+    words: int = 200,
+    text_tokens: int = TEXT_TOKENS,
     alignment_heads: bool = True,
     seed: int = 1,
 ) -> Path:
@@ -53,7 +60,8 @@ def make_random_model(
         heads: Attention heads; must divide `d_model`.
         n_mels: Mel bands of its input.
         languages: Whisper codes; empty for an English-only model.
-        text_tokens: Words of its vocabulary, one token each: " w0", " w1", ….
+        words: Words of its vocabulary, one token each: " w0", " w1", ….
+        text_tokens: Positions of the decoder after which a text ends, and again after so many.
         alignment_heads: Whether words can be aligned.
         seed: Of the weights.
 
@@ -63,9 +71,9 @@ def make_random_model(
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     text = (
-        ["", *(f"\u0120w{index}" for index in range(text_tokens))]
+        ["", *(f"\u0120w{index}" for index in range(words))]
         if languages
-        else [f"\u0120w{index}" for index in range(text_tokens + 1)]
+        else [f"\u0120w{index}" for index in range(words + 1)]
     )
     # CTranslate2 4.7 and newer take a model for multilingual when its vocabulary has the empty token.
     marks = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
@@ -82,9 +90,8 @@ def make_random_model(
     for layer in spec.encoder.layer:
         _fill_layer(layer, d_model, random)
     spec.decoder.embeddings.weight = _weights(random, len(vocabulary), d_model)
-    spec.decoder.position_encodings.encodings = _weights(random, _DECODER_POSITIONS, d_model)
     _fill_norm(spec.decoder.layer_norm, d_model)
-    spec.decoder.projection.weight = _weights(random, len(vocabulary), d_model)
+    _make_ending(spec.decoder, random, len(vocabulary), len(text), text_tokens)
     for layer in spec.decoder.layer:
         _fill_layer(layer, d_model, random)
         _fill_attention(layer.attention, d_model, random, own=False)
@@ -107,7 +114,23 @@ def make_random_model(
 
 
 def _weights(random: _Random, *shape: int) -> npt.NDArray[np.float32]:
-    return (random.standard_normal(shape) * _SCALE).astype(np.float32)
+    """Normally distributed so that a layer neither swells nor fades what goes through it."""
+    return (random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def _make_ending(decoder: Any, random: _Random, vocabulary: int, eot: int, text_tokens: int) -> None:
+    """Fills positions and projection: channel 0 says whether the text ends here, and end-of-text listens to it."""
+    d_model = decoder.embeddings.weight.shape[1]
+    positions = random.standard_normal((_DECODER_POSITIONS, d_model)).astype(np.float32)
+    ends = np.arange(_DECODER_POSITIONS) % text_tokens == text_tokens - 1
+    positions[:, 0] = np.where(ends, _END_SIGNAL, -_END_SIGNAL)
+    decoder.position_encodings.encodings = positions
+    projection = random.standard_normal((vocabulary, d_model)).astype(np.float32)
+    projection[eot:] *= _FAINT
+    projection[:, 0] = 0.0
+    projection[eot] = 0.0
+    projection[eot, 0] = _END_WEIGHT
+    decoder.projection.weight = projection
 
 
 def _fill_norm(spec: Any, width: int) -> None:

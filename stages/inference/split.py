@@ -27,12 +27,12 @@ __all__ = [
     "quietest_point",
 ]
 
-#: How often a window may be halved: 30 s to parts of about 4 s, in which no language fills the token cap.
-MAX_DEPTH = 3
+#: How often a window may be halved: from 30 s to parts of about 2 s, in which no language fills the cap.
+MAX_DEPTH = 4
 #: The same where no attempt at the text was any good: noise stays noise, however small the parts.
 MAX_DEPTH_OF_FAILED = 1
 #: Shortest part, in seconds, that is halved.
-MIN_SECONDS = 2.0
+MIN_SECONDS = 1.0
 #: Speech behind the last word that is taken for missed, in seconds.
 ENDED_EARLY_SECONDS = 3.0
 #: Differences in covered speech below this, in seconds, say nothing of completeness.
