@@ -141,7 +141,7 @@ def test_without_vad_every_sample_is_held_and_every_cut_overlaps(track: Track) -
 @settings(max_examples=40, deadline=None)
 @given(TRACKS, st.booleans())
 def test_overlaps_never_meet_however_short_the_windows(track: Track, vad: bool) -> None:
-    windows, _ = cut_track(track, CutSettings(target=1.8, longest=4.0), vad=vad)
+    windows, _ = cut_track(track, CutSettings(target=1.2, longest=4.0), vad=vad)
 
     check_shape(windows, longest=64_000)
     assert samples_of(windows, track.samples).max() <= 2
