@@ -30,14 +30,11 @@ class JobDefaults:
         output: `s3://bucket/prefix`; None where every message has to name its own.
         formats: The master need not be among them.
         beam_size: 1 to 10.
-        local_files: Whether `source` may be a `file://` URL. Only for the commands that read what their own user
-            named; a message from a queue must never read the worker's files.
     """
 
     output: str | None
     formats: tuple[str, ...] = (MASTER,)
     beam_size: int = 5
-    local_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ def read_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
     unsupported = message.unsupported()
     if unsupported:
         raise refused(ErrorCode.UNSUPPORTED_OPTION, "; ".join(unsupported))
-    if message.scheme not in _FETCHED and not (message.scheme == "file" and defaults.local_files):
+    if message.scheme not in _FETCHED:
         raise refused(
             ErrorCode.SOURCE_BLOCKED,
             f"source: {_shown(message.scheme)} addresses are not fetched; use https://, http:// or s3://",

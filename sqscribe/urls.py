@@ -55,18 +55,18 @@ def split_s3(url: str) -> ObjectUrl:
 def redact(url: str) -> str:
     """The URL as logs and messages may show it: without user, password, query and fragment. Never raises."""
     scheme, separator, rest = url.partition("://")
+    if scheme.lower() == "s3" or url.startswith("/"):
+        return url  # `?` and `@` are letters of a key, or of a path, here
     if not separator:
         head, colon, _ = url.partition(":")
         return f"{head}:…" if colon else _without_query(url)
-    if scheme.lower() == "s3":
-        return url  # `?` and `@` are letters of a key here
     return f"{scheme}://{_without_user(_without_query(rest))}"
 
 
 def storable(url: str) -> str:
     """The URL as `result.json` may keep it: what names the source stays, credentials go."""
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme.lower() == "s3":
+    if not separator or scheme.lower() == "s3" or url.startswith("/"):
         return redact(url)
     return without_presigned(f"{scheme}://{_without_user(rest)}")
 

@@ -75,7 +75,7 @@ class Standing:
     """The `result.json` that stands for a job.
 
     Attributes:
-        result: None where none stands, or one that cannot be read (and is replaced like a failed one).
+        result: None where none stands, or where `force` is to replace something that is no result.
         etag: None where none stands.
     """
 
@@ -122,8 +122,12 @@ class Publisher:
         self._worker = worker
 
     def standing(self, job: Job) -> Standing:
-        """Looks at the job's `result.json`."""
-        return self._standing(job.ref)
+        """Looks at the job's `result.json`.
+
+        Raises:
+            PermanentError: `output_forbidden`, when something else stands in its place and the job does not force.
+        """
+        return self._standing(job.ref, force=job.force)
 
     def succeed(self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None]) -> Result:
         """Publishes a transcript, or completes what somebody else published first.
@@ -133,12 +137,15 @@ class Publisher:
 
         Raises:
             PermanentError: `unsupported_option`, when the master that stands lacks the words that the job asks for;
-                `output_forbidden`, when something else stands in the master's place.
+                `output_forbidden`, when something else stands in the master's or the result's place.
         """
         begun = self._clock.now()
         if job.force:
             return self._force(job, transcript, facts, fence, begun)
-        body = self._put_first(_url(job, MASTER), master.dump(transcript), ARTIFACTS[MASTER].content_type, fence)
+        ours = master.dump(transcript)
+        body = self._put_first(_url(job, MASTER), ours, ARTIFACTS[MASTER].content_type, fence)
+        if body != ours:
+            log.info("master_adopted", job=job.job_id)
         standing = self._read_master(job, body)
         _require_words(job, standing)
         artifacts = [_artifact(job, MASTER, body)]
@@ -186,6 +193,9 @@ class Publisher:
 
         Returns:
             The result that stands in the end.
+
+        Raises:
+            PermanentError: `output_forbidden`, when something else stands in the result's place.
         """
         ours = Result(
             job_id=ref.job_id,
@@ -239,15 +249,21 @@ class Publisher:
 
     # -- the result ------------------------------------------------------------------------------------------------
 
-    def _standing(self, ref: JobRef) -> Standing:
-        stored = self._store.get(ref.url(RESULT_NAME))
+    def _standing(self, ref: JobRef, *, force: bool = False) -> Standing:
+        url = ref.url(RESULT_NAME)
+        stored = self._store.get(url)
         if stored is None:
             return Standing()
         try:
             return Standing(Result.from_json(stored.body), stored.etag)
         except ValueError as error:
-            log.warning("result_unreadable", job=ref.job_id, error=str(error))
-            return Standing(None, stored.etag)
+            if force:
+                return Standing(None, stored.etag)
+            # Of a later version, perhaps, and a success: not ours to replace.
+            raise PermanentError(
+                ErrorCode.OUTPUT_FORBIDDEN,
+                f"{url} stands and is no result ({error}); remove it, or send the job with force",
+            ) from None
 
     def _conclude(self, ref: JobRef, ours: Result, fence: Callable[[], None]) -> Result:
         """Puts the result if none stands, or in the place of a failed one; a succeeded one is final."""
@@ -274,7 +290,7 @@ class Publisher:
     ) -> Result:
         _require_words(job, transcript)
         for _ in range(ROUNDS):
-            standing = self._standing(job.ref)
+            standing = self._standing(job.ref, force=True)
             if standing.result and standing.succeeded and standing.origin == facts.origin:
                 return self.complete(job, standing.result, fence)  # this message has forced its way already
             # Formats that were asked for earlier must not go on telling the old text.

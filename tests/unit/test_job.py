@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import ErrorCode
 from sqscribe.job import Job, JobDefaults, JobMessageError, derived_job_id, parse_job
 
 DEFAULTS = JobDefaults("s3://results/out", ("srt",), beam_size=3)
@@ -197,14 +197,6 @@ def test_other_schemes_are_blocked(source: str) -> None:
 
     assert error.code is ErrorCode.SOURCE_BLOCKED
     assert source.partition(":")[0] in error.message
-
-
-def test_only_a_command_of_the_user_may_name_a_file_of_this_machine() -> None:
-    local = JobDefaults("s3://results/out", local_files=True)
-
-    assert parse_job({"source": "file:///talks/a.mp3"}, local).source == "file:///talks/a.mp3"
-    with pytest.raises(PermanentError, match="source_blocked"):
-        parse_job({"source": "ftp://example.org/a.mp3"}, local)
 
 
 def test_a_message_without_output_needs_a_default() -> None:

@@ -392,15 +392,25 @@ def test_a_success_that_lands_while_a_failure_is_recorded_stands() -> None:
         assert_consistent(store)
 
 
-def test_a_result_that_cannot_be_read_is_replaced() -> None:
-    store = MemoryStore({RESULT: b"not ours"})
-    standing = publisher(store).standing(JOB)
+@pytest.mark.parametrize("body", [b"not ours", b'{"version": 2, "status": "succeeded"}'])
+def test_something_else_in_the_results_place_is_not_touched_but_by_force(body: bytes) -> None:
+    store = MemoryStore({RESULT: body})
+    tries: list[Callable[[], object]] = [
+        lambda: publisher(store).standing(JOB),
+        lambda: publisher(store).fail(JOB.ref, NOT_FOUND, facts(), no_fence),
+        lambda: publisher(store).succeed(JOB, said("hello"), facts(), no_fence),
+    ]
+    for attempt in tries:
+        with pytest.raises(PermanentError, match=r"output_forbidden.*is no result"):
+            attempt()
+    assert store.objects[RESULT] == body
+
+    forced = replace(JOB, force=True)
+    standing = publisher(store).standing(forced)
     assert (standing.succeeded, standing.failed, standing.origin) == (False, False, None)
     with pytest.raises(ValueError, match="no failure stands"):
         _ = standing.error
-
-    publisher(store).succeed(JOB, said("hello"), facts(), no_fence)
-
+    publisher(store).succeed(forced, said("hello"), facts(), no_fence)
     assert_consistent(store)
 
 

@@ -50,6 +50,7 @@ def test_an_object_url_reads_like_its_address() -> None:
         ("data:audio/wav;base64,AAAA", "data:…"),
         ("mailto:user@host", "mailto:…"),
         ("nothing?secret", "nothing"),
+        ("/talks/what: a?b#c.mp3", "/talks/what: a?b#c.mp3"),
         ("", ""),
     ],
 )
@@ -91,6 +92,7 @@ def test_what_signs_a_url_is_left_out_of_its_name(url: str, kept: str | None) ->
 def test_a_record_keeps_what_names_the_source_and_no_secret() -> None:
     assert storable("https://me:pw@h/watch?v=1&X-Amz-Signature=C") == "https://h/watch?v=1"
     assert storable("s3://bucket/a@b?c") == "s3://bucket/a@b?c"
+    assert storable("/talks/a?b.mp3") == "/talks/a?b.mp3"
     assert storable("data:audio/wav;base64,AAAA") == "data:…"
 
 
