@@ -15,6 +15,7 @@ import boto3
 from sqscribe import __version__
 from sqscribe.errors import SettingsError
 from sqscribe.job import JobDefaults
+from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import DecodeLimits, Decoder
 from stages.fetch import Fetcher, FetchLimits
@@ -224,7 +225,7 @@ def _engine(
     clock: Clock,
     make_engine: Callable[[EngineSettings, Clock], Engine] | None,
 ) -> Engine:
-    log_format = settings.log_format or ("console" if sys.stderr.isatty() else "json")
+    log_format: LogFormat = settings.log_format or ("console" if sys.stderr.isatty() else "json")
     resolved = engine_settings(settings, partial(download_model, outside.s3_client), scratch, log_format)
     if make_engine:
         return make_engine(resolved, clock)

@@ -60,12 +60,12 @@ class LocalRun:
         def finished() -> bool:
             done = sum(self.result(job_id) is not None for job_id in self._jobs)
             watch(daemon.status(), done)
-            return done == len(self._jobs) and not self._queue
+            if done < len(self._jobs) or self._queue:
+                return False
+            self._queue.close()  # or the end would wait for a long poll
+            return True
 
-        try:
-            return daemon.run(until=finished)
-        finally:
-            self._queue.close()
+        return daemon.run(until=finished)
 
     def result(self, job_id: str) -> Result | None:
         """What became of a job; None while nothing has."""

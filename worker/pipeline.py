@@ -23,6 +23,7 @@ from sqscribe.errors import (
     PermanentError,
     TransientError,
 )
+from sqscribe.logs import bind
 from stages.inference.protocol import (
     Engine,
     EngineEvent,
@@ -46,7 +47,6 @@ from worker.intake import Task
 from worker.messages import Rejected
 from worker.prepare import Preparer
 from worker.run import JobRun
-from worker.telemetry.logs import bind
 from worker.telemetry.metrics import JobOutcome, Metrics, Stage
 
 __all__ = ["Pipeline", "RunSnapshot", "Totals"]

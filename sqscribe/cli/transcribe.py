@@ -76,8 +76,8 @@ def transcribe(
     Each source is a job of the same pipeline that the worker runs. One that fails costs the others nothing; the exit
     code is then 5.
     """
+    from sqscribe.logs import configure  # noqa: PLC0415
     from worker.config import read_settings  # noqa: PLC0415 - `--help` should answer at once
-    from worker.telemetry.logs import configure  # noqa: PLC0415
 
     configured = read_settings(
         **settings,

@@ -24,9 +24,9 @@ def worker(**settings: Any) -> None:
     queue again when it exits. A second signal ends it at once.
     """
     # Loaded here, because `--help` should answer at once.
+    from sqscribe.logs import configure, log_uncaught  # noqa: PLC0415
     from worker.build import build_worker  # noqa: PLC0415
     from worker.config import read_settings  # noqa: PLC0415
-    from worker.telemetry.logs import configure, log_uncaught  # noqa: PLC0415
 
     configured = read_settings(**settings)
     configure(configured.log_format, configured.log_level)

@@ -9,7 +9,6 @@ are loaded here, by the decoder, and the module itself imports neither: the work
 from __future__ import annotations
 
 import importlib
-import logging
 import multiprocessing
 import os
 import queue
@@ -17,16 +16,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import structlog
 
 from sqscribe.errors import ErrorCode, ExitCode, SqscribeError, UnfitNodeError
+from sqscribe.logs import configure
 from stages.inference import control
 from stages.inference.protocol import (
     CancelJob,
@@ -82,7 +82,8 @@ def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    _configure_logs(launch)
+    settings = launch.settings
+    configure(settings.log_format, settings.log_level, stage="inference", engine=launch.generation)
     code = _Process(launch, inbox, outbox).run()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -247,37 +248,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(EXIT_ORPHANED)
-
-
-def _configure_logs(launch: Launch) -> None:
-    """Lines of the worker's own shape, on standard error (a stage may not import the worker's module for it)."""
-
-    def mark(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {"stage": "inference", "engine": launch.generation, **event}
-
-    def severity(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {"timestamp": event.pop("timestamp"), "severity": event.pop("level"), **event}
-
-    console = launch.settings.log_format == "console"
-    structlog.configure(
-        processors=[
-            mark,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
-            *(
-                [structlog.dev.ConsoleRenderer(pad_event_to=24, colors=sys.stderr.isatty())]
-                if console
-                else [structlog.processors.format_exc_info, severity, structlog.processors.JSONRenderer()]
-            ),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(launch.settings.log_level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-    logging.getLogger().addHandler(_ToStructlog(logging.WARNING))
-
-
-class _ToStructlog(logging.Handler):
-    """Hands the warnings of other libraries on, so that the stream has one shape."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sqscribe.errors import ErrorCode
+from sqscribe.logs import LogFormat, LogLevel
 from stages.values import Window, WindowResult
 
 __all__ = [
@@ -61,8 +62,8 @@ class EngineSettings:
     beam_size: int = 5
     retry_seconds: float = 1.0
     control: ControlClip | None = None
-    log_level: str = "info"
-    log_format: str = "json"
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,18 @@ HEAVY = {"torch", "ctranslate2", "faster_whisper"}
 WORKERS_FLAGS = "sqscribe/cli/settings.py"
 
 #: The worker's side of the engine.
-LIGHT_INFERENCE = {"__init__.py", "protocol.py", "client.py"}
+LIGHT_INFERENCE = {
+    "__init__.py",
+    "child.py",
+    "client.py",
+    "control.py",
+    "process.py",
+    "protocol.py",
+    "request.py",
+    "rows.py",
+    "scheduler.py",
+    "turns.py",
+}
 
 
 def modules(package: str) -> list[Path]:

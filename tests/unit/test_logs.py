@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import structlog
 
-from worker.telemetry import logs
+from sqscribe import logs
 
 log = structlog.get_logger()
 
@@ -239,7 +239,7 @@ def test_lines_of_many_threads_do_not_mix(stream: io.StringIO) -> None:
 def test_what_ends_a_thread_or_the_process_is_a_line_too() -> None:
     program = (
         "import threading\n"
-        "from worker.telemetry import logs\n"
+        "from sqscribe import logs\n"
         "logs.configure()\n"
         "logs.log_uncaught()\n"
         "def fail(): raise ValueError('in a thread')\n"

@@ -44,21 +44,32 @@ _SECRET = re.compile(r"secret|passw|token|authorization|credential|signature|api
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd")
 
 
-def configure(format: LogFormat | None = None, level: LogLevel = "info", stream: TextIO | None = None) -> None:  # noqa: A002 - the setting's name
+def configure(
+    format: LogFormat | None = None,  # noqa: A002 - the setting's name
+    level: LogLevel = "info",
+    stream: TextIO | None = None,
+    **always: str | int,
+) -> None:
     """Sets up this process's logs; the last call counts.
 
     Args:
         format: `json`, `console`, or None: `console` on a terminal and `json` off one.
         level: The least that is shown of our own lines. Other libraries are heard from `warning` on.
         stream: Where to, standard error by default.
+        **always: Fields of every line of this process.
     """
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
     format = format or ("console" if on_terminal else "json")  # noqa: A001 - see above
     for_people = format == "console"
+
+    def mark(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        return {**always, **event}
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            *([mark] if always else []),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if for_people else "iso", utc=not for_people),
             structlog.processors.StackInfoRenderer(),
