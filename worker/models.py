@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sqscribe import bundled
 from sqscribe.errors import NodeFaultError, SettingsError
+from sqscribe.logs import LogFormat
 from sqscribe.urls import split_s3
 from stages.inference.protocol import ControlClip, EngineSettings
 from worker.config import Settings
@@ -57,7 +58,7 @@ def download_model(s3_client: Callable[[], S3Client], url: str, folder: Path) ->
 
 
 def engine_settings(
-    settings: Settings, fetch: Callable[[str, Path], None], scratch: Path, log_format: str
+    settings: Settings, fetch: Callable[[str, Path], None], scratch: Path, log_format: LogFormat
 ) -> EngineSettings:
     """Resolves the model and puts the settings into the engine's words.
 

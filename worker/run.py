@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqscribe.job import Job
 from stages.ports import Cancellation
-from stages.values import Media, Windows, WindowResult
+from stages.values import Media, WindowResult, Windows
 from worker.delivery import Delivery
 from worker.telemetry.metrics import Metrics, Stage
 

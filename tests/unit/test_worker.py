@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole worker in this process: real fetch, decode, segment and publish around a fake engine, queue and store."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqscribe import bundled
+from sqscribe.errors import ExitCode, NodeFaultError
+from sqscribe.job import JobDefaults
+from worker.build import Outside, build_worker
+from worker.clock import SystemClock
+from worker.config import Settings
+from worker.daemon import Daemon
+from worker.messages import MessageParser
+from worker.queues import Outgoing
+from worker.telemetry.metrics import Stage
+from worker.testing.decoder import simulated_info
+from worker.testing.engine import FakeEngine
+from worker.testing.queue import FakeQueue, Fault
+from worker.testing.store import MemoryStore
+
+OUTPUT = "s3://bucket/out"
+SPOKEN = "hello from the engine"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def media() -> Iterator[str]:
+    """An address below which the bundled clips can be fetched."""
+    folder = str(bundled.demo_clips()[0].path.parent)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class World:
+    """A worker with everything around it, and what a test asks of it."""
+
+    def __init__(self, tmp_path: Path, **changes: Any) -> None:
+        self.clock = SystemClock()
+        self.dead_letters = FakeQueue(self.clock, url="https://sqs.test/1/dead")
+        self.queue = FakeQueue(self.clock, visibility_timeout=30, max_receives=3, dead_letters=self.dead_letters)
+        self.store = MemoryStore()
+        self.engine = FakeEngine(self.clock, text=lambda _task, _window: f" {SPOKEN}")
+        self.code: ExitCode | None = None
+        self.scratch = tmp_path / "scratch"
+        settings = {
+            "output": OUTPUT,
+            "http_port": 0,
+            "visibility_timeout": 30,
+            "allow_private_sources": True,
+            "scratch_dir": self.scratch,
+            "shutdown_grace": 6,
+            **changes,
+        }
+        self.settings = Settings(_env_file=None, **settings)
+        self.daemon: Daemon | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        assert self.daemon is not None
+        self.code = self.daemon.run()
+
+    def start(self) -> Daemon:
+        parser = MessageParser(JobDefaults(OUTPUT, self.settings.formats))
+        outside = Outside(self.queue, self.store, lambda message: parser.parse(message.body, message.id))
+        self.daemon = build_worker(self.settings, lambda *_: outside, lambda *_: self.engine)
+        self.thread.start()
+        return self.daemon
+
+    def send(self, body: object) -> None:
+        self.queue.send(None, Outgoing(body if isinstance(body, str) else json.dumps(body)))
+
+    def result(self, job: str) -> dict[str, Any] | None:
+        body = self.store.objects.get(f"{OUTPUT}/{job}/result.json")
+        return json.loads(body) if body else None
+
+    def stop(self, code: ExitCode = ExitCode.DONE) -> ExitCode | None:
+        assert self.daemon is not None
+        self.daemon.stop(code, "the test is over")
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.code
+
+    def scratch_files(self) -> list[Path]:
+        return [path for path in self.scratch.rglob("*") if path.is_file() and path.suffix not in {".lock", ".marker"}]
+
+
+def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    """Waits until a condition holds that no event tells of (what stands in the fakes)."""
+    end, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        pause.wait(0.02)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    if world.thread.is_alive():
+        world.stop()
+
+
+def test_a_message_becomes_a_transcript_and_is_deleted(world: World, media: str) -> None:
+    # Given a job for a real recording
+    world.send({"source": f"{media}/numbers.mp3", "job_id": "one", "formats": ["srt"], "metadata": {"a": 1}})
+    # When a worker runs
+    world.start()
+    eventually(lambda: not len(world.queue))
+    # Then its transcript, the format asked for and its result stand, and nothing else
+    result = world.result("one")
+    assert result is not None
+    assert result["status"] == "succeeded"
+    assert result["metadata"] == {"a": 1}
+    assert [artifact["format"] for artifact in result["artifacts"]] == ["json", "srt"]
+    assert sorted(world.store.objects) == [
+        f"{OUTPUT}/one/{name}" for name in ("result.json", "transcript.json", "transcript.srt")
+    ]
+    transcript = json.loads(world.store.objects[f"{OUTPUT}/one/transcript.json"])
+    assert SPOKEN in transcript["text"]
+    assert transcript["language"] == "en"
+    # And every stage's time is told, and the scratch space is given back
+    timings = result["timings"]
+    assert all(timings[stage] is not None for stage in ("fetch", "decode", "segment", "inference", "publish"))
+    assert world.scratch_files() == []
+    assert world.stop() is ExitCode.DONE
+
+
+def test_result_is_the_last_write_and_the_delete_comes_after_it(world: World, media: str) -> None:
+    world.send({"source": f"{media}/hello.wav", "job_id": "one", "formats": ["txt"]})
+    world.start()
+    eventually(lambda: not len(world.queue))
+    assert world.store.writes == [
+        f"{OUTPUT}/one/{name}" for name in ("transcript.json", "transcript.txt", "result.json")
+    ]
+
+
+def test_a_file_that_is_no_media_fails_for_good_and_costs_the_others_nothing(world: World, media: str) -> None:
+    # Given a broken file between two good ones
+    for name in ("hello.wav", "broken.mp3", "numbers.mp3"):
+        world.send({"source": f"{media}/{name}", "job_id": name})
+    world.start()
+    eventually(lambda: not len(world.queue))
+    # Then its failure is recorded with the reason, and dead-lettered with its own body and the code
+    broken = world.result("broken.mp3")
+    assert broken is not None
+    assert broken["error"]["code"] == "media_unreadable"
+    (letter,) = world.dead_letters.messages
+    assert json.loads(letter.body)["job_id"] == "broken.mp3"
+    assert letter.attributes["error_code"] == "media_unreadable"
+    assert letter.attributes["error_message"]
+    # And the others are done
+    statuses = [(world.result(name) or {})["status"] for name in ("hello.wav", "numbers.mp3")]
+    assert statuses == ["succeeded", "succeeded"]
+    assert world.scratch_files() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "job", "code", "names"),
+    [
+        ("{not json", "message-", "bad_message", ""),
+        ({"source": "https://x.test/a.mp3", "job_id": "j", "formts": ["srt"]}, "j", "bad_message", "formts"),
+        ({"source": "https://x.test/a.mp3", "job_id": "j", "channels": "split"}, "j", "unsupported_option", "channels"),
+        ({"source": "https://x.test/a.mp3", "job_id": "j", "beam_size": 11}, "j", "bad_message", "beam_size"),
+    ],
+)
+def test_a_message_that_cannot_be_a_job_is_recorded_and_dead_lettered(
+    world: World, body: object, job: str, code: str, names: str
+) -> None:
+    world.send(body)
+    world.start()
+    eventually(lambda: not len(world.queue))
+    ((address, stored),) = world.store.objects.items()
+    assert address.startswith(f"{OUTPUT}/{job}")
+    error = json.loads(stored)["error"]
+    assert error["code"] == code
+    assert names in error["message"]
+    (letter,) = world.dead_letters.messages
+    assert letter.attributes["error_code"] == code
+
+
+def test_a_job_that_is_done_is_not_done_again_but_gets_the_format_that_it_lacks(world: World, media: str) -> None:
+    # Given a job that succeeded
+    job = {"source": f"{media}/hello.wav", "job_id": "one"}
+    world.send(job)
+    world.start()
+    eventually(lambda: not len(world.queue))
+    stood = dict(world.store.objects)
+    # When it is sent again, now with another format
+    world.send({**job, "formats": ["vtt"]})
+    eventually(lambda: not len(world.queue))
+    # Then that is rendered, and the engine was asked once
+    assert len(world.engine.submitted) == 1
+    assert world.store.objects[f"{OUTPUT}/one/transcript.vtt"].startswith(b"WEBVTT")
+    assert stood.items() <= world.store.objects.items()
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}/gone.mp3"
+
+
+def test_a_source_that_fails_for_now_comes_back_after_a_while(world: World, nowhere: str) -> None:
+    # Given a source that nobody listens at
+    world.send({"source": nowhere, "job_id": "one"})
+    world.start()
+    # Then its message is hidden for a back-off, and nothing is recorded
+    eventually(lambda: any(call.operation == "release" for call in world.queue.calls), seconds=40)
+    assert world.queue.visible == 0
+    assert len(world.queue) == 1
+    assert world.store.objects == {}
+
+
+def test_a_source_that_fails_at_the_last_receive_is_given_up(tmp_path: Path, nowhere: str) -> None:
+    world = World(tmp_path, max_receives=1)
+    world.send({"source": nowhere, "job_id": "one"})
+    world.start()
+    eventually(lambda: not len(world.queue), seconds=40)
+    assert (world.result("one") or {})["error"]["code"] == "source_unreachable"
+    assert [letter.attributes["error_code"] for letter in world.dead_letters.messages] == ["source_unreachable"]
+    world.stop()
+
+
+def test_an_option_that_the_model_lacks_is_refused_before_anything_is_fetched(tmp_path: Path, media: str) -> None:
+    world = World(tmp_path)
+    info = replace(simulated_info(), can_translate=False)
+    world.engine = FakeEngine(world.clock, info=info)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one", "task": "translate"})
+    world.start()
+    eventually(lambda: not len(world.queue))
+    result = world.result("one") or {}
+    assert result["error"]["code"] == "unsupported_option"
+    assert "translate" in result["error"]["message"]
+    assert world.engine.submitted == []
+    world.stop()
+
+
+def test_a_store_that_is_away_is_outlasted_and_burns_no_receive(world: World, media: str) -> None:
+    # Given a store that fails three times in the middle of publishing
+    world.store.script("put_if_absent", NodeFaultError("the store is away"), times=3)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    world.start()
+    eventually(lambda: not len(world.queue), seconds=40)
+    # Then the job is done in its first receive
+    assert (world.result("one") or {})["attempts"] == 1
+    assert not any(call.operation == "release" for call in world.queue.calls)
+
+
+def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str) -> None:
+    # Given a worker whose polls last for 0.3 s, and a store that stays away
+    world = World(tmp_path, shutdown_grace=1)
+    world.store.script("put_if_absent", NodeFaultError("the store is away"), times=1000)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: daemon.status()["trouble"])
+    threading.Event().wait(0.5)  # the poll that was under way ends
+    # When another message comes
+    world.send({"source": f"{media}/hello.wav", "job_id": "two"})
+    threading.Event().wait(1.0)  # time in which a worker that does not pause would take it
+    # Then it is left to others, the node is not ready, and it is not given up either
+    assert world.queue.visible == 1
+    assert not daemon._parts.health.ready().ok
+    assert daemon._parts.health.live().ok
+    world.stop()
+
+
+def test_an_engine_that_dies_costs_no_job_anything(world: World, media: str) -> None:
+    # Given a job of several windows, of which the engine has finished one when it dies
+    world.engine.hold()
+    world.send({"source": f"{media}/briefing.m4a", "job_id": "one"})
+    world.start()
+    eventually(lambda: world.engine.submitted)
+    world.engine.release(1)
+    world.engine.die()
+    world.engine.release()
+    eventually(lambda: not len(world.queue))
+    # Then the job is done all the same, every window once
+    transcript = json.loads(world.store.objects[f"{OUTPUT}/one/transcript.json"])
+    assert transcript["text"].count(SPOKEN) == len(world.engine.submitted[0].windows)
+
+
+def test_a_lost_lease_ends_the_work_and_nothing_is_written(tmp_path: Path, media: str) -> None:
+    # Given a job in the engine whose message is taken away from us
+    world = World(tmp_path, visibility_timeout=3)
+    world.engine.hold()
+    world.queue.script("extend", Fault(code="ReceiptHandleIsInvalid", entries=frozenset({0})), times=5)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    # Then the engine is told to drop it once the queue refuses to renew
+    eventually(lambda: world.engine.cancelled)
+    world.engine.release()
+    # And nothing of it stands, nor is its message touched
+    assert world.store.objects == {}
+    assert {call.operation for call in world.queue.calls} <= {"send", "receive", "extend"}
+    assert daemon._parts.pipeline.totals().jobs["lease_lost"] == 1
+    world.stop()
+
+
+@pytest.mark.parametrize("held_in", [Stage.INFERENCE, Stage.FETCH])
+def test_a_stop_gives_everything_back_at_once(tmp_path: Path, media: str, held_in: Stage) -> None:
+    # Given jobs in the engine, or in a fetch that hangs, and others that wait
+    world = World(tmp_path)
+    world.engine.hold()
+    with slow_server() as address:
+        source = f"{media}/hello.wav" if held_in is Stage.INFERENCE else address
+        for number in range(8):
+            world.send({"source": source, "job_id": f"job-{number}"})
+        daemon = world.start()
+        eventually(lambda: daemon._parts.pipeline.stage_jobs(held_in) >= 3)
+        # When the worker is told to stop
+        begun = time.monotonic()
+        assert world.stop() is ExitCode.DONE
+    # Then all messages are visible again within the grace, and nothing is left behind
+    assert time.monotonic() - begun < world.settings.shutdown_grace
+    assert world.queue.visible == 8
+    assert world.store.objects == {}
+    assert world.scratch_files() == []
+
+
+class slow_server:  # noqa: N801 - reads as the context manager that it is
+    """A server that sends its headers and then nothing."""
+
+    def __enter__(self) -> str:
+        leave = self.leave = threading.Event()
+
+        class Handler(Quiet):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "audio/mpeg")
+                self.send_header("Content-Length", "1000000")
+                self.end_headers()
+                leave.wait(30)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread.start()
+        return f"http://127.0.0.1:{self.server.server_port}/slow.mp3"
+
+    def __exit__(self, *_: object) -> None:
+        self.leave.set()
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.mark.parametrize(("unfit", "code"), [(True, ExitCode.UNFIT_NODE), (False, ExitCode.ENGINE_BROKEN)])
+def test_an_engine_that_cannot_work_ends_the_worker_with_a_code_that_says_why(
+    world: World, media: str, *, unfit: bool, code: ExitCode
+) -> None:
+    world.engine.hold()
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    world.start()
+    eventually(lambda: world.engine.submitted)
+    world.engine.fail("no such device", unfit=unfit)
+    world.thread.join(15)
+    assert world.code is code
+    assert world.queue.visible == 1
+
+
+def test_a_stage_that_dies_ends_the_worker(world: World, media: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a downloader that meets a bug outside of any job
+    daemon = world.start()
+
+    def dies(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(daemon._parts.pipeline, "prepare", dies)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    # Then the worker does not look alive and do nothing: it ends, and says so
+    world.thread.join(15)
+    assert world.code is ExitCode.UNEXPECTED
+    assert world.queue.visible == 1
+
+
+def test_an_engine_that_hangs_is_replaced(tmp_path: Path, media: str) -> None:
+    world = World(tmp_path, engine_stall_seconds=1)
+    world.engine.hold()
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    world.engine.hang()
+    world.engine.release()
+    eventually(lambda: not len(world.queue))
+    assert (world.result("one") or {})["status"] == "succeeded"
+    assert b"sqscribe_engine_restarts_total 1.0" in daemon._parts.metrics.render()[1]
+    world.stop()
+
+
+def test_idle_long_enough_is_the_end_when_asked_for(tmp_path: Path, media: str) -> None:
+    world = World(tmp_path, exit_when_idle=0.5)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    world.start()
+    world.thread.join(30)
+    assert world.code is ExitCode.DONE
+    assert len(world.queue) == 0
+
+
+def test_no_more_is_received_than_there_is_room_for(tmp_path: Path, media: str) -> None:
+    # Given room for 20 s of prepared audio, jobs of 20 s of which the engine finishes none
+    world = World(tmp_path, buffer_seconds=20, downloaders=2)
+    world.engine.hold()
+    for number in range(20):
+        world.send({"source": f"{media}/numbers.mp3", "job_id": f"job-{number}"})
+    daemon = world.start()
+    eventually(lambda: daemon._parts.pipeline.stage_jobs(Stage.WAIT) >= 1)
+    threading.Event().wait(1.0)  # time in which a worker that does not stop would take more
+    # Then only the first receive's messages are held, and the others stay for other workers
+    assert world.queue.visible >= 16
+    world.engine.release()
+    eventually(lambda: not len(world.queue), seconds=60)
+    world.stop()
