@@ -48,7 +48,7 @@ class Deleter:
         linger: Seconds that a delete waits for company.
         attempts: Requests in a row for a message, before those behind it have their turn.
         first_wait: Seconds before the second attempt, at most; doubles, at random, from there.
-        longest_wait: Most seconds between two attempts.
+        longest_wait: Most seconds between two attempts, and the rest after a request none of which went through.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Deleter:
         self._clock = clock
         self._linger = linger
         self._attempts = attempts
+        self._longest_wait = longest_wait
         self._wait = wait_random_exponential(multiplier=first_wait, max=longest_wait)
         self._stopping = threading.Event()
         self._work = threading.Event()  # set when something is pending, or on stop
@@ -130,7 +131,10 @@ class Deleter:
         while batch := self._gather():
             try:
                 self._delete_all(batch)
-                self._again(_open(batch))
+                left = _open(batch)
+                self._again(left)
+                if len(left) == len(batch):
+                    self._rest(self._longest_wait)  # the queue is away: it is asked now and then
             except BaseException as error:
                 # A bug: whoever waits for an outcome is told, and the thread's end is seen by `alive`.
                 for delete in batch:
@@ -175,7 +179,7 @@ class Deleter:
     def _again(self, deletes: list[_Delete]) -> None:
         """Sends deletes without an outcome to the end of the line, or gives them one if there is no line any more."""
         for delete in deletes:
-            log.warning("delete_unconfirmed", message=delete.lease.message.id, attempts=self._attempts)
+            log.warning("delete_failed", message=delete.lease.message.id, error=delete.error)
         with self._lock:
             stopping = self._stopping.is_set()
             if not stopping:
@@ -189,8 +193,8 @@ class Deleter:
         for delete in deletes:
             lease = delete.lease
             if lease.state is LeaseState.LAPSED:
-                continue
-            if self._table.take(lease):
+                delete.error = "the lease has lapsed"
+            elif self._table.take(lease):
                 taken[lease.message.id] = delete
             else:
                 delete.future.set_result(DeleteOutcome.LOST)
@@ -204,8 +208,7 @@ class Deleter:
                 log.warning("delete_refused", message=message_id, error=result.refused[message_id])
                 delete.future.set_result(DeleteOutcome.LOST)
             else:
-                error = result.failed.get(message_id, "the queue did not answer for this message")
-                log.warning("delete_failed", message=message_id, error=error)
+                delete.error = result.failed.get(message_id, "the queue did not answer for this message")
                 self._table.restore(delete.lease)
 
 
@@ -214,6 +217,7 @@ class _Delete:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
+        self.error = ""  # of the last attempt
         self.future: Future[DeleteOutcome] = Future()
         self.future.set_running_or_notify_cancel()  # from here on its owner cannot cancel it
 

@@ -35,6 +35,7 @@ class LeaseRecord:
         state: Never `LAPSED`, which the clock alone decides.
         confirmed_until: Clock time until which the message is surely hidden.
         due_at: Clock time of the next renewal.
+        failing: Whether the last renewal failed.
         in_flight: Whether a renewal is under way.
         changed: Set, and replaced by a fresh one, at every change; waiters wait on the one they read under the lock.
     """
@@ -43,6 +44,7 @@ class LeaseRecord:
     state: LeaseState = LeaseState.HELD
     confirmed_until: float = -math.inf
     due_at: float = -math.inf
+    failing: bool = False
     in_flight: bool = False
     changed: threading.Event = field(default_factory=threading.Event)
 

@@ -287,8 +287,9 @@ class LeaseTable:
         outcomes: Counter[RenewalOutcome] = Counter()
         ending: list[Lease] = []
         with self._lock:
+            retry_at = self._retry_at(renewals)
             for renewal in renewals:
-                outcome = self._answered(renewal, sent_at, result)
+                outcome = self._answered(renewal, sent_at, result, retry_at)
                 outcomes[outcome] += 1
                 if renewal.record.state is LeaseState.ENDING:
                     ending.append(renewal.lease)
@@ -325,10 +326,11 @@ class LeaseTable:
         if now - due_at > max(self._shortest_retry, self._visibility_timeout * LATE_FRACTION):
             log.warning("heartbeat_late", seconds=round(now - due_at, 1), leases=len(self._leases))
         horizon = now + self._visibility_timeout * COMPANY_FRACTION
-        company = [lease for lease in waiting if lease.record.due_at <= horizon]
+        # A lease that is failing has no company: asked again and again, it would keep the round from ending.
+        company = [lease for lease in waiting if lease.record.due_at <= (now if lease.record.failing else horizon)]
         return sorted(company, key=lambda lease: lease.confirmed_until)[:BATCH]
 
-    def _answered(self, renewal: Renewal, sent_at: float, result: BatchResult) -> RenewalOutcome:
+    def _answered(self, renewal: Renewal, sent_at: float, result: BatchResult, retry_at: float) -> RenewalOutcome:
         record, message_id = renewal.record, renewal.message.id
         record.in_flight = False
         record.wake()
@@ -349,11 +351,11 @@ class LeaseTable:
         elif message_id in result.beyond:
             self._end(record)
         else:
-            self._retry_soon(record)
+            record.failing, record.due_at = True, retry_at
         return outcome
 
     def _confirm(self, record: LeaseRecord, sent_at: float, seconds: int) -> None:
-        record.confirmed_until = sent_at + seconds
+        record.confirmed_until, record.failing = sent_at + seconds, False
         due_at = sent_at + self._visibility_timeout * self._rng.uniform(*RENEW_FRACTIONS)
         # A long poll or a slow answer may have used that up; the lease is due at once then, which is not late.
         record.due_at = max(due_at, self._clock.now())
@@ -363,11 +365,12 @@ class LeaseTable:
         if record.state is LeaseState.HELD:
             record.state = LeaseState.ENDING
 
-    def _retry_soon(self, record: LeaseRecord) -> None:
+    def _retry_at(self, renewals: Sequence[Renewal]) -> float:
+        """When a request that failed is made again: one time for all in it, so that they stay one request."""
         now = self._clock.now()
-        left = record.confirmed_until - now
+        left = min(renewal.record.confirmed_until for renewal in renewals) - now
         pause = left * self._rng.uniform(*RETRY_FRACTIONS) if left > 0 else self._lapsed_retry
-        record.due_at = now + max(self._shortest_retry, pause)
+        return now + max(self._shortest_retry, pause)
 
     def _expire(self, now: float) -> None:
         """Ends the leases at the ceiling of which nothing is left."""

@@ -145,7 +145,7 @@ class S3Store:
         """
         if self._conditional:
             try:
-                self._on_conflict.copy()(self._put, url, body, content_type, condition)
+                self._on_conflict(self._put, url, body, content_type, condition)
             except (ClientError, BotoCoreError) as error:
                 code = _code(error)
                 # A key that is gone does not have the ETag either: AWS says 404 to If-Match, others 412.
