@@ -184,7 +184,9 @@ class Finisher:
         else:
             body = ending.rejected.body if ending.rejected else message.body
         why = {"error_code": str(error.code), "error_message": _clipped(error.message)}
-        kept = [name for name in message.attributes if name not in why][: MAX_ATTRIBUTES - len(why)]
+        # A letter that somebody puts back into the queue is a new job, not a copy of this line of work.
+        kept = [name for name in message.attributes if name not in why and not name.startswith("sqscribe_")]
+        kept = kept[: MAX_ATTRIBUTES - len(why)]
         fence()
         self._queue.send(
             self._dead_letter_url,

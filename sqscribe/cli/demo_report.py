@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from sqscribe.bundled import DemoClip, Expected
@@ -25,9 +27,12 @@ MAX_ERROR_RATE = 0.05
 
 def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[str]:
     """Prints what became of every clip; gives what is wrong with the run, empty when nothing is."""
-    table = Table(title="what became of the clips", title_justify="left")
-    for heading in ("job", "audio", "words", "errors", "speed", "became", "lies in"):
-        table.add_column(heading, justify="right" if heading in {"audio", "words", "errors", "speed"} else "left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("job", "audio", "words", "error rate", "speed", "became", "transcript"):
+        right = heading in {"audio", "words", "error rate", "speed"}
+        table.add_column(
+            heading, justify="right" if right else "left", no_wrap=heading != "transcript", overflow="fold"
+        )
     wrong: list[str] = []
     said, errors = 0, 0
     for clip in clips:
@@ -44,13 +49,12 @@ def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[
             wrong.append(f"{clip.name} is silent, and this was heard: {heard!r}")
         seconds = result.timings.inference
         table.add_row(
-            clip.name,
+            f"{run.folder / clip.name}/",
             f"{clip.seconds:.0f} s",
             str(count_words(heard)),
-            f"{missed}" if clip.text else "-",
+            f"{missed / count_words(clip.text):.1%}" if clip.text else "-",
             f"{clip.seconds / seconds:.0f}x" if seconds else "-",
-            became,
-            str(run.folder / clip.name),
+            became.removeprefix("failed: "),
         )
     console.print(table)
     rate = errors / max(1, said)
@@ -63,7 +67,9 @@ def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[
         f"({audio / run.seconds:.0f}x real time, the worker's start included). "
         f"Word error rate {rate:.2%} ({errors} of {said} words)."
     )
-    console.print("Speed: audio seconds by the seconds from the engine's queue to the last window.", style="dim")
+    console.print(
+        "Speed: seconds of audio for each second in the engine, its queue included; jobs share it.", style="dim"
+    )
     for fault in wrong:
         console.print(f"WRONG: {fault}", style="bold red")
     if not wrong:
@@ -74,8 +80,12 @@ def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[
 
 
 def _transcript(run: DemoRun, clip: DemoClip) -> Transcript | None:
-    path = run.folder / clip.name / ARTIFACTS[MASTER].name
+    path = _path(run, clip)
     return master.load(path.read_bytes()) if path.exists() else None
+
+
+def _path(run: DemoRun, clip: DemoClip) -> Path:
+    return run.folder / clip.name / ARTIFACTS[MASTER].name
 
 
 def _queue_faults(clips: tuple[DemoClip, ...], run: DemoRun) -> list[str]:

@@ -19,9 +19,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def worker(**settings: Any) -> None:
     """Work on a queue until told to stop.
 
-    Every flag is also an environment variable (`--queue-url` is SQSCRIBE_QUEUE_URL) and may stand in a `.env` file. AWS credentials,
-    region and endpoints come from the standard AWS chain. SIGTERM ends it in order: what is not done is visible in the
-    queue again when it exits. A second signal ends it at once.
+    Every flag is also an environment variable (`--queue-url` is SQSCRIBE_QUEUE_URL) and may stand in a `.env` file.
+    AWS credentials, region and endpoints come from the standard AWS chain.
+
+    SIGTERM ends it in order: what is not done is visible in the queue again when it exits. A second signal ends it at
+    once.
     """
     # Loaded here, because `--help` should answer at once.
     from sqscribe.logs import configure, log_uncaught  # noqa: PLC0415
