@@ -19,9 +19,6 @@ from faster_whisper import decode_audio
 from demo_clips.plans import Plan
 from demo_clips.take import Reader, Slot, audio, truth
 
-#: A clip is good when no mode mishears more of its words: none of a short one.
-_TOLERANCE = 0.01
-
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
@@ -64,7 +61,7 @@ def make(plan: Plan, model: Path, output: Path, rounds: int) -> Hearing:
             )
             if hearing.errors <= heard.errors:
                 best, kept, heard = media.read_bytes(), slots, hearing
-            if hearing.worst <= _TOLERANCE:
+            if hearing.worst <= plan.tolerance:
                 break
             slots = reader.say_anew(kept, heard.phrases)
     (output / plan.file).write_bytes(best)
