@@ -541,6 +541,18 @@ def test_taking_does_not_wait_for_a_hanging_request_for_ever(bench: Bench) -> No
     gate.leave.set()
 
 
+def test_a_shutdown_may_wait_for_less(bench: Bench) -> None:
+    gate = Gate()
+    bench.receive(1)
+    bench.queue.script("extend", Fault(gate=gate))
+    bench.heartbeat.start()
+    bench.clock.settle()
+    bench.clock.advance(VISIBILITY / 2)
+    assert gate.entered.wait(5)
+    assert bench.table.release_all(timeout=0).done
+    gate.leave.set()
+
+
 def test_only_one_of_many_gets_a_lease(bench: Bench) -> None:
     (lease,) = bench.receive(1)
     results = [in_thread(lambda: bench.table.take(lease)) for _ in range(8)]
@@ -615,3 +627,39 @@ def test_snapshot_shows_the_most_urgent_first(bench: Bench) -> None:
     assert first.state is LeaseState.HELD
     bench.clock.advance(250)
     assert [row.state for row in bench.table.snapshot()] == [LeaseState.LAPSED, LeaseState.HELD]
+
+
+def test_a_listener_that_fails_at_the_end_leaves_the_other_leases_alone() -> None:
+    # Given a lease whose first visibility timeout is all of the 12 h, so that nothing can be asked for
+    bench = build(CEILING)
+
+    def broken(_lease: Lease) -> None:
+        raise ZeroDivisionError
+
+    bench.table._on_ending = broken
+    bench.receive(2)
+    bench.heartbeat = Heartbeat(bench.table, bench.queue, bench.clock, longest_pause=1000)
+    bench.heartbeat.start()
+    with capture_logs():
+        bench.clock.run(CEILING / 2)
+    assert bench.heartbeat.errors == 1
+    assert [row.state for row in bench.table.snapshot()] == [LeaseState.ENDING] * 2
+    assert not any(lease.record.in_flight for lease in bench.table._leases.values())
+    bench.heartbeat.stop(5)
+
+
+def test_an_outage_until_the_ceiling_never_asks_for_zero_seconds() -> None:
+    # Given a lease that lapses in the last minutes of its 12 h
+    bench = build()
+    bench.heartbeat = Heartbeat(bench.table, bench.queue, bench.clock, longest_pause=1000)
+    (lease,) = bench.receive(1)
+    bench.heartbeat.start()
+    bench.clock.run(CEILING - 500)
+    asked = len(bench.extends())
+    bench.queue.script("extend", Fault(code="RequestTimeout", applied=True), times=1000)
+    with capture_logs():
+        bench.clock.run(600)
+    assert len(bench.extends()) > asked
+    assert all(seconds[0] > 0 for _, _, seconds in bench.extends())
+    assert lease.state is LeaseState.LOST
+    bench.heartbeat.stop(5)

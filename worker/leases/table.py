@@ -55,6 +55,10 @@ class Renewal:
     seconds: int
     last: bool
 
+    def gains_nothing(self, now: float) -> bool:
+        """Whether there is nothing left to ask for; 0 seconds would give the message back."""
+        return self.seconds == 0 or now + self.seconds <= self.record.confirmed_until
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseSnapshot:
@@ -188,7 +192,7 @@ class LeaseTable:
             self._hold(lease)
         self.changed.set()
 
-    def release(self, leases: Sequence[Lease], delay: int = 0) -> BatchResult:
+    def release(self, leases: Sequence[Lease], delay: int = 0, timeout: float | None = None) -> BatchResult:
         """Takes leases out and makes their messages visible again.
 
         The last received goes first, so that a FIFO group comes back in order. A release that fails is logged and not
@@ -197,11 +201,12 @@ class LeaseTable:
         Args:
             leases: Those that are not in the table any more are passed over.
             delay: Seconds until the messages are visible.
+            timeout: Most seconds to wait for renewals under way, where that has to be less than `take_timeout`.
 
         Returns:
             What the queue said to those that were still held.
         """
-        messages = [lease.message for lease in self._take(leases)]
+        messages = [lease.message for lease in self._take(leases, timeout)]
         if not messages:
             return BatchResult()
         result = self._queue.release(messages[::-1], delay)
@@ -209,18 +214,18 @@ class LeaseTable:
             log.warning("release_failed", message=message_id, error=reason)
         return result
 
-    def release_all(self) -> BatchResult:
-        """Releases whatever is still held, at the end of a shutdown."""
+    def release_all(self, timeout: float | None = None) -> BatchResult:
+        """Releases whatever is still held, at the end of a shutdown; see `release`."""
         with self._lock:
             leases = list(self._leases.values())
-        return self.release(leases)
+        return self.release(leases, timeout=timeout)
 
-    def _take(self, leases: Sequence[Lease]) -> list[Lease]:
+    def _take(self, leases: Sequence[Lease], timeout: float | None = None) -> list[Lease]:
         with self._lock:
             taken = [lease for lease in leases if self._leases.get(lease.message.id) is lease]
             for lease in taken:
                 self._remove(lease, LeaseState.TAKEN)
-        deadline = self._clock.now() + self._take_timeout
+        deadline = self._clock.now() + min(self._take_timeout, math.inf if timeout is None else timeout)
         for lease in taken:
             self._settle(lease.record, deadline)
         with self._lock:
@@ -253,26 +258,21 @@ class LeaseTable:
         return max(0.0, min(times, default=math.inf) - self._clock.now())
 
     def begin_renewals(self) -> list[Renewal]:
-        """The next request's worth of leases to renew, the most urgent first; empty when none is due.
+        """The next request's worth of leases to renew, the most urgent first; empty when there is nothing to ask for.
 
         Each must be answered through `end_renewals`.
         """
-        renewals: list[Renewal] = []
-        ending: list[Lease] = []
         with self._lock:
             now = self._clock.now()
             self._expire(now)
-            for lease in self._due(now):
-                record = lease.record
-                left = math.floor(record.message.received_at + self._lifetime - now)
-                seconds = min(self._visibility_timeout, left)
-                if seconds <= 0 or now + seconds <= record.confirmed_until:
-                    record.state = LeaseState.ENDING
-                    ending.append(lease)
-                else:
-                    record.in_flight = True
-                    last = left <= self._visibility_timeout
-                    renewals.append(Renewal(record, lease, record.message, seconds, last))
+            renewals = [self._renewal(lease, now) for lease in self._due(now)]
+            ending = [each.lease for each in renewals if each.gains_nothing(now)]
+            for lease in ending:
+                lease.record.state = LeaseState.ENDING
+            if ending:
+                renewals = []  # the others are left for the next round: a listener that fails leaves none in flight
+            for renewal in renewals:
+                renewal.record.in_flight = True
         self._report_ending(ending)
         return renewals
 
@@ -289,8 +289,10 @@ class LeaseTable:
         with self._lock:
             retry_at = self._retry_at(renewals)
             for renewal in renewals:
-                outcome = self._answered(renewal, sent_at, result, retry_at)
-                outcomes[outcome] += 1
+                renewal.record.in_flight = False
+                renewal.record.wake()
+            for renewal in renewals:
+                outcomes[self._answered(renewal, sent_at, result, retry_at)] += 1
                 if renewal.record.state is LeaseState.ENDING:
                     ending.append(renewal.lease)
         for outcome, count in outcomes.items():
@@ -330,10 +332,13 @@ class LeaseTable:
         company = [lease for lease in waiting if lease.record.due_at <= (now if lease.record.failing else horizon)]
         return sorted(company, key=lambda lease: lease.confirmed_until)[:BATCH]
 
+    def _renewal(self, lease: Lease, now: float) -> Renewal:
+        left = max(0, math.floor(lease.message.received_at + self._lifetime - now))
+        seconds = min(self._visibility_timeout, left)
+        return Renewal(lease.record, lease, lease.message, seconds, last=left <= self._visibility_timeout)
+
     def _answered(self, renewal: Renewal, sent_at: float, result: BatchResult, retry_at: float) -> RenewalOutcome:
         record, message_id = renewal.record, renewal.message.id
-        record.in_flight = False
-        record.wake()
         if message_id in result.done:
             outcome = RenewalOutcome.RENEWED
         elif message_id in result.refused:
