@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from sqscribe import __version__
 from sqscribe.errors import ErrorCode, PermanentError
@@ -56,6 +56,7 @@ class Fetcher:
         self._allow_local = allow_local
         self._allowed_buckets = allowed_buckets
         self._policy = policy or AddressPolicy(allow_private)
+        self._tls = ssl.create_default_context()
 
     def fetch(self, request: FetchRequest, folder: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
         """Brings the source to `folder`; memory stays flat whatever its size.
@@ -73,7 +74,8 @@ class Fetcher:
             TransientError: `source_unreachable`, `source_changed`.
         """
         cancellation.check()
-        scheme = urlsplit(request.source[:16]).scheme.lower()
+        head, separator, _ = request.source.partition("://")
+        scheme = head.lower() if separator else ""
         path = folder / f"source{_extension(request.source)}"
         if scheme == "s3":
             return self._fetch_s3(request, path, reserve, cancellation)
@@ -111,7 +113,7 @@ class Fetcher:
         limits = self._limits
         with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period) as watch:
             room = Room(limits.max_bytes, reserve, cancellation, watch)
-            client = HttpClient(self._policy, limits, watch, _USER_AGENT)
+            client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT)
             try:
                 with SourceWriter(path, room, watch) as writer:
                     HttpDownload(url, client, writer, watch, limits).run(cancellation)

@@ -175,8 +175,9 @@ def port_of(url: Url) -> int:
 
 
 def spoken_text(text: str) -> str:
-    """Somebody else's message, its URLs made fit for messages and logs."""
-    return re.sub(r"https?://[^\s'\"<>]+", lambda match: redact(match[0]), text)[:1000]
+    """Somebody else's message, made fit for messages and logs: no credentials or queries, and not too long."""
+    bare = re.sub(r"https?://[^\s'\"<>]+", lambda match: redact(match[0]), text)
+    return re.sub(r"\?[\w.~%-]+=[^\s'\"<>]*", "", bare)[:1000]
 
 
 def _embedded(address: IPAddress) -> list[IPAddress]:

@@ -93,22 +93,28 @@ class Answer:
             TransientError: `source_unreachable`: the connection broke, or the body is shorter than declared.
         """
         with line_faults(self.url, self._watch):
-            return self._response.read1(limit)
+            chunk = self._response.read1(limit)
+        if not chunk:
+            self._watch.check()  # a body of unknown length ends the same way when the watch has cut it
+        return chunk
 
 
 class HttpClient:
     """Makes the requests of one fetch. Not thread-safe.
 
     Args:
+        tls: Whom to believe; costly to build, so that fetches share one.
         user_agent: What the worker calls itself.
     """
 
-    def __init__(self, policy: AddressPolicy, limits: FetchLimits, watch: TransferWatch, user_agent: str) -> None:
+    def __init__(
+        self, policy: AddressPolicy, limits: FetchLimits, watch: TransferWatch, tls: ssl.SSLContext, user_agent: str
+    ) -> None:
         self._policy = policy
         self._limits = limits
         self._watch = watch
         self._user_agent = user_agent
-        self._tls = ssl.create_default_context()
+        self._tls = tls
 
     def open(
         self,
@@ -141,7 +147,12 @@ class HttpClient:
             if answer.status not in _REDIRECTS or not location:
                 return answer
             answer.close()
-            url = urljoin(answer.url, location)
+            try:
+                url = urljoin(answer.url, location)
+            except ValueError as error:
+                raise PermanentError(
+                    ErrorCode.SOURCE_NOT_FOUND, f"{redact(url)} redirects to what is no URL"
+                ) from error
             if answer.status == 303 or (answer.status in (301, 302) and method == "POST"):
                 method, body = ("HEAD" if method == "HEAD" else "GET"), None
         raise PermanentError(
@@ -151,8 +162,11 @@ class HttpClient:
 
     def _send(self, method: str, target: Url, headers: Mapping[str, str], jar: CookieJar, body: bytes | None) -> Answer:
         url = target._replace(auth=None, fragment=None).url
-        carrier = urllib.request.Request(url)  # noqa: S310 - never opened: the cookie jar's idea of a request
-        jar.add_cookie_header(carrier)
+        try:
+            carrier = urllib.request.Request(url)  # noqa: S310 - never opened: the cookie jar's idea of a request
+            jar.add_cookie_header(carrier)
+        except ValueError as error:  # the standard library's parser is stricter here and there
+            raise PermanentError(ErrorCode.BAD_MESSAGE, f"{redact(url)} is not a URL") from error
         sent = dict(headers)
         if carrier.has_header("Cookie"):
             sent["Cookie"] = carrier.get_header("Cookie", "")

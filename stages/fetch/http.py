@@ -7,6 +7,7 @@ import re
 from http.cookiejar import CookieJar
 
 from sqscribe.errors import ErrorCode, PermanentError, TransientError
+from sqscribe.urls import redact
 from stages.fetch.client import Answer, HttpClient, check_status
 from stages.fetch.request import FetchLimits
 from stages.fetch.retry import retrying
@@ -87,9 +88,12 @@ class HttpDownload:
             self._accept(answer, resuming="Range" in headers)
             while chunk := answer.read(CHUNK):
                 self._writer.write(chunk)
-        if self._total is not None and self._writer.size != self._total:
+            # A connection that drops amid the headers looks like an answer that has none of the later ones.
+            headless = not self._writer.size and self._total is None and "transfer-encoding" not in answer.headers
+        if headless or self._total not in (None, self._writer.size):
             raise TransientError(
-                ErrorCode.SOURCE_UNREACHABLE, f"only {self._writer.size} of {self._total} declared bytes came"
+                ErrorCode.SOURCE_UNREACHABLE,
+                f"{redact(self._url)} broke off after {self._writer.size} of {self._total or 'some'} bytes",
             )
 
     def _accept(self, answer: Answer, *, resuming: bool) -> None:

@@ -18,7 +18,7 @@ from stages.disk import disk_faults
 from stages.fetch.address import spoken_text
 from stages.fetch.client import HttpClient, refusal
 from stages.fetch.http import CHUNK
-from stages.fetch.page_network import CheckedYoutubeDL, DebugLogger, causes
+from stages.fetch.page_network import CheckedYoutubeDL, DebugLogger, Line, causes
 from stages.fetch.request import FetchLimits
 from stages.fetch.watch import TransferWatch
 from stages.fetch.writer import Room
@@ -49,11 +49,12 @@ class PageDownload:
 
     def __init__(self, url: str, client: HttpClient, room: Room, watch: TransferWatch, limits: FetchLimits) -> None:
         self._url = url
-        self._client = client
+        self._line = Line(client, self._check)
         self._room = room
         self._watch = watch
         self._limits = limits
         self._bytes = 0
+        self._stopped: SqscribeError | None = None
 
     def run(self, folder: Path) -> Source:
         """Finds the media and brings them to `folder`.
@@ -77,7 +78,7 @@ class PageDownload:
 
     def _bring(self, folder: Path) -> Source:
         try:
-            with CheckedYoutubeDL(self._client, self._options(folder)) as downloader:
+            with CheckedYoutubeDL(self._line, self._options(folder)) as downloader:
                 self._watch.restart(grace=self._limits.page_seconds)
                 info = self._one_recording(downloader)
                 self._watch.restart()
@@ -85,7 +86,7 @@ class PageDownload:
         except SqscribeError:
             raise
         except Exception as error:  # any of 1700 extractors may raise anything
-            self._watch.check()
+            self._check()
             with disk_faults():
                 for cause in causes(error):
                     if isinstance(cause, OSError):
@@ -143,24 +144,33 @@ class PageDownload:
     def _progress(self, report: dict[str, Any]) -> None:
         """Called by yt-dlp after each block."""
         have = report.get("downloaded_bytes") or 0
-        self._watch.received(max(0, have - self._bytes))
+        try:
+            self._watch.received(max(0, have - self._bytes))
+            self._bytes = have
+            if report.get("total_bytes"):
+                self._room.declare(report["total_bytes"])
+            self._room.need(have)
+        except SqscribeError as error:
+            self._stopped = error
+
+    def _check(self) -> None:
+        """Raises what has ended the download, if something has."""
         self._watch.check()
-        self._bytes = have
-        if report.get("total_bytes"):
-            self._room.declare(report["total_bytes"])
-        self._room.need(have)
+        if self._stopped:
+            raise self._stopped
 
     def _source(self, info: dict[str, Any], folder: Path) -> Source:
         downloads = info.get("requested_downloads") or [{}]
         path = Path(downloads[0].get("filepath") or folder / "nothing")
         if path.parent != folder or not path.is_file():
             raise TransientError(ErrorCode.SOURCE_UNREACHABLE, f"{redact(self._url)}: yt-dlp brought no file")
+        self._check()
         size = path.stat().st_size
         self._room.settle(size)
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
-                self._watch.check()
+                self._watch.received(len(chunk))
                 digest.update(chunk)
         return Source(path=path, bytes=size, sha256=digest.hexdigest(), media=_media(info))
 
@@ -174,6 +184,8 @@ class PageDownload:
         if status is not None:
             return refusal(status, f"{redact(self._url)}: yt-dlp met HTTP status {status}")
         extraction = next((cause for cause in chain if isinstance(cause, ExtractorError)), None)
+        if self._line.failure and not extraction:
+            return self._line.failure
         text = extraction.orig_msg if extraction else str(error)
         said = f"{redact(self._url)}: {spoken_text(text)}"
         if isinstance(extraction, UnsupportedError):

@@ -7,6 +7,9 @@ ours, in place of its own (which also take `data:`, `ftp:` and proxies). Imports
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.cookiejar import CookieJar
 from typing import Any
 
 import structlog
@@ -16,10 +19,11 @@ from yt_dlp.networking import Request, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
 from sqscribe.errors import SqscribeError
+from sqscribe.urls import redact
 from stages.fetch.address import spoken_text
-from stages.fetch.client import Answer, HttpClient
+from stages.fetch.client import Answer, HttpClient, refusal
 
-__all__ = ["CheckedYoutubeDL", "DebugLogger", "causes"]
+__all__ = ["CheckedYoutubeDL", "DebugLogger", "Line", "causes"]
 
 log = structlog.get_logger()
 
@@ -30,22 +34,60 @@ _PAGE_BYTES = 32 * 2**20
 plugin_dirs.value = []
 
 
+class Line:
+    """What yt-dlp's requests run over, and the failure that they met last.
+
+    yt-dlp repeats a request that fails and then tells no more than its text.
+
+    Args:
+        client: The way out.
+        check: Called before each step on the network; what it raises ends the download. (A progress hook that raises
+            would end it too, but yt-dlp would leave its files open.)
+
+    Attributes:
+        failure: The last one, None once a request has got through again.
+    """
+
+    def __init__(self, client: HttpClient, check: Callable[[], None]) -> None:
+        self._client = client
+        self._check = check
+        self.failure: SqscribeError | None = None
+
+    def open(self, url: str, headers: dict[str, str], jar: CookieJar, method: str, body: bytes | None) -> Answer:
+        """As the client's; any failure of ours becomes yt-dlp's `TransportError`."""
+        with self.failures():
+            answer = self._client.open(url, headers, jar, method, body)
+        self.failure = None
+        if not 200 <= answer.status < 300:
+            self.failure = refusal(answer.status, f"{redact(answer.url)} answered {answer.status}")
+        return answer
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Around each step on the network. An error that yt-dlp does not know would make it try another handler."""
+        try:
+            self._check()
+            yield
+        except SqscribeError as error:
+            self.failure = error
+            raise TransportError(cause=error) from error
+
+
 class _PageAnswer(Response):  # type: ignore[misc] # yt-dlp ships no types
     """A body as yt-dlp reads it."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, line: Line) -> None:
         super().__init__(fp=answer, url=answer.url, headers=answer.headers, status=answer.status, reason=answer.reason)
         self._answer = answer
+        self._line = line
 
     @property
     def closed(self) -> bool:
         return False
 
     def read(self, amt: int | None = None) -> bytes:
-        try:
+        with self._line.failures():
             return self._answer.read(amt) if amt is not None else self._read_all()
-        except SqscribeError as error:
-            raise TransportError(cause=error) from error
 
     def _read_all(self) -> bytes:
         body = bytearray()
@@ -64,9 +106,10 @@ class _CheckedRH(RequestHandler):  # type: ignore[misc]
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
 
-    def __init__(self, client: HttpClient, **settings: Any) -> None:
+    def __init__(self, line: Line, **settings: Any) -> None:
         super().__init__(**settings)
-        self._client = client
+        self._line = line
+        self._answers = ExitStack()
 
     def _check_proxies(self, proxies: dict[str, str]) -> None:
         """Proxies of the environment do not count here."""
@@ -80,27 +123,29 @@ class _CheckedRH(RequestHandler):  # type: ignore[misc]
         headers = self._get_headers(request)
         headers.setdefault("Accept-Encoding", "gzip, deflate")
         body = request.data if isinstance(request.data, bytes | None) else b"".join(request.data)
-        try:
-            answer = self._client.open(request.url, headers, self._get_cookiejar(request), request.method, body)
-        except SqscribeError as error:  # anything else would make yt-dlp look for another handler
-            raise TransportError(cause=error) from error
-        response = _PageAnswer(answer)
+        answer = self._line.open(request.url, headers, self._get_cookiejar(request), request.method, body)
+        self._answers.callback(answer.close)
+        response = _PageAnswer(answer, self._line)
         if not 200 <= answer.status < 300:
             raise HTTPError(response)
         return response
 
+    def close(self) -> None:
+        """yt-dlp leaves answers open where it fails."""
+        self._answers.close()
+
 
 class CheckedYoutubeDL(YoutubeDL):  # type: ignore[misc]
-    """yt-dlp with our client as its only way out."""
+    """yt-dlp with our line as its only way out."""
 
-    def __init__(self, client: HttpClient, options: dict[str, Any]) -> None:
-        self._client = client
+    def __init__(self, line: Line, options: dict[str, Any]) -> None:
+        self._line = line
         super().__init__(options, auto_init="no_verbose_header")
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         """Ignores yt-dlp's own handlers."""
         del handlers, preferences
-        return super().build_request_director([lambda **settings: _CheckedRH(self._client, **settings)], [])
+        return super().build_request_director([lambda **settings: _CheckedRH(self._line, **settings)], [])
 
 
 class DebugLogger:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 from tenacity.nap import sleep_using_event
 
 from stages.fetch.request import FetchLimits
@@ -21,7 +21,7 @@ def retrying(limits: FetchLimits, cancellation: Cancellation, worth: Callable[[B
     """Tries again what is `worth` it; the last error comes out. A cancellation ends the wait."""
     return Retrying(
         stop=stop_after_attempt(limits.attempts),
-        wait=wait_exponential_jitter(initial=limits.backoff, max=_LONGEST_WAIT, jitter=limits.backoff),
+        wait=wait_exponential(multiplier=limits.backoff, max=_LONGEST_WAIT) + wait_random(0, limits.backoff),
         retry=retry_if_exception(worth),
         sleep=sleep_using_event(cancellation.event),
         before=lambda _: cancellation.check(),

@@ -111,6 +111,8 @@ class SourceWriter:
 
     def restart(self) -> None:
         """Throws away what has come so far."""
+        if not self.size:
+            return
         with disk_faults():
             self._file.seek(0)
             self._file.truncate()

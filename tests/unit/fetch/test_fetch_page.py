@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gc
+import hashlib
+import io
+import time
+import wave
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqscribe.errors import Cancelled, CancelReason, ErrorCode, PermanentError, SqscribeError, TransientError
+from stages.fetch import Fetcher, FetchLimits, FetchRequest, page_network
+from stages.ports import Cancellation
+from stages.values import Source
+
+
+def clip() -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(range(256)) * 400)
+    return buffer.getvalue()
+
+
+CLIP = clip()
+
+
+class Site:
+    """Pages of the test's web server, and a fetcher for them."""
+
+    def __init__(self, web: Any, reserve: Any, limits: FetchLimits, folder: Path) -> None:
+        self.web = web
+        self.held = reserve
+        self.limits = limits
+        self.folder = folder
+        self.cancellation = Cancellation()
+
+    def page(self, body: str, path: str = "/talk", **how: Any) -> str:
+        url: str = self.web.serve(path, f"<html><head><title>A talk</title></head>{body}</html>".encode(),
+                                  "text/html; charset=utf-8", **how)  # fmt: skip
+        return url
+
+    def fetch(self, url: str) -> Source:
+        fetcher = Fetcher(self.limits, lambda: pytest.fail("S3 was asked"), allow_private=True)
+        return fetcher.fetch(FetchRequest(url), self.folder, self.held, self.cancellation)
+
+    def fails(self, url: str, kind: type[SqscribeError] = PermanentError) -> Any:
+        with pytest.raises(kind) as caught:
+            self.fetch(url)
+        assert list(self.folder.iterdir()) == []
+        return getattr(caught.value, "code", None)
+
+
+# yt-dlp leaves files open where it fails, and the garbage collector closes them.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@pytest.fixture
+def site(web: Any, reserve: Any, limits: FetchLimits, tmp_path: Path) -> Iterator[Site]:
+    yield Site(web, reserve, limits, tmp_path)
+    gc.collect()  # here, where the warning is let pass
+
+
+def test_the_recording_of_a_page_is_fetched(site: Site) -> None:
+    site.web.serve("/media/clip.wav", CLIP, "audio/wav")
+    url = site.page('<audio src="/media/clip.wav"></audio>') + "?id=7&X-Amz-Signature=abc"
+    source = site.fetch(url)
+    assert source.path.parent == site.folder
+    assert source.path.name == "source.wav"
+    assert source.path.read_bytes() == CLIP
+    assert source.sha256 == hashlib.sha256(CLIP).hexdigest()
+    assert source.bytes == len(CLIP) == site.held.totals[-1]
+    assert source.media.title
+    assert source.media.title.startswith("A talk")
+    assert source.media.webpage_url is not None
+    assert "id=7" in source.media.webpage_url
+    assert "abc" not in source.media.webpage_url
+
+
+def test_a_page_without_media_is_unreadable(site: Site) -> None:
+    assert site.fails(site.page("<p>Nothing to hear</p>")) == ErrorCode.MEDIA_UNREADABLE
+
+
+def test_several_recordings_are_not_guessed_among(site: Site) -> None:
+    url = site.page('<audio src="/a.wav"></audio><audio src="/b.wav"></audio>')
+    assert site.fails(url) == ErrorCode.MEDIA_UNREADABLE
+    assert {handler.path for handler in site.web.seen} == {"/talk"}
+
+
+@pytest.mark.parametrize("target", ["http://169.254.169.254/clip.wav", "http://127.0.0.1:22/clip.wav"])
+@pytest.mark.parametrize("hop", ["direct", "redirect"])
+def test_what_a_page_leads_to_passes_the_address_policy(site: Site, target: str, hop: str) -> None:
+    if hop == "redirect":
+        site.web.redirect("/clip.wav", target)
+        target = "/clip.wav"
+    assert site.fails(site.page(f'<audio src="{target}"></audio>')) == ErrorCode.SOURCE_BLOCKED
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "data:audio/wav;base64,UklGRg==", "ftp://127.0.0.1/a.wav"])
+def test_only_the_web_is_read(site: Site, target: str) -> None:
+    site.fails(site.page(f'<audio src="{target}"></audio>'))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (404, PermanentError, ErrorCode.SOURCE_NOT_FOUND),
+        (403, PermanentError, ErrorCode.SOURCE_FORBIDDEN),
+        (503, TransientError, ErrorCode.SOURCE_UNREACHABLE),
+    ],
+)
+def test_media_that_cannot_be_had(site: Site, status: int, kind: type[SqscribeError], code: ErrorCode) -> None:
+    site.web.serve("/clip.wav", b"", status=status)
+    assert site.fails(site.page('<audio src="/clip.wav"></audio>'), kind) == code
+
+
+def test_a_page_that_refuses_programs_is_forbidden_where_yt_dlp_does_not_know_the_site(site: Site) -> None:
+    assert site.fails(site.page("no robots", status=403)) == ErrorCode.SOURCE_FORBIDDEN
+    assert len(site.web.seen) == 1
+
+
+def test_media_that_are_too_large_are_not_brought(site: Site) -> None:
+    site.limits = replace(site.limits, max_bytes=len(CLIP) - 1)
+    site.web.serve("/clip.wav", CLIP, "audio/wav")
+    assert site.fails(site.page('<audio src="/clip.wav"></audio>')) == ErrorCode.SOURCE_TOO_LARGE
+
+
+def test_a_page_without_end_does_not_fill_the_memory(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_network, "_PAGE_BYTES", 10_000)
+    site.fails(site.page("x" * 50_000), SqscribeError)
+
+
+def test_a_cancellation_ends_a_page_download(site: Site) -> None:
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "audio/wav")
+        handler.send_header("Content-Length", str(len(CLIP)))
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(CLIP[:5000])
+            site.cancellation.cancel(CancelReason.LEASE_LOST)
+            site.web.closing.wait(30)
+
+    site.web.routes["/clip.wav"] = silent
+    site.limits = replace(site.limits, read_timeout=60)
+    began = time.monotonic()
+    site.fails(site.page('<audio src="/clip.wav"></audio>'), Cancelled)
+    assert time.monotonic() - began < 5
+
+
+def playlist(*lines: str) -> bytes:
+    return "\n".join(("#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:4", *lines, "#EXT-X-ENDLIST", "")).encode()
+
+
+def test_a_playlist_of_pieces_is_put_together(site: Site) -> None:
+    site.web.serve("/1.ts", b"G" * 1880)
+    site.web.serve("/2.ts", b"H" * 1880)
+    body = playlist("#EXTINF:4,", "1.ts", "#EXTINF:4,", "2.ts")
+    source = site.fetch(site.web.serve("/talk.m3u8", body, "application/vnd.apple.mpegurl"))
+    assert source.path.read_bytes() == b"G" * 1880 + b"H" * 1880
+
+
+@pytest.mark.parametrize("piece", ["http://169.254.169.254/2.ts", "file:///etc/hostname"])
+def test_the_pieces_of_a_playlist_pass_the_address_policy(site: Site, piece: str) -> None:
+    site.web.serve("/1.ts", b"G" * 1880)
+    body = playlist("#EXTINF:4,", "1.ts", "#EXTINF:4,", piece)
+    site.fails(site.web.serve("/talk.m3u8", body, "application/vnd.apple.mpegurl"), SqscribeError)
+
+
+def test_no_playlist_makes_yt_dlp_start_ffmpeg(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Given an ffmpeg that tells on whoever starts it
+    bin_folder = tmp_path_factory.mktemp("bin")
+    program = bin_folder / "ffmpeg"
+    program.write_text(f"#!/bin/sh\ntouch {bin_folder}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_folder}:/usr/bin:/bin")
+    # When a playlist has what the native downloader cannot do
+    site.web.serve("/1.ts", b"G" * 1880)
+    body = playlist('#EXT-X-KEY:METHOD=SAMPLE-AES,URI="/key"', "#EXTINF:4,", "1.ts")
+    site.fails(site.web.serve("/talk.m3u8", body, "application/vnd.apple.mpegurl"), SqscribeError)
+    # Then nobody did
+    assert not (bin_folder / "started").exists()
