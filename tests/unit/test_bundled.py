@@ -131,8 +131,10 @@ def test_words_sound_when_their_times_say(clip: DemoClip) -> None:
     speech = np.zeros(len(loudness), bool)
     for word in clip.words:
         speech[int(word.start * 100) : int(word.end * 100) + 1] = True
-    # Then speech starts with the first word, as no shift of the file allows
-    assert np.argmax(loudness > loudness.max() * 0.1) / 100 == pytest.approx(clip.words[0].start, abs=0.06)
+    # Then sound and speech agree best where they are, within 60 ms: nothing shifts the file, no codec's delay either
+    sounds = loudness > loudness.max() * 0.05
+    agreement = {shift: np.mean(sounds == np.roll(speech, shift)) for shift in range(-30, 31)}
+    assert abs(max(agreement, key=agreement.__getitem__)) <= 6
     # And pauses are quiet
     assert np.median(loudness[speech]) > 8 * np.median(loudness[~speech])
 
