@@ -130,6 +130,7 @@ def build_worker(
 
     Raises:
         SettingsError: The settings cannot work, or the queue does not exist or refuses access.
+        UnfitNodeError: This machine lacks ffmpeg or the model that finds speech.
         NodeFaultError: The queue, or the store that holds the model, cannot be reached.
     """
     clock, node = SystemClock(), node_name()
@@ -140,8 +141,13 @@ def build_worker(
     max_receives = settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES
     dead_letter_url = settings.dead_letter_queue_url or facts.dead_letter_url
 
+    decoder, segmenter = Decoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
     scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, clock)
-    engine = _engine(settings, outside, scratch.root, clock, make_engine)
+    try:
+        engine = _engine(settings, outside, scratch.root, clock, make_engine)
+    except BaseException:
+        scratch.close()  # no daemon will
+        raise
     buffer = AudioBuffer(settings.buffer_seconds)
     faults = NodeFaults(clock)
     leases = LeaseTable(
@@ -161,9 +167,8 @@ def build_worker(
         allow_local=outside.allow_local,
         allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
     )
-    decoder = Decoder(DecodeLimits(max_seconds=settings.max_duration))
     pipeline = Pipeline(
-        preparer=Preparer(fetcher, decoder, Segmenter(), scratch, faults, metrics, clock),
+        preparer=Preparer(fetcher, decoder, segmenter, scratch, faults, metrics, clock),
         finisher=Finisher(publisher, outside.queue, leases, deleter, faults, dead_letter_url),
         publisher=publisher,
         engine=engine,
