@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from sqscribe.errors import (
     Cancelled,
@@ -29,11 +28,10 @@ from sqscribe.errors import (
 from stages.fetch import Fetcher, FetchLimits, FetchRequest
 from stages.ports import Cancellation
 from stages.values import Source
+from worker.embedded import EmbeddedAws
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-pytestmark = pytest.mark.wire
 
 BODY = os.urandom(700_000)
 
@@ -50,16 +48,11 @@ def client(url: str) -> S3Client:
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    s3 = client(url)
+def store(embedded_aws: EmbeddedAws) -> str:
+    s3 = client(embedded_aws.url)
     s3.create_bucket(Bucket="media")
     s3.put_bucket_versioning(Bucket="media", VersioningConfiguration={"Status": "Enabled"})
-    yield url
-    server.stop()
+    return embedded_aws.url
 
 
 class Gate(socketserver.ThreadingTCPServer):
