@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from stages.values import SAMPLE_RATE, Window
 
-__all__ = ["FRAME_SECONDS", "loudness", "read_window"]
+__all__ = ["FRAME_SECONDS", "loudness", "read_window", "smoothed"]
 
 _SAMPLE_BYTES = 2
 #: Seconds between two values of `loudness`, and between two mel frames.
@@ -50,3 +50,12 @@ def loudness(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     power = np.square(samples[: frames * _FRAME_SAMPLES].reshape(frames, _FRAME_SAMPLES)).mean(axis=1)
     level: npt.NDArray[np.float32] = (10.0 * np.log10(np.maximum(power, 1e-10))).astype(np.float32)
     return level
+
+
+def smoothed(level: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32]:
+    """The running mean over so many (an odd number of) frames; the ends are continued as they are."""
+    if not len(level):
+        return level
+    padded = np.pad(level, frames // 2, mode="edge")
+    mean: npt.NDArray[np.float32] = np.convolve(padded, np.full(frames, 1 / frames, dtype=np.float32), mode="valid")
+    return mean

@@ -36,6 +36,9 @@ _CUBLAS_HELP = (
     "CUDA 13 does not), or use a CUDA 12 runtime image"
 )
 
+_DIGEST_SAMPLES = 64
+_DIGEST_SAMPLE_BYTES = 4096
+
 log = structlog.get_logger()
 
 
@@ -206,11 +209,12 @@ def _revision(folder: Path, wanted: str | None) -> str:
         return folder.name
     if wanted is not None:
         return wanted
+    # Fine-tunes of one model share their configuration, so weights are sampled all over the file.
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    model = folder / "model.bin"
-    with model.open("rb") as file:
-        # Fine-tunes of one model share their configuration; the last weights differ.
-        file.seek(max(0, model.stat().st_size - 65_536))
-        digest.update(str(model.stat().st_size).encode())
-        digest.update(file.read())
+    with (folder / "model.bin").open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(str(size).encode())
+        for place in range(_DIGEST_SAMPLES):
+            file.seek(size * place // _DIGEST_SAMPLES)
+            digest.update(file.read(_DIGEST_SAMPLE_BYTES))
     return digest.hexdigest()[:16]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 __all__ = ["echoes_prompt", "is_repetition"]
 
-#: Longest unit, in words, whose repetition is looked for.
-_MAX_UNIT = 12
+#: Longest unit whose repetition is looked for, in words or characters: a long sentence.
+_MAX_UNIT = 30
 #: A unit that follows itself so often is "many times". People do say "no, no, no, no".
 _MIN_REPEATS = 5
 #: Nobody speaks faster for long: words, and characters where words are not set apart, a second of speech.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.inference.attempt import compression_ratio
-from stages.inference.audio import FRAME_SECONDS
+from stages.inference.audio import FRAME_SECONDS, smoothed
 from stages.inference.segments import cut_segments
 from stages.values import SAMPLE_RATE, Piece, RawSegment, RawWord, Window
 
@@ -174,7 +174,7 @@ def quietest_point(loudness: npt.NDArray[np.float32], samples: int) -> int:
         samples: Length of the audio.
     """
     frame = int(FRAME_SECONDS * SAMPLE_RATE)
-    smooth = np.convolve(loudness, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="same")
+    smooth = smoothed(loudness, _SMOOTHING)
     first, last = len(smooth) // 4, max(len(smooth) // 4 + 1, len(smooth) * 3 // 4)
     middle = smooth[first:last]
     if not len(middle):

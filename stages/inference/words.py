@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from stages.inference.audio import FRAME_SECONDS
+from stages.inference.audio import FRAME_SECONDS, smoothed
 from stages.values import RawWord
 
 __all__ = ["align_words", "trim_to_sound"]
@@ -109,7 +109,7 @@ def trim_to_sound(words: Sequence[RawWord], loudness: npt.NDArray[np.float32]) -
 
 def _sound(loudness: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Which frames are louder than the pauses of this window, pauses too short to count filled in."""
-    smooth = np.convolve(loudness, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="same")
+    smooth = smoothed(loudness, _SMOOTHING)
     floor, speech = np.percentile(smooth, [10, 95])
     sound: npt.NDArray[np.bool_] = smooth > max(speech - _SPEECH_RANGE, floor + _FLOOR_SHARE * (speech - floor))
     for first, last in _runs(~sound):
