@@ -121,7 +121,7 @@ def test_the_cut_can_be_told_from_other_cuts(segmenter: Segmenter, tmp_path: Pat
     assert one.cutter != other.cutter
 
 
-_THREE_HOURS = """
+_LONG = """
 import sys
 from pathlib import Path
 from stages.ports import Cancellation
@@ -139,19 +139,19 @@ print(len(windows.windows), *peaks)
 
 
 @pytest.mark.slow
-def test_three_hours_take_no_more_memory_than_a_minute(tmp_path: Path) -> None:
+def test_an_hour_takes_no_more_memory_than_a_minute(tmp_path: Path) -> None:
     path = tmp_path / "audio.pcm"
     body = np.concatenate([pcm for pcm, _ in clips()]).astype("<i2").tobytes()
     with path.open("wb") as file:
-        for _ in range(3 * 3600 * 32_000 // len(body) + 1):
+        for _ in range(3600 * 32_000 // len(body) + 1):
             file.write(body)
 
     done = subprocess.run(
-        [sys.executable, "-c", _THREE_HOURS, str(path)], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, "-c", _LONG, str(path)], capture_output=True, text=True, check=True, timeout=300
     )
     path.unlink()  # pytest keeps the folders of the last runs
 
-    windows, minute, hours = (int(value) for value in done.stdout.split())
-    assert windows > 300
-    assert hours < 120 * 1024, "KiB of peak memory"
-    assert hours - minute < 16 * 1024
+    windows, minute, hour = (int(value) for value in done.stdout.split())
+    assert windows > 100
+    assert hour < 120 * 1024, "KiB of peak memory"
+    assert hour - minute < 16 * 1024
