@@ -130,9 +130,7 @@ class Decoder(Protocol):
     def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
 
-    def rows(
-        self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None
-    ) -> list[Row]:
+    def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
 
     def settled(self, row: Row, language: str) -> Row:
@@ -142,4 +140,8 @@ class Decoder(Protocol):
         """Works on rows that all have the same key; every row is accounted for in the outcomes.
 
         A window that was split is accounted for by its halves: its `Finished` comes with the last of them.
+        Whatever it raises, the rows are fit for another try.
         """
+
+    def relieve(self) -> None:
+        """Gives memory of the device back that is not in use, after a batch that did not fit."""
