@@ -28,11 +28,10 @@ MAX_ERROR_RATE = 0.05
 def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[str]:
     """Prints what became of every clip; gives what is wrong with the run, empty when nothing is."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("job", "audio", "words", "error rate", "speed", "became", "transcript"):
-        right = heading in {"audio", "words", "error rate", "speed"}
-        table.add_column(
-            heading, justify="right" if right else "left", no_wrap=heading != "transcript", overflow="fold"
-        )
+    table.add_column("job's files in", overflow="fold")
+    for heading in ("audio", "words", "errors", "speed"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+    table.add_column("became", no_wrap=True, min_width=16)
     wrong: list[str] = []
     said, errors = 0, 0
     for clip in clips:
