@@ -19,7 +19,9 @@ from stages.inference.protocol import (
     EngineStats,
     JobLanguage,
     JobRejected,
+    Progress,
     WindowDone,
+    WindowKey,
 )
 from stages.inference.rows import Again, Finished, Outcome, Probed, Row
 from stages.inference.scheduler import MAX_PROBES, Batch, Scheduler, mean_language
@@ -27,16 +29,31 @@ from stages.values import SAMPLE_RATE, Piece, Window
 from worker.testing.decoder import SimulatedDecoder, Simulation, simulated_result
 
 RETRY_SECONDS = 1.0
+SUSPECT_SECONDS = 30.0
 
 
 class Bench:
     """A scheduler on a clock of its own, with everything that it said."""
 
-    def __init__(self, languages: tuple[str, ...] = ("en", "de")) -> None:
+    def __init__(self, languages: tuple[str, ...] = ("en", "de"), suspects: Sequence[Sequence[WindowKey]] = ()) -> None:
         self.time = 100.0
         self.events: list[EngineEvent] = []
+        self.beats: list[Progress] = []
         decoder = SimulatedDecoder(Simulation(languages=languages), EngineSettings(model="", name="simulated"))
-        self.scheduler = Scheduler(decoder, self.events.append, retry_seconds=RETRY_SECONDS, now=lambda: self.time)
+        self.scheduler = Scheduler(
+            decoder,
+            self.hear,
+            retry_seconds=RETRY_SECONDS,
+            suspects=suspects,
+            suspect_seconds=SUSPECT_SECONDS,
+            now=lambda: self.time,
+        )
+
+    def hear(self, event: EngineEvent | Progress) -> None:
+        if isinstance(event, Progress):
+            self.beats.append(event)
+        else:
+            self.events.append(event)
 
     def add(self, job: str, windows: Iterable[int], probes: tuple[int, ...] = (), **options: Any) -> None:
         self.scheduler.add(task(job, windows, probes, **options))
@@ -408,7 +425,7 @@ def test_the_halves_of_a_split_window_go_first() -> None:
 
 def test_who_waits_for_work_is_woken_when_a_retry_is_due() -> None:
     # Given a real clock, a batch under way and a retry that waits
-    events: list[EngineEvent] = []
+    events: list[EngineEvent | Progress] = []
     decoder = SimulatedDecoder(Simulation(), EngineSettings(model="", name="simulated"))
     scheduler = Scheduler(decoder, events.append, retry_seconds=0.05)
     scheduler.add(task("job", [0]))

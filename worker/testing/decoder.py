@@ -17,14 +17,26 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
-from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
+from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, EngineSettings
 from stages.inference.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
-from stages.values import RawSegment, RawWord, Window, WindowResult
+from stages.values import Piece, RawSegment, RawWord, Window, WindowResult
 
-__all__ = ["SIMULATED", "SimulatedDecoder", "Simulation", "digest_text", "simulated_info", "simulated_result"]
+__all__ = [
+    "SIMULATED",
+    "SIMULATED_SAMPLES",
+    "SimulatedDecoder",
+    "Simulation",
+    "digest_text",
+    "simulated_info",
+    "simulated_result",
+    "simulated_task",
+]
 
 #: What `EngineClient(decoder=…)` and `Launch.decoder` call it.
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
+
+#: Samples of each of the windows of `simulated_task`: so short that many of them cost nothing.
+SIMULATED_SAMPLES = 160
 
 #: Longest anything simulated hangs: nobody who waits for a hang's end has so much time.
 _FOREVER = 1e6
@@ -212,6 +224,24 @@ def digest_text(pcm_path: str, window: Window) -> str:
             pcm.seek(2 * piece.file_start)
             digest.update(pcm.read(2 * piece.length))
     return digest.hexdigest()
+
+
+def simulated_task(
+    job: str, pcm_path: str, count: int = 3, *, language: str | None = "en", **options: Any
+) -> DecodeTask:
+    """A job of `count` windows, one behind the other in the PCM file; `options` are those of `DecodeOptions`."""
+    windows = tuple(
+        Window(
+            index,
+            (Piece(0, index * SIMULATED_SAMPLES, SIMULATED_SAMPLES),),
+            speech=SIMULATED_SAMPLES,
+            speech_end=SIMULATED_SAMPLES,
+        )
+        for index in range(count)
+    )
+    given = {"task": "transcribe", "initial_prompt": None, "hotwords": None, "beam_size": 5, **options}
+    probes = () if language else tuple(range(0, count, max(1, count // 5)))[:5]
+    return DecodeTask(job, pcm_path, windows, DecodeOptions(language=language, **given), probes)
 
 
 def simulated_info(
