@@ -107,11 +107,9 @@ class EngineClient:
 
     @property
     def last_progress(self) -> float:
-        """As `Engine` has it. A start counts as progress: it has a limit of its own."""
+        """As `Engine` has it. While no process is ready, time is progress: a start has a limit of its own."""
         with self._lock:
-            if self._child and not self._ready:
-                return self._clock.now()
-            return self._last_progress
+            return self._last_progress if self._child and self._ready else self._clock.now()
 
     def start(self, listener: Callable[[EngineEvent], None]) -> None:
         """Starts the process; events come on one thread, in order, until `stop` has returned.
@@ -188,9 +186,7 @@ class EngineClient:
         generation = 0
         while not self._stopping.is_set():
             generation += 1
-            with self._lock:
-                suspects = self._backlog.suspects
-            child = Child(Launch(self._settings, self._decoder, generation, suspects))
+            child = Child(self._launch(generation))
             said = None
             try:
                 self._adopt(child)
@@ -206,6 +202,13 @@ class EngineClient:
                 continue
             self._count_loss(exit_code, said, listener)
             self._clock.wait(self._stopping, self._losses.delay)
+
+    def _launch(self, generation: int) -> Launch:
+        settings = self._settings
+        if self._losses.search_first:
+            settings = replace(settings, suspect_seconds=0.0)
+        with self._lock:
+            return Launch(settings, self._decoder, generation, self._backlog.suspects)
 
     def _adopt(self, child: Child) -> None:
         """Gives the process all that is not finished, and lets `submit` and `stop` see it."""
@@ -256,6 +259,7 @@ class EngineClient:
                     self._ready = True
                     self._last_progress = self._clock.now()
         with self._lock:
+            suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job, item.result.index)]])
             # What was cancelled is not to be heard of any more, nor what is known already.
             if not self._backlog.note(item):
                 return
@@ -263,7 +267,7 @@ class EngineClient:
             self._losses.found(item.message)
         listener(item)
         if isinstance(item, WindowDone):
-            self._losses.finished()
+            self._losses.finished(suspect=suspect)
             self._finished += 1
             self._recycle()
 
@@ -286,29 +290,30 @@ class EngineClient:
         """
         if said and said.unfit and not self._was_ready:
             raise GivenUp(said)
-        explained, rejected = self._blame(exit_code, said)
         self._restarts += 1
-        if not explained:
+        rejected: list[JobRejected] = []
+        if self._under_way and (why := self._crash(exit_code, said)):
+            with self._lock:
+                suspected = self._backlog.suspected(self._under_way)
+                rejected = self._backlog.crashed(self._under_way, why)
+                groups = [len(group) for group in self._backlog.suspects]
+            log.warning("windows_suspected", under_way=sum(map(len, self._under_way)), groups=groups, reason=why)
+            if not suspected:
+                self._losses.crashed(said, exit_code)
+        else:
             self._losses.failed(said, exit_code)
         listener(EngineLost(exit_code, self._restarts))
         for event in rejected:
             self._losses.found(event.message)
             listener(event)
 
-    def _blame(self, exit_code: int | None, said: EngineFailed | None) -> tuple[bool, list[JobRejected]]:
-        """Suspects what was under way; says whether suspects explain the loss, and which job is guilty now."""
-        with self._lock:
-            # Who kills a process from outside says nothing of its windows, unless it was us, who saw it hang.
-            if self._hung:
-                why = "the engine hung"
-            elif said:
-                why = said.message
-            elif is_crash(exit_code):
-                why = f"the engine {loss_text(exit_code)}"
-            else:
-                return False, []
-            explained = self._backlog.suspected(self._under_way)
-            rejected = self._backlog.crashed(self._under_way, why)
-            groups = [len(group) for group in self._backlog.suspects]
-        log.warning("windows_suspected", under_way=sum(map(len, self._under_way)), groups=groups, reason=why)
-        return explained, rejected
+    def _crash(self, exit_code: int | None, said: EngineFailed | None) -> str | None:
+        """What the process died of, if its windows may have brought it about.
+
+        Who kills a process from outside says nothing of them, unless it was us, who saw it hang.
+        """
+        if self._hung:
+            return "the engine hung"
+        if said:
+            return said.message
+        return f"the engine {loss_text(exit_code)}" if is_crash(exit_code) else None

@@ -40,10 +40,10 @@ class GivenUp(Exception):  # noqa: N818 - what it carries is the failure
 
 
 class Losses:
-    """Counts what was lost since the last window that was finished. Belongs to the engine's thread.
+    """Counts what was lost since the engine last proved that it works. Belongs to the engine's thread.
 
     Args:
-        max_failures: So many processes lost in a row end it all.
+        max_failures: So many processes lost in a row end it all, be it by what no input explains or by ever new input.
         max_guilty: So many jobs in a row that no process survived, too: a device that works for the control recording
             and for nothing else must not condemn every job there is.
         restart_delay: Seconds before the second start in a row; doubles from there. The first comes at once.
@@ -53,22 +53,29 @@ class Losses:
         self._max_failures = max_failures
         self._max_guilty = max_guilty
         self._restart_delay = restart_delay
-        self._failures = 0
+        self._failures = 0  # no input explains these
+        self._crashes = 0  # of windows that were not suspected before
         self._guilty = 0
 
     @property
     def delay(self) -> float:
         """Seconds to wait before the next start."""
-        if self._failures <= 1:
-            return 0.0
-        return min(self._restart_delay * 2.0 ** (self._failures - 2), _MAX_RESTART_DELAY)
+        count = max(self._failures, self._crashes)
+        return min(self._restart_delay * 2.0 ** (count - 2), _MAX_RESTART_DELAY) if count > 1 else 0.0
 
-    def finished(self) -> None:
-        """A window is done: the engine works."""
+    @property
+    def search_first(self) -> bool:
+        """Whether the suspects had better go ahead of all others, which crash as well: of the same job, perhaps."""
+        return self._crashes > 1
+
+    def finished(self, *, suspect: bool) -> None:
+        """A window is done: the engine works. One of a suspect proves nothing for the others."""
         self._failures = self._guilty = 0
+        if not suspect:
+            self._crashes = 0
 
     def failed(self, said: EngineFailed | None, exit_code: int | None) -> None:
-        """Counts a process whose loss no input is known to explain.
+        """Counts a process whose loss no input explains.
 
         Args:
             said: The process's last words, if it had any.
@@ -79,14 +86,17 @@ class Losses:
         """
         self._failures += 1
         if self._failures >= self._max_failures:
-            raise GivenUp(
-                said
-                or EngineFailed(
-                    f"the inference process was lost {self._failures} times in a row without finishing a window "
-                    f"({loss_text(exit_code)} at last); its own log lines say more",
-                    unfit=False,
-                )
-            )
+            raise GivenUp(said or _lost(self._failures, exit_code))
+
+    def crashed(self, said: EngineFailed | None, exit_code: int | None) -> None:
+        """Counts a process that crashed on windows which had not been suspected.
+
+        Raises:
+            GivenUp: It was one too many.
+        """
+        self._crashes += 1
+        if self._crashes >= self._max_failures:
+            raise GivenUp(said or _lost(self._crashes, exit_code))
 
     def found(self, why: str) -> None:
         """Counts a job that turned out to defeat the engine, which explains the losses before.
@@ -94,7 +104,7 @@ class Losses:
         Raises:
             GivenUp: It was one too many.
         """
-        self._failures = 0
+        self._failures = self._crashes = 0
         self._guilty += 1
         if self._guilty >= self._max_guilty:
             raise GivenUp(
@@ -104,6 +114,14 @@ class Losses:
                     unfit=False,
                 )
             )
+
+
+def _lost(times: int, exit_code: int | None) -> EngineFailed:
+    return EngineFailed(
+        f"the inference process was lost {times} times in a row without finishing a window ({loss_text(exit_code)} at "
+        "last); its own log lines say more",
+        unfit=False,
+    )
 
 
 def is_crash(exit_code: int | None) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from stages.inference.protocol import WindowKey
 from stages.values import SAMPLE_RATE, Window
@@ -26,19 +27,19 @@ class Suspects:
     """
 
     def __init__(self, groups: Iterable[Sequence[WindowKey]] = ()) -> None:
-        self._groups: list[list[WindowKey]] = [list(group) for group in groups]
+        self._groups = [_Group(list(group)) for group in groups]
         self._lone: dict[WindowKey, int] = {}  # how often a window has failed by itself
 
     @property
     def groups(self) -> tuple[tuple[WindowKey, ...], ...]:
-        """In the order in which they should be tried: what was part of the last failure comes last."""
-        return tuple(map(tuple, self._groups))
+        """In the order in which they should be tried."""
+        return tuple(tuple(group.windows) for group in self._groups)
 
     def __contains__(self, window: object) -> bool:
-        return any(window in group for group in self._groups)
+        return any(window in group.windows for group in self._groups)
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups))
+        return sum(len(group.windows) for group in self._groups)
 
     def failed(self, batches: Iterable[Sequence[WindowKey]]) -> tuple[WindowKey, ...]:
         """Notes a failure, and suspects who was there.
@@ -54,9 +55,9 @@ class Suspects:
         for batch in batches:
             part = [window for window in dict.fromkeys(batch) if window not in seen]
             seen.update(part)
-            if part:
-                parts.append(part)
-        if len(seen) == 1 and seen <= {window for group in self._groups for window in group}:
+            parts.append(part)
+        again = any(window in self for window in seen)
+        if again and len(seen) == 1:
             # A first failure does not count, even of one window by itself: the engine had done other work before.
             (window,) = seen
             self._lone[window] = self._lone.get(window, 0) + 1
@@ -64,9 +65,13 @@ class Suspects:
                 self.cleared(window)
                 return (window,)
         self._remove(seen)
-        for part in parts:
-            middle = len(part) // 2
-            self._groups += [half for half in (part[:middle], part[middle:]) if half]
+        halves = [half for part in parts for half in (part[: len(part) // 2], part[len(part) // 2 :]) if half]
+        # The guilty one is in these halves, so the others go first, which sets them free. But when a second group
+        # fails, there are several guilty ones, most likely of one job: then the first is to be found before all else,
+        # because the rest of its job goes with it.
+        several = again and any(group.failed for group in self._groups)
+        place = 0 if several else len(self._groups)
+        self._groups[place:place] = [_Group(half, failed=again) for half in halves]
         return ()
 
     def cleared(self, window: WindowKey) -> None:
@@ -76,12 +81,25 @@ class Suspects:
 
     def forget(self, job: str) -> None:
         """Forgets all windows of a job."""
-        for window in [window for group in self._groups for window in group if window[0] == job]:
+        for window in [window for group in self._groups for window in group.windows if window[0] == job]:
             self.cleared(window)
 
     def _remove(self, windows: set[WindowKey]) -> None:
-        remaining = ([window for window in group if window not in windows] for group in self._groups)
-        self._groups = [group for group in remaining if group]
+        for group in self._groups:
+            group.windows = [window for window in group.windows if window not in windows]
+        self._groups = [group for group in self._groups if group.windows]
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Windows that are tried together.
+
+    Attributes:
+        failed: Whether they are what is left of a group that has failed.
+    """
+
+    windows: list[WindowKey]
+    failed: bool = False
 
 
 def verdict(window: Window, why: str) -> str:
