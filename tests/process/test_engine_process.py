@@ -309,6 +309,9 @@ def test_progress_is_seen_while_idle_and_stands_still_when_a_batch_hangs(
 
     # When one batch hangs
     engine.submit(task("hung", pcm, 1, hotwords="hang"))
+    while not engine._under_way:  # until then, others would share its batch
+        assert time.monotonic() < deadline
+        moment.wait(0.02)
 
     # Then progress stands where it began, although others come and go
     number = 0
