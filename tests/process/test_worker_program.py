@@ -111,7 +111,7 @@ class Program:
             "http_port": self.port,
             "log_format": "json",
             "scratch_dir": self.scratch,
-            "shutdown_grace": 20,
+            "shutdown_grace": 10,  # a poll takes a third of it
         }
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("SQSCRIBE_", "AWS_"))}
         if place:
