@@ -39,8 +39,12 @@ class Backlog:
         return self._jobs.pop(job, None) is not None
 
     def tasks(self) -> Iterator[DecodeTask]:
-        """Every job again, without what is done."""
-        return (job.remaining() for job in self._jobs.values())
+        """Every job again, without what is done.
+
+        Those with suspects come first: a process that is to search them first would begin with others meanwhile.
+        """
+        suspected = {job for group in self._suspects.groups for job, _ in group}
+        return (job.remaining() for _, job in sorted(self._jobs.items(), key=lambda item: item[0] not in suspected))
 
     @property
     def suspects(self) -> tuple[tuple[WindowKey, ...], ...]:
