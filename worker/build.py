@@ -234,4 +234,4 @@ def _engine(
     resolved = engine_settings(settings, partial(download_model, outside.s3_client), scratch, log_format)
     if make_engine:
         return make_engine(resolved, clock)
-    return EngineClient(resolved, clock)
+    return EngineClient(resolved, clock, recycle_windows=settings.engine_recycle_windows)

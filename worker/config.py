@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     visibility_timeout: int = Field(300, ge=2, le=43_200, description="The lease, renewed at half of it or earlier.")
     shutdown_grace: float = Field(25, gt=0, description="From SIGTERM to the last exit.")
     engine_stall_seconds: float = Field(300, gt=0, description="Without progress, the engine is replaced.")
+    engine_recycle_windows: int = Field(0, ge=0, description="The engine is replaced after so many windows; 0: never.")
     max_source_bytes: int = Field(8 << 30, ge=1, description="Larger sources are refused.")
     max_duration: float = Field(43_200, gt=0, description="Longer audio is refused.")
     allow_private_sources: bool = Field(

@@ -13,7 +13,7 @@ from typing import cast
 import structlog
 
 from stages.inference.process import Launch, main
-from stages.inference.protocol import CancelJob, DecodeTask, EngineEvent, Envelope, Progress, Stop
+from stages.inference.protocol import BatchSizeReduced, CancelJob, DecodeTask, EngineEvent, Envelope, Progress, Stop
 
 __all__ = ["KILL_SECONDS", "Child"]
 
@@ -61,7 +61,7 @@ class Child:
         """Queues an item; the queue's own thread writes it."""
         self._inbox.put(Envelope(self._generation, item))
 
-    def receive(self) -> EngineEvent | Progress | None:
+    def receive(self) -> EngineEvent | Progress | BatchSizeReduced | None:
         """The next event; None at the end, which may come in the middle of one."""
         try:
             envelope: Envelope = self.events.recv()
@@ -70,7 +70,7 @@ class Child:
         if envelope.generation != self._generation:
             raise RuntimeError(f"an event of process {envelope.generation} reached {self._generation}")
         # What the process sends: `Envelope` is one type for both directions.
-        return cast("EngineEvent | Progress", envelope.item)
+        return cast("EngineEvent | Progress | BatchSizeReduced", envelope.item)
 
     def end(self) -> int | None:
         """Kills the process if it still runs, reaps it, frees what belongs to it, and gives its exit code."""

@@ -13,7 +13,15 @@ from pathlib import Path
 
 from sqscribe.errors import EngineBrokenError
 from sqscribe.wer import count_words, word_errors
-from stages.inference.protocol import ControlClip, DecodeOptions, DecodeTask, EngineEvent, JobRejected, WindowDone
+from stages.inference.protocol import (
+    ControlClip,
+    DecodeOptions,
+    DecodeTask,
+    EngineEvent,
+    JobRejected,
+    Progress,
+    WindowDone,
+)
 from stages.inference.rows import Decoder
 from stages.inference.scheduler import Scheduler
 from stages.values import SAMPLE_RATE, Piece, Window
@@ -65,7 +73,7 @@ def word_error_rate(reference: str, heard: str) -> float:
 
 
 def _transcribe(decoder: Decoder, path: Path, samples: int, beam_size: int) -> str:
-    events: list[EngineEvent] = []
+    events: list[EngineEvent | Progress] = []
     scheduler = Scheduler(decoder, events.append, retry_seconds=0.0)
     window = Window(index=0, pieces=(Piece(0, 0, samples),), speech=samples, speech_end=samples)
     options = DecodeOptions(

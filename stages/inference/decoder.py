@@ -147,7 +147,7 @@ class WhisperDecoder:
         """Works on rows that all have the same key.
 
         Raises:
-            FileNotFoundError: A job's PCM file is gone; no row has been changed.
+            FileNotFoundError: A job's PCM file is gone.
         """
         self._encode(rows)
         if rows[0].key.probe:
@@ -166,6 +166,10 @@ class WhisperDecoder:
         ]
         taken = [(row, taken) for row, taken in zip(rows, decisions, strict=True) if isinstance(taken, Take)]
         heard = iter(self._hear(taken))
+        # Copies need memory, of which there may be none left. So far nothing is changed that another try would miss.
+        for row, decision in zip(rows, decisions, strict=True):
+            if not isinstance(decision, Take):
+                row.encoded = row.encoded.alone()
         outcomes: list[Outcome] = []
         for row, history, decision in zip(rows, histories, decisions, strict=True):
             match decision:
@@ -177,6 +181,10 @@ class WhisperDecoder:
                 case Take():
                     outcomes += self._conclude(row, decision, next(heard))
         return outcomes
+
+    def relieve(self) -> None:
+        """Gives back what torch keeps for later; CTranslate2 cannot use it otherwise."""
+        self._encoder.relieve()
 
     def _key(self, job: EngineJob, prompt_tokens: int) -> BatchKey:
         return BatchKey(
@@ -298,7 +306,6 @@ class WhisperDecoder:
         self, row: Row, key: BatchKey, reason: str, attempts: tuple[Attempt, ...], unprompted: str | None
     ) -> Again:
         row.key = key
-        row.encoded = row.encoded.alone()
         row.state = replace(row.state, attempts=attempts, retries=(*row.state.retries, reason), unprompted=unprompted)
         return Again((row,), reason)
 

@@ -58,6 +58,11 @@ class Encoder:
         """Encoder output of any rows as one [rows, 1500, d_model] view."""
         return self._storage(torch.stack([row.output for row in rows]))
 
+    def relieve(self) -> None:
+        """Gives the device memory back that torch has cached."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _storage(self, tensor: torch.Tensor) -> ctranslate2.StorageView:
         if self._device.type == "cpu":
             return ctranslate2.StorageView.from_array(tensor.numpy())

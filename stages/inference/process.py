@@ -18,17 +18,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
-from pathlib import Path
 from typing import cast
 
 import structlog
 
-from sqscribe.errors import ErrorCode, ExitCode, SqscribeError, UnfitNodeError
+from sqscribe.errors import ExitCode, SqscribeError, UnfitNodeError
 from sqscribe.logs import configure
 from stages.inference import control
+from stages.inference.batches import Batches, BatchLimit, reject_lost
 from stages.inference.protocol import (
+    BatchSizeReduced,
     CancelJob,
     DecodeTask,
     EngineEvent,
@@ -38,6 +40,7 @@ from stages.inference.protocol import (
     Envelope,
     Progress,
     Stop,
+    WindowKey,
 )
 from stages.inference.rows import Decoder
 from stages.inference.scheduler import Scheduler
@@ -46,9 +49,6 @@ __all__ = ["EXIT_ORPHANED", "Launch", "main"]
 
 #: Exit code of a process whose worker is gone; nobody is left to read it but a process table.
 EXIT_ORPHANED = 70
-
-#: How long an idle batch thread waits for work between two beats.
-_BEAT_SECONDS = 2.0
 
 #: How long the last events may take to be written; the worker reads all the time, unless it is hung itself.
 _FLUSH_SECONDS = 5.0
@@ -62,11 +62,13 @@ class Launch:
         decoder: Where the decoder comes from, as `package.module:name` of a callable that takes the settings and
             gives a `Decoder`; a name, because it is imported in the process alone.
         generation: Number of the process, from 1.
+        suspects: Windows that processes before this one may have failed on, to be decoded group by group.
     """
 
     settings: EngineSettings
     decoder: str
     generation: int
+    suspects: tuple[tuple[WindowKey, ...], ...] = ()
 
 
 def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
@@ -99,7 +101,9 @@ class _Process:
         self._launch = launch
         self._inbox = inbox
         self._outbox = outbox
-        self._events: queue.SimpleQueue[EngineEvent | Progress | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[EngineEvent | Progress | BatchSizeReduced | threading.Event | None] = (
+            queue.SimpleQueue()
+        )
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # one entry a worker thread
         self._log = structlog.get_logger()
 
@@ -127,9 +131,7 @@ class _Process:
         settings = self._launch.settings
         decoder = _load(self._launch.decoder, settings)
         loaded = time.monotonic()
-        error_rate = None
-        if settings.control is not None:
-            error_rate = control.check(decoder, settings.control, beam_size=settings.beam_size)
+        error_rate = self._check(decoder)
         ready = time.monotonic()
         info = replace(decoder.info, startup_seconds=ready - began)
         self._log.info(
@@ -146,11 +148,26 @@ class _Process:
         self._events.put(EngineReady(info))
         return decoder
 
+    def _check(self, decoder: Decoder) -> float | None:
+        settings = self._launch.settings
+        if settings.control is None:
+            return None
+        return control.check(decoder, settings.control, beam_size=settings.beam_size)
+
     def _work(self, decoder: Decoder) -> None:
-        scheduler = Scheduler(decoder, self._events.put, retry_seconds=self._launch.settings.retry_seconds)
+        settings = self._launch.settings
+        scheduler = Scheduler(
+            decoder,
+            self._events.put,
+            retry_seconds=settings.retry_seconds,
+            suspects=self._launch.suspects,
+            suspect_seconds=settings.suspect_seconds,
+        )
+        limit = BatchLimit(decoder.info.batch_size, lambda rows: self._events.put(BatchSizeReduced(rows)))
+        batches = Batches(decoder, scheduler, limit, self._flush, partial(self._check, decoder))
         self._thread("reader", lambda: self._read(scheduler))
         for number in range(decoder.parallel):
-            self._thread(f"batch-{number}", lambda: self._run_batches(decoder, scheduler))
+            self._thread(f"batch-{number}", batches.run)
         # The reader, then every batch thread, ends after a `Stop`. The first error of any is the end of all.
         for _ in range(1 + decoder.parallel):
             if error := self._ended.get():
@@ -177,7 +194,7 @@ class _Process:
                     try:
                         scheduler.add(task)
                     except FileNotFoundError:
-                        if not _reject_lost(scheduler, {task.job: task.pcm_path}):
+                        if not reject_lost(scheduler, {task.job: task.pcm_path}):
                             raise
                 case CancelJob(job):
                     scheduler.cancel(job)
@@ -185,42 +202,24 @@ class _Process:
                     scheduler.close()
                     return
 
-    def _run_batches(self, decoder: Decoder, scheduler: Scheduler) -> None:
-        limit = decoder.info.batch_size
-        while not scheduler.closed:
-            if batch := scheduler.take(limit, _BEAT_SECONDS):
-                try:
-                    outcomes = decoder.run(batch.rows)
-                except FileNotFoundError:
-                    if not _reject_lost(scheduler, {row.job.key: row.job.pcm_path for row in batch.rows}):
-                        raise
-                    scheduler.put_back(batch)
-                else:
-                    scheduler.give(batch, outcomes)
-            # No timer sends these, but a thread that has ended a batch or found nothing to do: were all of them
-            # hung, there would be none, and were one of them, the others would say for how long.
-            self._events.put(Progress(scheduler.stalled))
+    def _flush(self) -> None:
+        """Waits until all events so far are in the pipe, where they outlive this process."""
+        written = threading.Event()
+        self._events.put(written)
+        written.wait(_FLUSH_SECONDS)
 
     def _send(self) -> None:
         try:
             while (item := self._events.get()) is not None:
-                self._outbox.send(Envelope(self._launch.generation, item))
+                if isinstance(item, threading.Event):
+                    item.set()
+                else:
+                    self._outbox.send(Envelope(self._launch.generation, item))
         except OSError:
             os._exit(EXIT_ORPHANED)  # the worker has closed its end
         except BaseException:  # noqa: BLE001 - a process that cannot answer is of no use
             self._log.exception("sender_failed")
             os._exit(ExitCode.UNEXPECTED)
-
-
-def _reject_lost(scheduler: Scheduler, files: dict[str, str]) -> bool:
-    """Rejects the jobs (by key, with their PCM files) whose file is gone; False when none is.
-
-    A job's scratch folder goes as soon as the worker has called the job off, which we may hear of later.
-    """
-    lost = [job for job, path in files.items() if not Path(path).exists()]
-    for job in lost:
-        scheduler.reject(job, ErrorCode.INTERRUPTED, "the job's decoded audio was removed while it was being worked on")
-    return bool(lost)
 
 
 def _load(name: str, settings: EngineSettings) -> Decoder:

@@ -12,6 +12,7 @@ from sqscribe.logs import LogFormat, LogLevel
 from stages.values import Window, WindowResult
 
 __all__ = [
+    "BatchSizeReduced",
     "CancelJob",
     "ControlClip",
     "DecodeOptions",
@@ -30,7 +31,11 @@ __all__ = [
     "Progress",
     "Stop",
     "WindowDone",
+    "WindowKey",
 ]
+
+#: What tells a window from all others in an engine: its job's key and its index there.
+WindowKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class EngineSettings:
         cpu_threads: Threads of one batch on CPU; None: chosen from the cores.
         beam_size: Default beam, which the automatic batch size reckons with.
         retry_seconds: How long a row that needs another decode may wait for company.
+        suspect_seconds: How long windows that are decoded by themselves may wait behind all others.
         control: The clip that is transcribed at the start and the text it must give; None skips the check.
         log_level: Level of the process's own log lines.
         log_format: `json` or `console`.
@@ -61,6 +67,7 @@ class EngineSettings:
     cpu_threads: int | None = None
     beam_size: int = 5
     retry_seconds: float = 1.0
+    suspect_seconds: float = 30.0
     control: ControlClip | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "json"
@@ -183,7 +190,7 @@ class JobLanguage:
 
 @dataclass(frozen=True, slots=True)
 class JobRejected:
-    """The engine cannot take this job (a prompt too long, a language that the model lacks)."""
+    """The engine cannot do this job: a prompt too long, a language that the model lacks, a window that defeats it."""
 
     job: str
     code: ErrorCode
@@ -237,14 +244,28 @@ class EngineLost:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A beat: a batch has ended, or there is nothing to do. Stays between the process and its client.
+    """A beat: a batch begins or has ended, or there is nothing to do. Stays between the process and its client.
 
     Attributes:
         stalled: Seconds that the oldest batch under way has taken so far; 0 when there is none. A batch that
             hangs is seen by this even while others come and go.
+        under_way: The windows of each batch under way, the oldest batch first. It has left the process before the
+            decoder sees a batch, so that what a crash may have come from is known to who is left.
     """
 
     stalled: float
+    under_way: tuple[tuple[WindowKey, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizeReduced:
+    """A batch did not fit into the device's memory. Stays between the process and its client.
+
+    Attributes:
+        batch_size: Windows of a batch from now on.
+    """
+
+    batch_size: int
 
 
 EngineEvent = EngineReady | WindowDone | JobLanguage | JobRejected | EngineStats | EngineFailed | EngineLost
@@ -259,7 +280,7 @@ class Envelope:
     """
 
     generation: int
-    item: DecodeTask | CancelJob | Stop | EngineEvent | Progress
+    item: DecodeTask | CancelJob | Stop | EngineEvent | Progress | BatchSizeReduced
 
 
 class Engine(Protocol):

@@ -140,4 +140,8 @@ class Decoder(Protocol):
         """Works on rows that all have the same key; every row is accounted for in the outcomes.
 
         A window that was split is accounted for by its halves: its `Finished` comes with the last of them.
+        Whatever it raises, the rows are fit for another try.
         """
+
+    def relieve(self) -> None:
+        """Gives memory of the device back that is not in use, after a batch that did not fit."""

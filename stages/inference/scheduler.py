@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqscribe.errors import ErrorCode
-from stages.inference.protocol import DecodeTask, EngineEvent, EngineStats, JobLanguage, JobRejected, WindowDone
+from stages.inference.pool import Pool
+from stages.inference.protocol import (
+    DecodeTask,
+    EngineEvent,
+    EngineStats,
+    JobLanguage,
+    JobRejected,
+    Progress,
+    WindowDone,
+    WindowKey,
+)
+from stages.inference.quarantine import Quarantine, window_of
 from stages.inference.rows import Again, BatchKey, Decoder, EngineJob, Finished, Outcome, Probed, Rejected, Row
-from stages.inference.turns import Turns
+from stages.inference.suspects import verdict
 from stages.values import Window
 
 __all__ = ["MAX_PROBES", "Batch", "Scheduler", "mean_language"]
@@ -29,54 +39,62 @@ class Batch:
     Attributes:
         key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
         began: When that was, on the scheduler's clock.
+        alone: Whether they are suspects, with which no other batch is under way.
     """
 
     key: BatchKey
     rows: list[Row]
     began: float
+    alone: bool = False
 
 
 class Scheduler:
     """Takes jobs in, deals their rows out, takes the outcomes back. Any thread may call any method.
 
-    Jobs take turns row by row within a key, and keys take turns batch by batch, the least recently served first.
-    So a long job delays a short one by one batch of each key at most, and whatever a batch leaves parked on the
-    device (encoder outputs of probed rows) is worked off before the next batch of its kind makes more of it.
+    Jobs take turns row by row within a key, and keys take turns batch by batch, so a long job delays a short one by
+    one batch of each key at most. Windows that may be what the engine failed on go behind all others, in batches with
+    which no other one is under way.
 
     Args:
         decoder: Makes the rows.
-        emit: Gets every event, in order. Called under the scheduler's lock: it must not block nor call back.
+        emit: Gets every event and beat, in order. Called under the scheduler's lock: it must not block nor call back.
         retry_seconds: How long a row to be retried may wait for others of its key.
+        suspects: Windows to be decoded apart from all others, group by group.
+        suspect_seconds: How long those may wait behind all others.
         now: Monotonic seconds.
     """
 
     def __init__(
         self,
         decoder: Decoder,
-        emit: Callable[[EngineEvent], None],
+        emit: Callable[[EngineEvent | Progress], None],
         *,
         retry_seconds: float,
+        suspects: Sequence[Sequence[WindowKey]] = (),
+        suspect_seconds: float = 0.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decoder = decoder
         self._languages = decoder.info.languages
         self._emit = emit
-        self._retry_seconds = retry_seconds
         self._now = now
         # Guards all below; notified when rows come in, a batch comes back or the end has come.
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
-        self._fresh: dict[BatchKey, Turns] = {}  # none of them empty
-        self._retries: dict[BatchKey, deque[tuple[float, Row]]] = {}  # with the time since which each waits
-        self._served: dict[BatchKey, int] = {}  # the number of the batch that served a key last
-        self._numbers = itertools.count(1)
+        self._pool = Pool(retry_seconds)
+        self._quarantine = Quarantine(suspects, suspect_seconds, now())
         self._out: list[Batch] = []
         self._busy_since = 0.0
         self._closed = False
 
     def add(self, task: DecodeTask) -> None:
         """Takes a job in, or answers with `JobRejected`. Its key must be new."""
-        job = self._decoder.open(task.job, task.pcm_path, task.options)
+        try:
+            job = self._decoder.open(task.job, task.pcm_path, task.options)
+        except (RuntimeError, ValueError, TypeError, LookupError) as error:
+            # Nothing has touched the device yet: it is this job's text that the tokeniser chokes on.
+            reason = f"the model cannot take the job's prompt and options: {type(error).__name__}: {error}"
+            job = Rejected(ErrorCode.INFERENCE_FAILED, reason)
         with self._changed:
             if isinstance(job, Rejected):
                 self._emit(JobRejected(task.job, job.code, job.message))
@@ -99,33 +117,33 @@ class Scheduler:
     def reject(self, job: str, code: ErrorCode, message: str) -> None:
         """Forgets a job that turns out to be undoable, and says so."""
         with self._changed:
-            if job in self._jobs:
-                self._drop(job)
-                self._emit(JobRejected(job, code, message))
+            self._reject(job, code, message)
 
     def take(self, limit: int, timeout: float) -> Batch | None:
-        """Waits for work.
+        """Waits for work; a beat tells what is under way then.
 
         Args:
             limit: Most rows of the batch.
             timeout: Seconds after which it gives up; 0 only looks.
 
         Returns:
-            A batch for `give` or `put_back`; None when there was no work in time, or the scheduler is closed.
+            A batch for `give`, `put_back` or `suspect`; None when there was no work in time, or after `close`.
         """
         deadline = self._now() + timeout
         with self._changed:
             while not self._closed:
                 now = self._now()
-                if rows := self._choose(limit, now):
+                if batch := self._choose(limit, now):
                     if not self._out:
                         self._busy_since = now
-                    batch = Batch(rows[0].key, rows, now)
                     self._out.append(batch)
+                    self._beat()
                     return batch
                 if now >= deadline:
+                    self._beat()
                     return None
-                due = (self._due(waiting) for waiting in self._retries.values())
+                # What is due and was not chosen waits for a batch under way, the end of which is told.
+                due = (moment for moment in (*self._pool.due(), self._quarantine.due) if moment > now)
                 self._changed.wait(min([deadline, *due]) - now)
             return None
 
@@ -148,8 +166,7 @@ class Scheduler:
                             self._probed(state, outcome)
                     case Again(rows, reason):
                         retries[reason] += 1
-                        for row in rows:
-                            self._deal_again(states.get(row.job.key), row, now)
+                        self._deal_again(states, rows, now)
             for state in states.values():
                 if state.left and not state.rows:
                     raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.key}")
@@ -163,21 +180,38 @@ class Scheduler:
                 )
             )
             self._busy_since = now
+            self._beat()
             self._changed.notify_all()
 
     def put_back(self, batch: Batch) -> None:
         """Takes back a batch that was not worked on; its rows go first when their key is served."""
         with self._changed:
+            self._deal_again(self._return(batch), batch.rows, batch.began)
+            self._beat()
+            self._changed.notify_all()
+
+    def suspect(self, batch: Batch, why: str) -> None:
+        """Takes back a batch that failed; its windows go again by themselves, in ever smaller groups.
+
+        Args:
+            batch: As it came from `take`, its rows fit for another try.
+            why: What went wrong, for the job of a window that is guilty now: it is rejected.
+        """
+        with self._changed:
             states = self._return(batch)
-            for row in batch.rows:
-                self._deal_again(states.get(row.job.key), row, batch.began)
+            for job, _ in self._quarantine.failed(batch.rows, self._now()):
+                self._reject(job, ErrorCode.INFERENCE_FAILED, verdict(batch.rows[0].window, why))
+            for job in {row.job.key for row in batch.rows} - self._jobs.keys():
+                self._quarantine.drop(job)
+            self._deal_again(states, batch.rows, batch.began)
+            self._beat()
             self._changed.notify_all()
 
     @property
     def stalled(self) -> float:
         """Seconds that the oldest batch under way has taken so far; 0 when there is none."""
         with self._changed:
-            return self._now() - min(batch.began for batch in self._out) if self._out else 0.0
+            return self._stalled()
 
     @property
     def closed(self) -> bool:
@@ -225,23 +259,29 @@ class Scheduler:
             self._queue(state, row, ahead=False)
         state.waiting = ()
 
-    def _deal_again(self, state: _Job | None, row: Row, now: float) -> None:
-        if state is None:
-            return
-        if row.key.retry:
-            state.rows += 1
-            self._retries.setdefault(row.key, deque()).append((now, row))
-        else:  # the half of a split window, or a row that lost its prompt: a window half done, let it be finished
-            self._queue(state, row, ahead=True)
+    def _deal_again(self, states: dict[str, _Job], rows: Sequence[Row], now: float) -> None:
+        for row in rows:
+            state = states.get(row.job.key)
+            if state is None or row.job.key not in self._jobs:
+                continue
+            if row.key.retry and row not in self._quarantine:
+                state.rows += 1
+                self._pool.add_retry(row, now)
+            else:  # the half of a split window, or a row that lost its prompt: a window half done, let it be finished
+                self._queue(state, row, ahead=True)
 
     def _queue(self, state: _Job, row: Row, *, ahead: bool) -> None:
         state.rows += 1
-        self._fresh.setdefault(row.key, Turns()).add(row, ahead=ahead)
+        if row in self._quarantine:
+            self._quarantine.add(row)
+        else:
+            self._pool.add(row, ahead=ahead)
 
     def _finish(self, state: _Job | None, event: WindowDone) -> None:
         if state is None or event.result.index not in state.left:
             return
         state.left.remove(event.result.index)
+        self._quarantine.clear((event.job, event.result.index))
         if not state.left:
             del self._jobs[event.job]
         self._emit(event)
@@ -257,45 +297,39 @@ class Scheduler:
                 states[row.job.key] = state
         return states
 
-    def _drop(self, job: str) -> None:
+    def _drop(self, job: str) -> bool:
         if self._jobs.pop(job, None) is None:
-            return
-        for turns in self._fresh.values():
-            turns.drop(job)
-        self._fresh = {key: turns for key, turns in self._fresh.items() if turns}
-        for key, waiting in list(self._retries.items()):
-            kept = deque((since, row) for since, row in waiting if row.job.key != job)
-            if kept:
-                self._retries[key] = kept
-            else:
-                del self._retries[key]
+            return False
+        self._pool.drop(job)
+        self._quarantine.drop(job)
+        return True
 
-    def _choose(self, limit: int, now: float) -> list[Row]:
-        """The rows that go next; none when there is nothing, or only retries that had better wait for company."""
-        oldest_first = sorted(self._retries, key=lambda key: self._retries[key][0][0])
-        for key in oldest_first:
-            waiting = self._retries[key]
-            if len(waiting) >= limit or now >= self._due(waiting) or any(row.urgent for _, row in waiting):
-                return self._take_retries(key, limit)
-        if self._fresh:
-            key = min(self._fresh, key=lambda key: self._served.get(key, 0))
-            self._served[key] = next(self._numbers)
-            rows = self._fresh[key].take(limit)
-            if not self._fresh[key]:
-                del self._fresh[key]
-            return rows
-        # Nothing else to do. While a batch is out the device is busy, and the batch may bring company.
-        return self._take_retries(oldest_first[0], limit) if oldest_first and not self._out else []
+    def _reject(self, job: str, code: ErrorCode, message: str) -> None:
+        if self._drop(job):
+            self._emit(JobRejected(job, code, message))
 
-    def _due(self, waiting: deque[tuple[float, Row]]) -> float:
-        return waiting[0][0] + self._retry_seconds
+    def _choose(self, limit: int, now: float) -> Batch | None:
+        """The batch that goes next, if one may."""
+        if any(batch.alone for batch in self._out):
+            return None
+        overdue = self._quarantine.waiting and now >= self._quarantine.due
+        if not overdue and (rows := self._pool.take(limit, now, idle=not self._out)):
+            return Batch(rows[0].key, rows, now)
+        if self._quarantine.waiting and not self._out:
+            rows = self._quarantine.take(limit)
+            return Batch(rows[0].key, rows, now, alone=True)
+        return None
 
-    def _take_retries(self, key: BatchKey, limit: int) -> list[Row]:
-        waiting = self._retries[key]
-        rows = [waiting.popleft()[1] for _ in range(min(limit, len(waiting)))]
-        if not waiting:
-            del self._retries[key]
-        return rows
+    def _beat(self) -> None:
+        """Tells what is under way. No timer does, but a thread that begins or ends a batch or finds nothing to do.
+
+        Were all threads hung, there would be no beat, and were one of them, the others' would say for how long.
+        """
+        under_way = tuple(tuple(window_of(row) for row in batch.rows) for batch in self._out)
+        self._emit(Progress(self._stalled(), under_way))
+
+    def _stalled(self) -> float:
+        return self._now() - min(batch.began for batch in self._out) if self._out else 0.0
 
 
 def mean_language(probed: Sequence[Probed]) -> tuple[str, float]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from sqscribe.errors import ErrorCode, UnfitNodeError
 from stages.inference.attempt import Attempt
 from stages.inference.decoder import WhisperDecoder
+from stages.inference.encoder import Encoded
 from stages.inference.model import load_model
 from stages.inference.protocol import (
     DecodeOptions,
@@ -254,6 +256,35 @@ def test_a_row_that_goes_round_again_keeps_its_encoder_output(tmp_path: Path, pc
     assert isinstance(last, Finished)
     assert (last.result.temperature, last.result.avg_logprob) == (0.4, -0.5)
     assert last.result.retries == ("logprob", "logprob")
+
+
+def test_rows_of_a_batch_that_ran_out_of_memory_are_fit_for_another_try(
+    tmp_path: Path, pcm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given rows that all have to be retried, the copy of the last of which does not fit
+    decoder = Scripted(make_random_model(tmp_path, layers=1, d_model=16), lambda row: attempt(row, logprob=-2.0))
+    job = decoder.open("job", str(pcm), PLAIN)
+    assert isinstance(job, EngineJob)
+    rows = decoder.rows(job, windows(3), probe=False, language="de")
+    copies = Encoded.alone
+    count = itertools.count(1)
+
+    def alone(encoded: Encoded) -> Encoded:
+        if next(count) == 3:
+            raise RuntimeError("CUDA out of memory")
+        return copies(encoded)
+
+    monkeypatch.setattr(Encoded, "alone", alone)
+    before = [(row.key, row.state) for row in rows]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        decoder.run(rows)
+    decoder.relieve()
+
+    # Then nothing of that try is to be seen in the next one
+    assert [(row.key, row.state) for row in rows] == before
+    outcomes = [outcome for part in (rows[:1], rows[1:]) for outcome in decoder.run(part)]
+    assert [type(outcome) for outcome in outcomes] == [Again] * 3
+    assert [row.state.retries for row in rows] == [("logprob",)] * 3
 
 
 def test_an_echo_of_the_prompt_is_decoded_again_without_it(tmp_path: Path, pcm: Path) -> None:

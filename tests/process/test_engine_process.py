@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -14,9 +12,8 @@ import threading
 import time
 import wave
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -25,21 +22,18 @@ from sqscribe.errors import ErrorCode
 from stages.inference.client import EngineClient
 from stages.inference.protocol import (
     ControlClip,
-    DecodeOptions,
-    DecodeTask,
-    EngineEvent,
     EngineFailed,
     EngineLost,
     EngineReady,
-    EngineSettings,
     EngineStats,
     JobLanguage,
     JobRejected,
     WindowDone,
 )
-from stages.values import Piece, Window
 from worker.clock import SystemClock
-from worker.testing.decoder import SIMULATED, digest_text
+from worker.testing.decoder import digest_text
+from worker.testing.decoder import simulated_task as task
+from worker.testing.listener import EngineListener
 
 pytestmark = pytest.mark.process
 
@@ -47,91 +41,7 @@ pytestmark = pytest.mark.process
 PATIENCE = 60.0
 #: What is done at once is done in so many seconds, on a busy machine too.
 QUICK = 10.0
-#: Of each window.
-SAMPLES = 160
-
-Kind = TypeVar("Kind", bound=EngineEvent)
-
-
-class Listener:
-    """Collects the events, and waits for them."""
-
-    def __init__(self) -> None:
-        self.events: list[EngineEvent] = []
-        self._queue: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
-
-    def __call__(self, event: EngineEvent) -> None:
-        self._queue.put(event)
-
-    def until(self, enough: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not enough():
-            self.events.append(self._queue.get(timeout=deadline - time.monotonic()))
-
-    def first(self, kind: type[Kind]) -> Kind:
-        self.until(lambda: self.all(kind))
-        return self.all(kind)[0]
-
-    def all(self, kind: type[Kind]) -> list[Kind]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def rest(self) -> list[EngineEvent]:
-        """What has come since; for an engine that has stopped."""
-        while not self._queue.empty():
-            self.events.append(self._queue.get())
-        return self.events
-
-    def windows(self, job: str) -> list[int]:
-        return [event.result.index for event in self.all(WindowDone) if event.job == job]
-
-
-@pytest.fixture
-def pcm(tmp_path: Path) -> str:
-    path = tmp_path / "audio.pcm"
-    path.write_bytes(os.urandom(2 * SAMPLES * 400))
-    return str(path)
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
 Start = Callable[..., EngineClient]
-
-
-@pytest.fixture
-def start(listener: Listener) -> Iterator[Start]:
-    """Starts an engine on a simulated device; stops it at the end of the test, which must leave nothing behind."""
-    engines: list[EngineClient] = []
-    threads = set(threading.enumerate())
-
-    def start(
-        model: str = "", *, control: ControlClip | None = None, batch_size: int = 4, **limits: Any
-    ) -> EngineClient:
-        settings = EngineSettings(
-            model=model, name="simulated", batch_size=batch_size, retry_seconds=0.01, control=control, log_level="error"
-        )
-        engine = EngineClient(settings, SystemClock(), SIMULATED, **{"restart_delay": 0.01, **limits})
-        engines.append(engine)
-        engine.start(listener)
-        return engine
-
-    yield start
-    for engine in engines:
-        engine.stop(5.0)
-    assert multiprocessing.active_children() == []
-    assert set(threading.enumerate()) <= threads
-
-
-def task(job: str, pcm_path: str, count: int = 3, *, language: str | None = "en", **options: Any) -> DecodeTask:
-    windows = tuple(
-        Window(index, (Piece(0, index * SAMPLES, SAMPLES),), speech=SAMPLES, speech_end=SAMPLES)
-        for index in range(count)
-    )
-    given = {"task": "transcribe", "initial_prompt": None, "hotwords": None, "beam_size": 5, **options}
-    probes = () if language else tuple(range(0, count, max(1, count // 5)))[:5]
-    return DecodeTask(job, pcm_path, windows, DecodeOptions(language=language, **given), probes)
 
 
 def kill(engine: EngineClient) -> None:
@@ -143,7 +53,7 @@ def kill(engine: EngineClient) -> None:
 
 
 def test_windows_of_several_jobs_come_back_with_the_text_of_their_own_audio(
-    start: Start, listener: Listener, pcm: str
+    start: Start, listener: EngineListener, pcm: str
 ) -> None:
     # Given two jobs, one sent before the process runs
     engine = start("parallel=2&spoken=de")
@@ -177,7 +87,7 @@ def test_windows_of_several_jobs_come_back_with_the_text_of_their_own_audio(
     assert sum(each.windows for each in stats if each.kind == "probe") == 7
 
 
-def test_retries_come_back_with_the_rest(start: Start, listener: Listener, pcm: str) -> None:
+def test_retries_come_back_with_the_rest(start: Start, listener: EngineListener, pcm: str) -> None:
     engine = start()
     engine.submit(task("job", pcm, 10, hotwords="retry"))
 
@@ -188,7 +98,7 @@ def test_retries_come_back_with_the_rest(start: Start, listener: Listener, pcm: 
 
 
 def test_a_job_that_the_model_cannot_do_is_rejected_and_no_other_one(
-    start: Start, listener: Listener, pcm: str
+    start: Start, listener: EngineListener, pcm: str
 ) -> None:
     engine = start()
     engine.submit(task("bad", pcm, hotwords="reject"))
@@ -202,7 +112,7 @@ def test_a_job_that_the_model_cannot_do_is_rejected_and_no_other_one(
 
 
 def test_a_job_whose_audio_vanishes_costs_no_other_job_anything(
-    start: Start, listener: Listener, pcm: str, tmp_path: Path
+    start: Start, listener: EngineListener, pcm: str, tmp_path: Path
 ) -> None:
     # Given two jobs whose rows share batches, the audio of one of which is gone
     engine = start()
@@ -216,7 +126,7 @@ def test_a_job_whose_audio_vanishes_costs_no_other_job_anything(
     assert not listener.all(EngineLost)
 
 
-def test_nothing_of_a_cancelled_job_comes_after(start: Start, listener: Listener, pcm: str) -> None:
+def test_nothing_of_a_cancelled_job_comes_after(start: Start, listener: EngineListener, pcm: str) -> None:
     # Given a long job under way
     engine = start("window_seconds=0.001")
     engine.submit(task("gone", pcm, 400))
@@ -247,7 +157,9 @@ def test_a_job_is_submitted_once_and_with_windows(start: Start, pcm: str) -> Non
 # -- loss --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_process_is_replaced_and_every_window_comes_once(start: Start, listener: Listener, pcm: str) -> None:
+def test_a_killed_process_is_replaced_and_every_window_comes_once(
+    start: Start, listener: EngineListener, pcm: str
+) -> None:
     # Given a job under way, its language settled
     engine = start("parallel=2&window_seconds=0.001")
     engine.submit(task("job", pcm, 300, language=None))
@@ -272,7 +184,7 @@ def test_a_killed_process_is_replaced_and_every_window_comes_once(start: Start, 
 
 
 def test_a_process_that_is_lost_before_the_language_is_settled_settles_it_once(
-    start: Start, listener: Listener, pcm: str
+    start: Start, listener: EngineListener, pcm: str
 ) -> None:
     engine = start("batch_seconds=0.2", batch_size=1)
     listener.first(EngineReady)
@@ -284,7 +196,7 @@ def test_a_process_that_is_lost_before_the_language_is_settled_settles_it_once(
     assert listener.all(JobLanguage) == [JobLanguage("job", "en", 0.75)]
 
 
-def test_what_is_submitted_while_no_process_runs_is_not_lost(start: Start, listener: Listener, pcm: str) -> None:
+def test_what_is_submitted_while_no_process_runs_is_not_lost(start: Start, listener: EngineListener, pcm: str) -> None:
     engine = start(restart_delay=0.0)
     listener.first(EngineReady)
     kill(engine)
@@ -295,7 +207,7 @@ def test_what_is_submitted_while_no_process_runs_is_not_lost(start: Start, liste
 
 
 def test_a_process_that_dies_again_and_again_without_a_window_is_given_up(
-    start: Start, listener: Listener, pcm: str
+    start: Start, listener: EngineListener, pcm: str
 ) -> None:
     engine = start(max_failures=3)
     engine.submit(task("job", pcm, hotwords="die"))
@@ -308,7 +220,7 @@ def test_a_process_that_dies_again_and_again_without_a_window_is_given_up(
     assert engine.pid is None
 
 
-def test_a_finished_window_makes_the_count_begin_anew(start: Start, listener: Listener, pcm: str) -> None:
+def test_a_finished_window_makes_the_count_begin_anew(start: Start, listener: EngineListener, pcm: str) -> None:
     engine = start(max_failures=2)
     for number in range(3):
         engine.submit(task(f"job {number}", pcm, 1))
@@ -319,15 +231,6 @@ def test_a_finished_window_makes_the_count_begin_anew(start: Start, listener: Li
     assert listener.all(EngineFailed) == []
 
 
-def test_an_error_in_a_batch_is_the_end(start: Start, listener: Listener, pcm: str) -> None:
-    engine = start()
-    engine.submit(task("job", pcm, hotwords="raise"))
-
-    failed = listener.first(EngineFailed)
-
-    assert failed == EngineFailed("RuntimeError: the simulated device failed", unfit=False)
-
-
 # -- start -------------------------------------------------------------------------------------------------------------
 
 
@@ -336,7 +239,7 @@ def test_an_error_in_a_batch_is_the_end(start: Start, listener: Listener, pcm: s
     [("unfit", "this simulated node has no device"), ("broken", "cannot be loaded on this node: RuntimeError")],
 )
 def test_a_model_that_cannot_be_loaded_makes_the_node_unfit(
-    start: Start, listener: Listener, load: str, message: str
+    start: Start, listener: EngineListener, load: str, message: str
 ) -> None:
     start(f"load={load}")
 
@@ -347,14 +250,14 @@ def test_a_model_that_cannot_be_loaded_makes_the_node_unfit(
     assert listener.all(EngineReady) == []
 
 
-def test_a_process_that_dies_while_it_starts_is_given_up_in_the_end(start: Start, listener: Listener) -> None:
+def test_a_process_that_dies_while_it_starts_is_given_up_in_the_end(start: Start, listener: EngineListener) -> None:
     start("load=die", max_failures=2)
 
     assert not listener.first(EngineFailed).unfit
     assert listener.all(EngineLost) == [EngineLost(-signal.SIGKILL, 1)]
 
 
-def test_a_start_that_takes_too_long_counts_as_a_loss(start: Start, listener: Listener) -> None:
+def test_a_start_that_takes_too_long_counts_as_a_loss(start: Start, listener: EngineListener) -> None:
     start("load=hang", start_timeout=0.1, max_failures=1)
 
     assert "lost 1 times" in listener.first(EngineFailed).message
@@ -371,13 +274,15 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_engine_that_hears_its_control_clip_right_is_ready(start: Start, listener: Listener, clip: Path) -> None:
+def test_an_engine_that_hears_its_control_clip_right_is_ready(
+    start: Start, listener: EngineListener, clip: Path
+) -> None:
     start("text=Hello+there.", control=ControlClip(str(clip), "hello there", max_error_rate=0.0))
 
     assert listener.first(EngineReady).info.name == "simulated"
 
 
-def test_a_driver_that_answers_with_empty_text_is_found_out(start: Start, listener: Listener, clip: Path) -> None:
+def test_a_driver_that_answers_with_empty_text_is_found_out(start: Start, listener: EngineListener, clip: Path) -> None:
     start("silent=true", control=ControlClip(str(clip), "hello there", max_error_rate=0.5))
 
     failed = listener.first(EngineFailed)
@@ -390,7 +295,7 @@ def test_a_driver_that_answers_with_empty_text_is_found_out(start: Start, listen
 
 
 def test_progress_is_seen_while_idle_and_stands_still_when_a_batch_hangs(
-    start: Start, listener: Listener, pcm: str
+    start: Start, listener: EngineListener, pcm: str
 ) -> None:
     # Given an idle engine with two batch threads
     engine = start("parallel=2")
@@ -442,7 +347,7 @@ def took(stop: Callable[[], None]) -> float:
     return time.monotonic() - began
 
 
-def test_stopping_an_idle_engine_is_quick_and_leaves_nothing(start: Start, listener: Listener) -> None:
+def test_stopping_an_idle_engine_is_quick_and_leaves_nothing(start: Start, listener: EngineListener) -> None:
     engine = start("parallel=2")
     listener.first(EngineReady)
     process = psutil.Process(engine.pid)
@@ -455,7 +360,7 @@ def test_stopping_an_idle_engine_is_quick_and_leaves_nothing(start: Start, liste
     engine.stop(10.0)
 
 
-def test_stopping_finishes_the_batch_in_hand_and_no_other(start: Start, listener: Listener, pcm: str) -> None:
+def test_stopping_finishes_the_batch_in_hand_and_no_other(start: Start, listener: EngineListener, pcm: str) -> None:
     engine = start("batch_seconds=0.3", batch_size=2)
     engine.submit(task("job", pcm, 100))
     listener.until(lambda: len(listener.windows("job")) == 2)
@@ -476,7 +381,7 @@ def test_stopping_at_once_after_starting(start: Start) -> None:
     start().stop(0.0)
 
 
-def test_a_batch_that_hangs_is_killed_in_time(start: Start, listener: Listener, pcm: str) -> None:
+def test_a_batch_that_hangs_is_killed_in_time(start: Start, listener: EngineListener, pcm: str) -> None:
     engine = start()
     engine.submit(task("job", pcm, hotwords="hang"))
     listener.first(EngineReady)
@@ -484,7 +389,9 @@ def test_a_batch_that_hangs_is_killed_in_time(start: Start, listener: Listener, 
     assert took(lambda: engine.stop(1.0)) < QUICK
 
 
-def test_a_killed_process_leaves_no_thread_that_still_writes_to_it(start: Start, listener: Listener, pcm: str) -> None:
+def test_a_killed_process_leaves_no_thread_that_still_writes_to_it(
+    start: Start, listener: EngineListener, pcm: str
+) -> None:
     # Given a process that reads nothing, and more work than fits into its pipe
     engine = start("load=hang")
     for number in range(20):
@@ -494,14 +401,14 @@ def test_a_killed_process_leaves_no_thread_that_still_writes_to_it(start: Start,
     assert took(lambda: engine.stop(1.0)) < QUICK
 
 
-def test_an_engine_is_started_once(start: Start, listener: Listener) -> None:
+def test_an_engine_is_started_once(start: Start, listener: EngineListener) -> None:
     engine = start()
 
     with pytest.raises(RuntimeError, match="started before"):
         engine.start(listener)
 
 
-def test_signals_to_the_whole_group_do_not_end_the_process(start: Start, listener: Listener, pcm: str) -> None:
+def test_signals_to_the_whole_group_do_not_end_the_process(start: Start, listener: EngineListener, pcm: str) -> None:
     engine = start()
     while engine.pid is None:
         threading.Event().wait(0.001)

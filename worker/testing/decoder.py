@@ -17,14 +17,26 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
-from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
+from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, EngineSettings
 from stages.inference.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
-from stages.values import RawSegment, RawWord, Window, WindowResult
+from stages.values import Piece, RawSegment, RawWord, Window, WindowResult
 
-__all__ = ["SIMULATED", "SimulatedDecoder", "Simulation", "digest_text", "simulated_info", "simulated_result"]
+__all__ = [
+    "SIMULATED",
+    "SIMULATED_SAMPLES",
+    "SimulatedDecoder",
+    "Simulation",
+    "digest_text",
+    "simulated_info",
+    "simulated_result",
+    "simulated_task",
+]
 
 #: What `EngineClient(decoder=…)` and `Launch.decoder` call it.
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
+
+#: Samples of each of the windows of `simulated_task`: so short that many of them cost nothing.
+SIMULATED_SAMPLES = 160
 
 #: Longest anything simulated hangs: nobody who waits for a hang's end has so much time.
 _FOREVER = 1e6
@@ -43,6 +55,8 @@ class Simulation:
         load: `ok`; `unfit` or `broken`: loading fails; `hang`: it never ends; `die`: the process is killed.
         text: What every window says; empty for a digest of its audio.
         silent: Every window comes out empty, as with a broken driver.
+        fits: Most windows of a batch that the device has memory for; 0: any number.
+        poison: Digests (as `digest_text` gives them) of windows that crash the process, joined by `+`.
     """
 
     batch_seconds: float = 0.0
@@ -53,6 +67,8 @@ class Simulation:
     load: str = "ok"
     text: str = ""
     silent: bool = False
+    fits: int = 0
+    poison: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, model: str) -> Simulation:
@@ -61,7 +77,10 @@ class Simulation:
             "batch_seconds": float,
             "window_seconds": float,
             "parallel": int,
-            "languages": lambda text: tuple(text.split()),  # parse_qsl has made blanks of the plus signs
+            "fits": int,
+            # parse_qsl has made blanks of the plus signs
+            "languages": lambda text: tuple(text.split()),
+            "poison": lambda text: tuple(text.split()),
             "silent": lambda text: text == "true",
         }
         values: dict[str, Any] = {name: readers.get(name, str)(value) for name, value in parse_qsl(model)}
@@ -71,9 +90,12 @@ class Simulation:
 class SimulatedDecoder:
     """Implements `Decoder`.
 
-    A job asks for a misfortune by its `hotwords`: `reject` (refused when it is opened), `retry` (every window goes
-    round once), `raise` (its batch fails with an error), `die` (the process is killed) or `hang` (its batch never
-    ends).
+    A job asks for a misfortune by its `hotwords`. When it is opened: `reject` (it is refused), `choke` (opening it
+    fails with an error). For every window, or with `@` and a number behind it for that one alone: `retry` (it goes
+    round once), `raise` (its batch fails with an error), `raise-once` (only the first batch that it is in), `break`
+    (the same, and so does every later batch of the process), `memory` (its batch does not fit), `crash` (the process
+    dies of a segmentation fault), `exit` (the process ends with code 1), `die` (the process is killed) or `hang` (its
+    batch never ends).
     """
 
     def __init__(self, simulation: Simulation, settings: EngineSettings) -> None:
@@ -83,6 +105,8 @@ class SimulatedDecoder:
             languages=simulation.languages,
             batch_size=settings.batch_size or 4,
         )
+        self._raised: set[tuple[str, int]] = set()  # windows that raise no more
+        self._broken = False
 
     @classmethod
     def load(cls, settings: EngineSettings) -> SimulatedDecoder:
@@ -100,7 +124,7 @@ class SimulatedDecoder:
             case "hang":
                 _hang()
             case "die":
-                _die()
+                _signal(signal.SIGKILL)
         return cls(simulation, settings)
 
     @property
@@ -115,8 +139,11 @@ class SimulatedDecoder:
 
     def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in; its prompt has one token a character."""
-        if options.hotwords == "reject":
-            return Rejected(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
+        match options.hotwords:
+            case "reject":
+                return Rejected(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
+            case "choke":
+                raise ValueError("this simulated tokeniser cannot take the hotwords")
         prompt = options.initial_prompt or ""
         return EngineJob(key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
 
@@ -136,15 +163,40 @@ class SimulatedDecoder:
         cost = self._simulation.batch_seconds + self._simulation.window_seconds * len(rows)
         if cost:
             threading.Event().wait(cost)
-        for misfortune in {row.job.options.hotwords for row in rows}:
-            match misfortune:
-                case "raise":
-                    raise RuntimeError("the simulated device failed")
-                case "die":
-                    _die()
-                case "hang":
-                    _hang()
+        if self._broken:
+            raise RuntimeError("the simulated device failed for good")
+        if 0 < self._simulation.fits < len(rows):
+            raise RuntimeError("CUDA failed with error out of memory")
+        for row in rows:
+            self._befall(row)
         return [self._outcome(row) for row in rows]
+
+    def relieve(self) -> None:
+        """Has nothing to give back."""
+
+    def _befall(self, row: Row) -> None:
+        if self._simulation.poison and digest_text(row.job.pcm_path, row.window) in self._simulation.poison:
+            _signal(signal.SIGSEGV)
+        window = row.job.key, row.window.index
+        match _misfortune(row):
+            case "raise-once" if window not in self._raised:
+                self._raised.add(window)
+                raise RuntimeError("the simulated device failed once")
+            case "raise":
+                raise RuntimeError("the simulated device failed")
+            case "break":
+                self._broken = True
+                raise RuntimeError("the simulated device failed")
+            case "memory":
+                raise RuntimeError("CUDA failed with error out of memory")
+            case "crash":
+                _signal(signal.SIGSEGV)
+            case "exit":
+                os._exit(1)
+            case "die":
+                _signal(signal.SIGKILL)
+            case "hang":
+                _hang()
 
     def _outcome(self, row: Row) -> Outcome:
         spoken = self._simulation.spoken or self._simulation.languages[0]
@@ -153,7 +205,7 @@ class SimulatedDecoder:
             row.encoded = text
             others = [code for code in self._simulation.languages if code != spoken]
             return Probed(row, {spoken: 0.75, **{code: 0.25 / len(others) for code in others}})
-        if row.job.options.hotwords == "retry" and not row.key.retry:
+        if _misfortune(row) == "retry" and not row.key.retry:
             row.key = row.key._replace(beam_size=1, temperature=0.2)
             return Again((row,), "logprob")
         result = simulated_result(row.window, text, row.language or spoken)
@@ -172,6 +224,24 @@ def digest_text(pcm_path: str, window: Window) -> str:
             pcm.seek(2 * piece.file_start)
             digest.update(pcm.read(2 * piece.length))
     return digest.hexdigest()
+
+
+def simulated_task(
+    job: str, pcm_path: str, count: int = 3, *, language: str | None = "en", **options: Any
+) -> DecodeTask:
+    """A job of `count` windows, one behind the other in the PCM file; `options` are those of `DecodeOptions`."""
+    windows = tuple(
+        Window(
+            index,
+            (Piece(0, index * SIMULATED_SAMPLES, SIMULATED_SAMPLES),),
+            speech=SIMULATED_SAMPLES,
+            speech_end=SIMULATED_SAMPLES,
+        )
+        for index in range(count)
+    )
+    given = {"task": "transcribe", "initial_prompt": None, "hotwords": None, "beam_size": 5, **options}
+    probes = () if language else tuple(range(0, count, max(1, count // 5)))[:5]
+    return DecodeTask(job, pcm_path, windows, DecodeOptions(language=language, **given), probes)
 
 
 def simulated_info(
@@ -216,10 +286,15 @@ def _key(job: EngineJob, *, probe: bool) -> BatchKey:
     )
 
 
+def _misfortune(row: Row) -> str | None:
+    misfortune, _, index = (row.job.options.hotwords or "").partition("@")
+    return misfortune if index in ("", str(row.window.index)) else None
+
+
 def _hang() -> None:
     threading.Event().wait(_FOREVER)
 
 
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def _signal(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
     _hang()  # until the signal has arrived
