@@ -90,6 +90,8 @@ class Store(Protocol):
 
     Every method raises `NodeFaultError` when the store cannot be reached or answers nonsense, and
     `PermanentError` with `output_forbidden` when it refuses access or the bucket does not exist.
+
+    What is `temporary` is marked so, where the store has marks: for a rule of its owner's that removes what was left.
     """
 
     def get(self, url: str) -> StoredObject | None:
@@ -98,13 +100,13 @@ class Store(Protocol):
     def exists(self, url: str) -> bool:
         """Whether the object stands."""
 
-    def put(self, url: str, body: bytes, content_type: str) -> None:
+    def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
         """Writes the object whatever stands."""
 
-    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:
+    def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
         """Writes the object unless one stands; False when one does."""
 
-    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:
+    def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:
         """Writes the object if the standing one still has this ETag; False otherwise."""
 
     def delete(self, url: str) -> None:

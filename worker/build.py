@@ -26,13 +26,17 @@ from stages.publish import Publisher
 from stages.segment import Segmenter
 from worker.aws import AwsClients
 from worker.buffer import AudioBuffer
+from worker.checkpoint import Checkpoints
 from worker.clock import SystemClock
 from worker.config import Settings
 from worker.daemon import Daemon
+from worker.decoding import Decoding
 from worker.deletes import Deleter
 from worker.faults import NodeFaults
 from worker.finish import Finisher
+from worker.handover import Handover
 from worker.intake import BATCH, Intake
+from worker.keeper import Keeper
 from worker.leases import Heartbeat, LeaseTable
 from worker.messages import MessageParser, Parsed
 from worker.models import download_model, engine_settings
@@ -167,11 +171,23 @@ def build_worker(
         allow_local=outside.allow_local,
         allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
     )
+    preparer = Preparer(fetcher, decoder, segmenter, scratch, faults, metrics, clock)
+    decoding, checkpoints = Decoding(engine, buffer), Checkpoints(outside.store)
+    keeper = Keeper(
+        checkpoints,
+        Handover(outside.queue, checkpoints, clock, max_receives),
+        decoding,
+        faults,
+        clock,
+        preparer.cutter,
+        interval=settings.checkpoint_seconds,
+    )
     pipeline = Pipeline(
-        preparer=Preparer(fetcher, decoder, segmenter, scratch, faults, metrics, clock),
-        finisher=Finisher(publisher, outside.queue, leases, deleter, faults, dead_letter_url),
+        preparer=preparer,
+        decoding=decoding,
+        keeper=keeper,
+        finisher=Finisher(publisher, checkpoints, outside.queue, leases, deleter, faults, dead_letter_url),
         publisher=publisher,
-        engine=engine,
         buffer=buffer,
         faults=faults,
         metrics=metrics,

@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     scratch_dir: Path | None = Field(None, description="Where audio is kept. Default: a fresh temporary folder.")
     scratch_bytes: int | None = Field(None, ge=1 << 20, description="Scratch to use. Default: 80 % of what is free.")
     visibility_timeout: int = Field(300, ge=2, le=43_200, description="The lease, renewed at half of it or earlier.")
+    checkpoint_seconds: float = Field(60, gt=0, description="How often a long job's finished work is saved.")
     shutdown_grace: float = Field(25, gt=0, description="From SIGTERM to the last exit.")
     engine_stall_seconds: float = Field(300, gt=0, description="Without progress, the engine is replaced.")
     engine_recycle_windows: int = Field(0, ge=0, description="The engine is replaced after so many windows; 0: never.")

@@ -33,6 +33,8 @@ STUCK_SECONDS = 900.0
 STUCK_HEARTBEAT_SECONDS = 60.0
 #: Share of the grace in which jobs that the engine has may still be finished; the rest is for giving back.
 DRAIN_SHARE = 0.4
+#: Share of it in which what is finished of them is saved.
+SAVE_SHARE = 0.2
 #: Seconds that the engine is given to end once nobody waits for its work any more.
 ENGINE_STOP_SECONDS = 5.0
 
@@ -148,21 +150,26 @@ class Daemon:
         while not parts.pipeline.idle and drained.left() > 0 and parts.pipeline.engine_failure is None:
             parts.clock.wait(idle, min(0.1, drained.left()))
             parts.pipeline.sweep()
-        # 4. The rest is called off and given back.
+        # 4. What is finished of the others is saved, if the store answers in time.
+        parts.pipeline.save(all_of_it=True)
+        saved = Deadline(parts.clock, self._grace * SAVE_SHARE)
+        while parts.pipeline.saving and saved.left() > 0:
+            parts.clock.wait(idle, min(0.1, saved.left()))
+        # 5. They are called off and given back.
         parts.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
         self._stop.set()
         for thread in (*self._downloaders, *self._uploaders):
             if thread.ident is not None:
                 thread.join(deadline.left(self._grace / 4))
         parts.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
-        # 5. Deletes that are still being gathered, then whatever lease is left (a stage that did not end in time).
+        # 6. Deletes that are still being gathered, then whatever lease is left (a stage that did not end in time).
         parts.deleter.stop(deadline.left())
         parts.leases.release_all()
-        # 6. Only now may the heartbeat end: until its release, a message was ours to keep.
+        # 7. Only now may the heartbeat end: until its release, a message was ours to keep.
         parts.heartbeat.stop(deadline.left(1.0))
-        # 7. Nobody waits for the engine any more.
+        # 8. Nobody waits for the engine any more.
         parts.engine.stop(deadline.left(ENGINE_STOP_SECONDS))
-        # 8. The scratch folder goes when nobody reads from it; probes answer to the last.
+        # 9. The scratch folder goes when nobody reads from it; probes answer to the last.
         parts.scratch.close()
         if self._http:
             self._http.stop()
@@ -176,6 +183,7 @@ class Daemon:
         """One look after everything; a worker that cannot work ends, with a code that says why."""
         parts = self._parts
         parts.pipeline.sweep()
+        parts.pipeline.save()
         if self._phase is Phase.STARTING and parts.pipeline.engine_ready.is_set():
             with self._lock:
                 self._phase = Phase.RUNNING
@@ -267,7 +275,7 @@ class Daemon:
     def _upload(self, part: Part) -> None:
         while not self._stop.is_set():
             part.idle()
-            self._parts.pipeline.publish_next(POLL_SECONDS, part.beat)
+            self._parts.pipeline.upload_next(POLL_SECONDS, part.beat)
         part.end()
 
     # -- being seen ------------------------------------------------------------------------------------------------

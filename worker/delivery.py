@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from sqscribe.errors import CancelReason
 from worker.leases import Lease
+from worker.lineage import Lineage
 from worker.queues import Message
 
 __all__ = ["Delivery", "Fate", "backoff"]
@@ -57,9 +58,19 @@ class Delivery:
         return self.lease.message
 
     @property
+    def lineage(self) -> Lineage:
+        """Where the message stands among its copies."""
+        return Lineage.of(self.message)
+
+    @property
     def origin(self) -> str:
         """Id of the first message of this job's line of copies."""
-        return self.message.attributes.get("sqscribe_origin", self.message.id)
+        return self.lineage.origin
+
+    @property
+    def again(self) -> bool:
+        """Whether a worker may have begun on it before, so that something of its work may stand."""
+        return self.message.receive_count > 1 or self.lineage.generation > 0
 
     def settle(self, fate: Fate) -> Fate | None:
         """Counts one job as settled; gives the message's fate once it was the last one, else None."""

@@ -17,6 +17,7 @@ from stages.assemble import assemble
 from stages.inference.protocol import EngineInfo
 from stages.ports import Cancellation
 from stages.publish import JobFacts, Publisher
+from worker.checkpoint import Checkpoints
 from worker.deletes import Deleter
 from worker.delivery import Delivery, Fate
 from worker.faults import NodeFaults
@@ -75,6 +76,7 @@ class Finisher:
     def __init__(
         self,
         publisher: Publisher,
+        checkpoints: Checkpoints,
         queue: Queue,
         leases: LeaseTable,
         deleter: Deleter,
@@ -82,6 +84,7 @@ class Finisher:
         dead_letter_url: str | None,
     ) -> None:
         self._publisher = publisher
+        self._checkpoints = checkpoints
         self._queue = queue
         self._leases = leases
         self._deleter = deleter
@@ -111,10 +114,14 @@ class Finisher:
         if ending.standing is not None:
             complete = partial(self._publisher.complete, run.job, ending.standing, fence)
             self._faults.outlast("publish", complete, cancellation)
+            if ending.delivery.again:
+                self._clear(run, cancellation)
             return JobOutcome.ALREADY_DONE
         transcript = _transcript(run)
         succeed = partial(self._publisher.succeed, run.job, transcript, self._facts(ending), fence)
         self._faults.outlast("publish", succeed, cancellation)
+        if run.kept.stands:
+            self._clear(run, cancellation)
         return JobOutcome.SUCCEEDED
 
     def dispose(self, delivery: Delivery, fate: Fate, delay: int) -> None:
@@ -136,6 +143,10 @@ class Finisher:
                 pass  # the table has dropped it; somebody else may have the message
 
     # -- success ---------------------------------------------------------------------------------------------------
+
+    def _clear(self, run: JobRun, cancellation: Cancellation) -> None:
+        """Removes the job's checkpoints; its result stands, so nobody goes on from them any more."""
+        self._checkpoints.remove(run.job, lambda: cancellation.reason is not None)
 
     def _facts(self, ending: Ending) -> JobFacts:
         delivery, run = ending.delivery, ending.run

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way of a job through the worker: downloader, engine, uploader, and what becomes of its message.
 
-Nothing here starts a thread. Downloaders call `prepare`, the engine calls `on_event`, uploaders call `publish_next`,
+Nothing here starts a thread. Downloaders call `prepare`, the engine calls `on_event`, uploaders call `upload_next`,
 the daemon calls `sweep`.
 """
 
@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -25,7 +26,6 @@ from sqscribe.errors import (
 )
 from sqscribe.logs import bind
 from stages.inference.protocol import (
-    Engine,
     EngineEvent,
     EngineFailed,
     EngineInfo,
@@ -36,20 +36,24 @@ from stages.inference.protocol import (
     JobRejected,
     WindowDone,
 )
-from stages.inference.request import check_options, decode_task
+from stages.inference.request import check_options
 from stages.ports import Cancellation, Clock
 from stages.publish import Publisher
 from worker.buffer import AudioBuffer
+from worker.checkpoint import attempt_name
+from worker.decoding import Decoding
 from worker.delivery import Delivery, Fate, backoff, fate_of
 from worker.faults import NodeFaults
 from worker.finish import Ending, Finisher
 from worker.intake import Task
+from worker.keeper import Keeper
 from worker.messages import Rejected
 from worker.prepare import Preparer
-from worker.run import JobRun
+from worker.run import JobRun, Kept, RunSnapshot
+from worker.tally import Tally, Totals
 from worker.telemetry.metrics import JobOutcome, Metrics, Stage
 
-__all__ = ["Pipeline", "RunSnapshot", "Totals"]
+__all__ = ["Pipeline"]
 
 log = structlog.get_logger()
 
@@ -67,39 +71,10 @@ _OUTCOMES: Mapping[Fate, JobOutcome] = {
 
 
 @dataclass(frozen=True, slots=True)
-class RunSnapshot:
-    """A job under way, for `/status`.
+class _Save:
+    """A job in the engine that is to be saved."""
 
-    Attributes:
-        seconds: In its present stage.
-        audio_seconds: Of its speech windows; 0 until it is segmented.
-    """
-
-    job: str
-    stage: Stage
-    seconds: float
-    audio_seconds: float
-    windows: int
-    windows_done: int
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What this worker got done since it was built.
-
-    Attributes:
-        jobs: Deliveries that ended, by outcome.
-        audio_seconds: Audio of jobs that succeeded.
-        windows: Windows decoded, of all jobs.
-        batches: Calls of the engine.
-        busy_seconds: Time in which the device had a batch.
-    """
-
-    jobs: Mapping[JobOutcome, int]
-    audio_seconds: float = 0.0
-    windows: int = 0
-    batches: int = 0
-    busy_seconds: float = 0.0
+    run: JobRun
 
 
 class Pipeline:
@@ -117,9 +92,10 @@ class Pipeline:
         self,
         *,
         preparer: Preparer,
+        decoding: Decoding,
+        keeper: Keeper,
         finisher: Finisher,
         publisher: Publisher,
-        engine: Engine,
         buffer: AudioBuffer,
         faults: NodeFaults,
         metrics: Metrics,
@@ -127,9 +103,10 @@ class Pipeline:
         max_receives: int,
     ) -> None:
         self._preparer = preparer
+        self._decoding = decoding
+        self._keeper = keeper
         self._finisher = finisher
         self._publisher = publisher
-        self._engine = engine
         self._buffer = buffer
         self._faults = faults
         self._metrics = metrics
@@ -139,12 +116,11 @@ class Pipeline:
         self.engine_failure: EngineFailed | None = None
         self._info: EngineInfo | None = None
         self._keys = itertools.count(1)
-        self._lock = threading.Lock()  # guards _active, _decoding, _totals and _mean_seconds
+        self._tally = Tally()
+        self._lock = threading.Lock()  # guards _active and _mean_seconds
         self._active: dict[str, JobRun] = {}
-        self._decoding: dict[str, JobRun] = {}
-        self._totals = Totals(jobs={})
         self._mean_seconds: float | None = None
-        self._endings: queue.SimpleQueue[Ending] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Ending | _Save] = queue.SimpleQueue()
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
@@ -161,14 +137,14 @@ class Pipeline:
 
     def totals(self) -> Totals:
         """What this worker got done so far."""
-        return self._totals
+        return self._tally.totals
 
     def room(self, most: int) -> int:
         """How many more messages there is room for, at most `most`; 0 while the node is at fault.
 
         How long the next jobs are is not known: the mean of those before them is the best guess.
         """
-        if self._faults.current or self._endings.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
+        if self._faults.current or self._work.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
             return 0
         if self._mean_seconds is None:
             return most
@@ -184,17 +160,7 @@ class Pipeline:
         """Every job under way, the oldest first."""
         now = self._clock.now()
         with self._lock:
-            return [
-                RunSnapshot(
-                    job=run.job.job_id,
-                    stage=run.stage,
-                    seconds=now - run.since,
-                    audio_seconds=run.windows.audio.seconds if run.windows else 0.0,
-                    windows=len(run.windows.windows) if run.windows else 0,
-                    windows_done=len(run.results),
-                )
-                for run in self._active.values()
-            ]
+            return [run.snapshot(now) for run in self._active.values()]
 
     # -- downloaders -----------------------------------------------------------------------------------------------
 
@@ -213,6 +179,7 @@ class Pipeline:
             key=f"{next(self._keys)}-{task.job.job_id}",
             job=task.job,
             delivery=task.delivery,
+            kept=Kept(attempt_name(task.delivery.lineage)),
             cancellation=cancellation,
             stage=Stage.FETCH,
             since=self._clock.now(),
@@ -228,32 +195,39 @@ class Pipeline:
         check_options(run.job, self._info)
         standing = self._faults.outlast("look_up", lambda: self._publisher.standing(run.job), run.cancellation)
         if standing.succeeded and not (run.job.force and standing.origin != run.delivery.origin):
-            self._endings.put(Ending.of(run, standing=standing.result))
+            self._work.put(Ending.of(run, standing=standing.result))
+            return
+        trace = self._keeper.look(run)
+        if self._keeper.superseded(run, trace):
+            self._end(Ending.of(run), Fate.DELETE, JobOutcome.SUPERSEDED)
             return
         if standing.failed and standing.origin == run.delivery.origin:
             # Recorded by an attempt that died before it had dead-lettered the message: only that is repeated.
-            self._endings.put(Ending.of(run, error=standing.error))
+            self._work.put(Ending.of(run, error=standing.error))
             return
-        windows = self._preparer.prepare(run)
-        run.windows = windows
+        if self._keeper.hand_over(run, run.cancellation):
+            self._end(Ending.of(run), Fate.DELETE, JobOutcome.HANDED_OVER)
+            return
+        windows = run.windows = self._preparer.prepare(run, partial(self._keeper.resume, run, trace, self._info))
         log.info(
             "job_prepared",
             seconds=round(windows.audio.seconds, 3),
             speech=round(windows.speech, 3),
             windows=len(windows.windows),
+            missing=len(run.missing),
         )
-        if not windows.windows:
-            self._endings.put(Ending.of(run))
+        missing = run.missing
+        if not missing:
+            self._work.put(Ending.of(run))
             return
         run.enter(Stage.WAIT, self._clock.now(), self._metrics)
         self._note_length(windows.audio.seconds)
-        seconds = sum(window.seconds for window in windows.windows)
+        seconds = sum(window.seconds for window in missing)
         self._buffer.admit(seconds, run.cancellation)
         run.buffered = seconds
         run.enter(Stage.INFERENCE, self._clock.now(), self._metrics)
-        with self._lock:
-            self._decoding[run.key] = run
-        self._engine.submit(decode_task(run.key, run.job, windows))
+        self._keeper.begin(run)
+        self._decoding.begin(run)
 
     def _note_length(self, seconds: float) -> None:
         with self._lock:
@@ -264,7 +238,7 @@ class Pipeline:
         with bind(job=rejected.job_id, stage="receive"):
             log.warning("job_rejected", code=rejected.error.code, error=rejected.error.message)
         self._metrics.job_error(rejected.error.code)
-        self._endings.put(Ending.rejection(delivery, rejected))
+        self._work.put(Ending.rejection(delivery, rejected))
 
     # -- the engine ------------------------------------------------------------------------------------------------
 
@@ -276,10 +250,7 @@ class Pipeline:
             case EngineStats():
                 self._batch_done(event)
             case JobLanguage():
-                with self._lock:
-                    run = self._decoding.get(event.job)
-                    if run:
-                        run.language, run.language_probability = event.language, event.probability
+                self._decoding.settle_language(event)
             case JobRejected():
                 self._job_rejected(event)
             case EngineReady() | EngineLost() | EngineFailed():
@@ -311,58 +282,38 @@ class Pipeline:
         self._metrics.batch_ended(event.windows, event.busy_seconds)
         for reason, count in event.retries:
             self._metrics.windows_retried(reason, count)
-        with self._lock:
-            self._totals = replace(
-                self._totals,
-                batches=self._totals.batches + 1,
-                busy_seconds=self._totals.busy_seconds + event.busy_seconds,
-            )
+        self._tally.batch(event.busy_seconds)
 
     def _window_done(self, event: WindowDone) -> None:
-        with self._lock:
-            run = self._decoding.get(event.job)
-            if run is None or run.windows is None or event.result.index in run.results:
-                return
-            run.results[event.result.index] = event.result
-            seconds = run.windows.windows[event.result.index].seconds
-            run.buffered -= seconds
-            self._totals = replace(self._totals, windows=self._totals.windows + 1)
-            complete = run.complete
-            if complete:
-                del self._decoding[event.job]
-        self._buffer.give_back(seconds)
-        if event.result.dropped:
-            with bind(job=run.job.job_id, stage=Stage.INFERENCE):
-                log.info("window_dropped", window=event.result.index, reason=event.result.dropped)
-        if complete:
-            self._endings.put(Ending.of(run))
+        if not self._decoding.window_done(event):
+            return
+        self._tally.window()
+        if run := self._decoding.complete(event.job):
+            self._work.put(Ending.of(run))
 
     def _job_rejected(self, event: JobRejected) -> None:
-        run = self._leave_engine(event.job)
+        run = self._decoding.rejected(event.job)
         if run is None:
             return
         kind = TransientError if event.code in _TRANSIENT_REJECTIONS else PermanentError
         with bind(job=run.job.job_id, stage=Stage.INFERENCE):
             self._failed(Ending.of(run), kind(event.code, event.message))
 
-    def _leave_engine(self, key: str) -> JobRun | None:
-        """Takes a job away from the engine's events; None when it is no longer there."""
-        with self._lock:
-            run = self._decoding.pop(key, None)
-        if run:
-            self._buffer.give_back(run.buffered)
-            run.buffered = 0.0
-        return run
-
     # -- uploaders -------------------------------------------------------------------------------------------------
 
-    def publish_next(self, timeout: float, on_check: Callable[[], None]) -> bool:
-        """Publishes one finished job; False when none was there within `timeout` seconds."""
+    def upload_next(self, timeout: float, on_check: Callable[[], None]) -> bool:
+        """Publishes a finished job or saves an unfinished one; False when none was there within `timeout` seconds."""
         try:
-            ending = self._endings.get(timeout=timeout)
+            work = self._work.get(timeout=timeout)
         except queue.Empty:
             return False
-        cancellation = Cancellation(ending.delivery.lease.cancellation, on_check)
+        if isinstance(work, _Save):
+            self._save(work.run, Cancellation(work.run.delivery.lease.cancellation, on_check))
+        else:
+            self._publish(work, Cancellation(work.delivery.lease.cancellation, on_check))
+        return True
+
+    def _publish(self, ending: Ending, cancellation: Cancellation) -> None:
         if ending.run:
             ending.run.enter(Stage.PUBLISH, self._clock.now(), self._metrics)
         with bind(job=ending.job_id, stage=Stage.PUBLISH):
@@ -378,7 +329,39 @@ class Pipeline:
                 self._end(ending, Fate.RETRY)
             else:
                 self._end(ending, Fate.DELETE, outcome)
-        return True
+
+    def save(self, *, all_of_it: bool = False) -> None:
+        """Has uploaders save the jobs in the engine that are due.
+
+        Args:
+            all_of_it: Whatever is finished, due or not.
+        """
+        due = (lambda _run, unsaved: unsaved > 0) if all_of_it else self._keeper.due
+        for run in self._decoding.all():
+            if self._decoding.begin_save(run, due):
+                self._work.put(_Save(run))
+
+    @property
+    def saving(self) -> bool:
+        """Whether a job is being saved."""
+        return self._decoding.saving
+
+    def _save(self, run: JobRun, cancellation: Cancellation) -> None:
+        with bind(job=run.job.job_id, stage="checkpoint"):
+            try:
+                if self._keeper.save(run, cancellation) and self._decoding.take(run):
+                    self._end(Ending.of(run), Fate.DELETE, JobOutcome.HANDED_OVER)
+            except Cancelled as cancelled:
+                log.info("checkpoint_cancelled", reason=cancelled.reason)  # `sweep` ends the job
+            except TransientError as error:
+                if self._decoding.take(run):
+                    self._failed(Ending.of(run), error)
+            except Exception:
+                # A bug. It costs what a checkpoint would have saved, not the job.
+                log.exception("checkpoint_crashed")
+            finally:
+                if complete := self._keeper.end(run):
+                    self._work.put(Ending.of(complete))
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -404,7 +387,7 @@ class Pipeline:
         self._metrics.job_error(error.code)
         log.warning("job_failed", code=error.code, error=error.message, final=final, receive_count=receives)
         if final:
-            self._endings.put(replace(ending, error=error))
+            self._work.put(replace(ending, error=error))
         else:
             self._end(ending, Fate.RETRY)
 
@@ -422,11 +405,10 @@ class Pipeline:
         self._metrics.job_ended(outcome, audio_seconds=seconds)
         log.info("job_ended", outcome=outcome, audio_seconds=round(seconds, 3))
         self.settle(ending.delivery, fate)
-        with self._lock:
-            if ending.run:
+        self._tally.job(outcome, seconds)
+        if ending.run:
+            with self._lock:
                 self._active.pop(ending.run.key, None)
-            jobs = {**self._totals.jobs, outcome: self._totals.jobs.get(outcome, 0) + 1}
-            self._totals = replace(self._totals, jobs=jobs, audio_seconds=self._totals.audio_seconds + seconds)
 
     def settle(self, delivery: Delivery, fate: Fate) -> None:
         """Counts one of the delivery's jobs as settled; with the last one, the message meets its fate."""
@@ -438,13 +420,10 @@ class Pipeline:
 
     def sweep(self) -> None:
         """Ends jobs in the engine whose work was called off (a lost lease, a shutdown)."""
-        with self._lock:
-            off = [run for run in self._decoding.values() if run.cancellation.reason is not None]
-        for run in off:
-            self._engine.cancel(run.key)
-            if self._leave_engine(run.key) is None:
-                continue  # its last window came in between: the uploader will see the cancellation
-            reason = run.cancellation.reason or CancelReason.SHUTDOWN
+        for run in self._decoding.all():
+            reason = run.cancellation.reason
+            if reason is None or not self._decoding.take(run):
+                continue  # if its last window came in between, the uploader will see the cancellation
             with bind(job=run.job.job_id, stage=Stage.INFERENCE):
                 log.info("job_cancelled", reason=reason)
                 self._end(Ending.of(run), fate_of(reason))

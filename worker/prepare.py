@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.job import Job
 from stages.decode import Decoder
 from stages.fetch import Fetcher, FetchRequest
 from stages.ports import Clock
@@ -38,8 +41,12 @@ class Preparer:
         self._metrics = metrics
         self._clock = clock
 
-    def prepare(self, run: JobRun) -> Windows:
+    def prepare(self, run: JobRun, adopt: Callable[[Audio], Windows | None]) -> Windows:
         """Fetches, decodes and segments; leaves the PCM in the job's scratch folder and nothing else.
+
+        Args:
+            run: The job.
+            adopt: Gives the windows that the audio was cut into before, or None: then it is cut now.
 
         Raises:
             PermanentError: The source or the media can never be used.
@@ -55,7 +62,11 @@ class Preparer:
         source.path.unlink(missing_ok=True)
         folder.reserve(audio.path.stat().st_size, run.cancellation)
         run.enter(Stage.SEGMENT, self._clock.now(), self._metrics)
-        return self._segmenter.segment(audio, run.job.vad, run.cancellation)
+        return adopt(audio) or self._segmenter.segment(audio, run.job.vad, run.cancellation)
+
+    def cutter(self, job: Job) -> str:
+        """`Windows.cutter` of what `prepare` gives."""
+        return self._segmenter.cutter(job.vad)
 
     def _fetch(self, run: JobRun, folder: JobScratch) -> Source:
         job = run.job

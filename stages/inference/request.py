@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.job import Job
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo
@@ -52,18 +54,29 @@ def probes(count: int, at_most: int = PROBE_WINDOWS) -> tuple[int, ...]:
     return tuple(int((place + 0.5) * count / at_most) for place in range(at_most))
 
 
-def decode_task(key: str, job: Job, windows: Windows) -> DecodeTask:
-    """Puts a job's windows into the engine's words."""
+def decode_task(
+    key: str, job: Job, windows: Windows, *, done: Container[int] = (), language: str | None = None
+) -> DecodeTask:
+    """Puts a job's windows into the engine's words.
+
+    Args:
+        key: The job's, for the engine.
+        job: What is asked for.
+        windows: All of its windows.
+        done: Indexes of those that need no decoding any more.
+        language: What the job was found to be in before, if it names none.
+    """
+    language = job.language or language
     return DecodeTask(
         job=key,
         pcm_path=str(windows.audio.path),
-        windows=windows.windows,
+        windows=tuple(window for window in windows.windows if window.index not in done),
         options=DecodeOptions(
-            language=job.language,
+            language=language,
             task=job.task,
             initial_prompt=job.initial_prompt,
             hotwords=job.hotwords,
             beam_size=job.beam_size,
         ),
-        probes=probes(len(windows.windows)) if job.language is None else (),
+        probes=probes(len(windows.windows)) if language is None else (),
     )

@@ -39,5 +39,8 @@ class Segmenter:
         """
         track = self._vad.track(audio, cancellation)
         windows, speech = cut_track(track, self._settings, vad=vad)
-        cutter = f"{self._settings.version} {self._vad.version} vad={vad}"
-        return Windows(audio, windows, speech / SAMPLE_RATE, cutter)
+        return Windows(audio, windows, speech / SAMPLE_RATE, self.cutter(vad))
+
+    def cutter(self, vad: bool) -> str:
+        """`Windows.cutter` of what `segment` gives."""
+        return f"{self._settings.version} {self._vad.version} vad={vad}"

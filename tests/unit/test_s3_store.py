@@ -169,3 +169,49 @@ def test_keys_come_from_every_page(bench: Bench) -> None:
         {"Bucket": "bucket", "Prefix": "a/", "ContinuationToken": ANY},
     )
     assert bench.store.keys("s3://bucket/a/") == ["s3://bucket/a/0", "s3://bucket/a/1", "s3://bucket/a/2"]
+
+
+TAGGED: dict[str, Any] = {**PLAIN, "Tagging": "sqscribe=temporary"}
+
+
+def test_what_is_temporary_carries_a_tag(bench: Bench) -> None:
+    bench.put(TAGGED)
+    bench.store.put(URL, b"x", "text/plain", temporary=True)
+    bench.put({**ABSENT, "Tagging": "sqscribe=temporary"})
+    assert bench.store.put_if_absent(URL, b"x", "text/plain", temporary=True)
+    bench.put({**MATCH, "Tagging": "sqscribe=temporary"})
+    assert bench.store.replace(URL, b"x", "text/plain", '"e"', temporary=True)
+    bench.refuse("put_object", "PreconditionFailed", 412, {**ABSENT, "Tagging": "sqscribe=temporary"})
+    assert not bench.store.put_if_absent(URL, b"x", "text/plain", temporary=True)
+
+
+@pytest.mark.parametrize(("code", "status"), [("NotImplemented", 501), ("AccessDenied", 403), ("InvalidArgument", 400)])
+def test_a_store_that_takes_no_tags_is_not_asked_to_again(bench: Bench, code: str, status: int) -> None:
+    bench.refuse("put_object", code, status, TAGGED)
+    bench.put(PLAIN)
+    bench.put(PLAIN)
+    bench.put(ABSENT)
+    with capture_logs() as logs:
+        for _ in range(2):
+            bench.store.put(URL, b"x", "text/plain", temporary=True)
+    assert bench.store.put_if_absent(URL, b"x", "text/plain", temporary=True)
+    assert [log["event"] for log in logs] == ["object_tags_off"]
+
+
+def test_a_refusal_that_was_not_for_the_tag_stays_one(bench: Bench) -> None:
+    bench.refuse("put_object", "AccessDenied", 403, TAGGED)
+    bench.refuse("put_object", "AccessDenied", 403, PLAIN)
+    with pytest.raises(PermanentError):
+        bench.store.put(URL, b"x", "text/plain", temporary=True)
+    bench.refuse("put_object", "InternalError", 500, TAGGED)
+    with pytest.raises(NodeFaultError):
+        bench.store.put(URL, b"x", "text/plain", temporary=True)
+
+
+def test_a_store_that_knows_neither_tags_nor_conditions(bench: Bench) -> None:
+    bench.refuse("put_object", "NotImplemented", 501, {**ABSENT, "Tagging": "sqscribe=temporary"})
+    bench.refuse("put_object", "NotImplemented", 501, ABSENT)
+    bench.stub.add_client_error("head_object", "404", "", 404)
+    bench.refuse("put_object", "NotImplemented", 501, TAGGED)
+    bench.put(PLAIN)
+    assert bench.store.put_if_absent(URL, b"x", "text/plain", temporary=True)

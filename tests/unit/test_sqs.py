@@ -101,8 +101,12 @@ def test_a_receive_asks_for_what_is_needed_and_reads_it(bench: Bench) -> None:
         "MessageAttributeNames": ["All"],
     }
     bench.stub.add_response("receive_message", {"Messages": [raw]}, expected)
+    typed = {
+        "number": {"DataType": "Number", "StringValue": "7"},
+        "bytes": {"DataType": "Binary", "BinaryValue": b"\0"},
+    }
     assert bench.queue.receive(50, 60) == [
-        Message("m", "r", "b", 3, 50.0, attributes={"text": "v", "number": "7"}, group_id="g")
+        Message("m", "r", "b", 3, 50.0, attributes={"text": "v", "number": "7"}, group_id="g", typed=typed)
     ]
 
 

@@ -342,6 +342,51 @@ def test_a_stop_gives_everything_back_at_once(tmp_path: Path, media: str, held_i
     assert world.scratch_files() == []
 
 
+def test_a_stop_saves_what_the_engine_has_finished(tmp_path: Path, media: str) -> None:
+    # Given a job of several windows of which the engine has finished one
+    world = World(tmp_path, shutdown_grace=2)
+    world.engine.hold()
+    world.send({"source": f"{media}/briefing.m4a", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    world.engine.release(1)
+    eventually(lambda: daemon._parts.pipeline.totals().windows == 1)
+    # When the worker is told to stop
+    world.stop()
+    # Then that window stands, and the message is visible again
+    assert [address.split("/")[-1][:5] for address in sorted(world.store.objects)] == ["0001-", "manif"]
+    assert world.queue.visible == 1
+    # And the next worker decodes the others alone
+    after = World(tmp_path)
+    after.queue, after.store = world.queue, world.store
+    after.start()
+    eventually(lambda: not len(after.queue))
+    windows = len(world.engine.submitted[0].windows)
+    assert [len(task.windows) for task in after.engine.submitted] == [windows - 1]
+    assert json.loads(after.store.objects[f"{OUTPUT}/one/transcript.json"])["text"].count(SPOKEN) == windows
+    assert sorted(after.store.objects) == [f"{OUTPUT}/one/{name}" for name in ("result.json", "transcript.json")]
+    after.stop()
+
+
+def test_a_store_that_hangs_does_not_hold_up_a_stop(tmp_path: Path, media: str) -> None:
+    # Given a store that does not answer when the finished window is to be saved
+    world = World(tmp_path, shutdown_grace=4)
+    world.engine.hold()
+    world.send({"source": f"{media}/briefing.m4a", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    world.engine.release(1)
+    eventually(lambda: daemon._parts.pipeline.totals().windows == 1)
+    leave = threading.Event()
+    world.store.put_if_absent = lambda *_, **__: leave.wait(30)  # type: ignore[method-assign]
+    begun = time.monotonic()
+    world.stop()
+    leave.set()
+    # Then the message is visible in time all the same
+    assert time.monotonic() - begun < world.settings.shutdown_grace + 1
+    assert world.queue.visible == 1
+
+
 class slow_server:  # noqa: N801 - reads as the context manager that it is
     """A server that sends its headers and then nothing."""
 

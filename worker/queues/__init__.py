@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["BatchResult", "Message", "Outgoing", "Queue", "QueueFacts"]
 
@@ -19,8 +19,9 @@ class Message:
         receipt: Belongs to this receive alone.
         receive_count: 1 on the first receive.
         received_at: Clock time just before the request that brought it was sent; its 12 h count from here.
-        attributes: The sender's string attributes.
+        attributes: The sender's string attributes, and numbers as strings.
         group_id: Of a FIFO queue, or a fair-queue tenant.
+        typed: Attributes that are no strings, as the queue gave them, for copies of the message.
     """
 
     id: str
@@ -30,16 +31,22 @@ class Message:
     received_at: float
     attributes: Mapping[str, str] = field(default_factory=dict)
     group_id: str | None = None
+    typed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send; `deduplication_id` and `group_id` matter on FIFO queues alone."""
+    """A message to send; `deduplication_id` and `group_id` matter on FIFO queues alone.
+
+    Attributes:
+        typed: As `Message.typed`; goes before a string of the same name in `attributes`.
+    """
 
     body: str
     attributes: Mapping[str, str] = field(default_factory=dict)
     group_id: str | None = None
     deduplication_id: str | None = None
+    typed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

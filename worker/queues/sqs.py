@@ -155,7 +155,7 @@ class SqsQueue:
         request: dict[str, Any] = {
             "QueueUrl": target,
             "MessageBody": outgoing.body,
-            "MessageAttributes": _attributes(outgoing.attributes),
+            "MessageAttributes": _attributes(outgoing.attributes) | dict(outgoing.typed),
         }
         if outgoing.group_id is not None:
             request["MessageGroupId"] = outgoing.group_id
@@ -246,6 +246,11 @@ def _message(raw: Mapping[str, Any], received_at: float) -> Message:
             if "StringValue" in value
         },
         group_id=system.get("MessageGroupId"),
+        typed={
+            name: {field: value[field] for field in ("DataType", "StringValue", "BinaryValue") if field in value}
+            for name, value in raw.get("MessageAttributes", {}).items()
+            if value.get("DataType") != "String"
+        },
     )
 
 

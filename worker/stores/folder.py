@@ -45,7 +45,7 @@ class FolderStore:
         with self._errors("look for", url):
             return self._path(url).is_file()
 
-    def put(self, url: str, body: bytes, content_type: str) -> None:  # noqa: ARG002 - files have no content type
+    def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:  # noqa: ARG002 - files have neither
         """Writes the object whatever stands."""
         with self._errors("write", url), self._written(body) as file:
             path = self._path(url)
@@ -53,7 +53,14 @@ class FolderStore:
             with self._lock:
                 file.replace(path)
 
-    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:  # noqa: ARG002 - as above
+    def put_if_absent(
+        self,
+        url: str,
+        body: bytes,
+        content_type: str,  # noqa: ARG002 - as above
+        *,
+        temporary: bool = False,  # noqa: ARG002 - as above
+    ) -> bool:
         """Writes the object unless one stands; False when one does."""
         with self._errors("write", url), self._written(body) as file:
             path = self._path(url)
@@ -61,7 +68,15 @@ class FolderStore:
             with self._lock:
                 return _link(file, path)
 
-    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:  # noqa: ARG002 - as above
+    def replace(
+        self,
+        url: str,
+        body: bytes,
+        content_type: str,  # noqa: ARG002 - as above
+        etag: str,
+        *,
+        temporary: bool = False,  # noqa: ARG002 - as above
+    ) -> bool:
         """Writes the object if the standing one still has this ETag; False otherwise."""
         with self._errors("write", url), self._written(body) as file:
             path = self._path(url)

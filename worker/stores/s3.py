@@ -40,6 +40,8 @@ _CONDITION_FAILED_CODES = frozenset({"PreconditionFailed", "412"})
 _CONFLICT_CODES = frozenset({"ConditionalRequestConflict", "OperationAborted", "409"})
 #: What stores say that do not know If-None-Match or If-Match on a write.
 _NOT_IMPLEMENTED_CODES = frozenset({"NotImplemented", "501", "UnsupportedHeader", "UnsupportedOperation"})
+#: The object tag of what is temporary, for a lifecycle rule: those match tags, but not the middle of a key.
+_TEMPORARY_TAG = "sqscribe=temporary"
 
 
 class S3Store:
@@ -47,6 +49,8 @@ class S3Store:
 
     A conditional write whose answer was lost is repeated by the client and then fails on its own object: False does not
     say that another one wrote it. What stands decides, whoever wrote it.
+
+    Temporary objects carry the tag `sqscribe=temporary`, unless the store refuses tags or the worker may not set them.
 
     Args:
         client: Its retries are botocore's.
@@ -65,7 +69,8 @@ class S3Store:
         longest_wait: float = 2.0,
     ) -> None:
         self._client = client
-        self._conditional = conditional_writes == "auto"  # only ever turned off, so it needs no lock
+        self._conditional = conditional_writes == "auto"  # this and the next are only ever turned off: no lock
+        self._tags = True
         self._on_conflict = Retrying(
             retry=retry_if_exception(lambda error: _code(error) in _CONFLICT_CODES),
             stop=stop_after_attempt(attempts),
@@ -88,20 +93,26 @@ class S3Store:
         """Whether the object stands."""
         return self._etag(url) is not None
 
-    def put(self, url: str, body: bytes, content_type: str) -> None:
+    def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
         """Writes the object whatever stands."""
         try:
-            self._put(url, body, content_type, {})
+            self._put(url, body, content_type, {}, temporary)
         except (ClientError, BotoCoreError) as error:
             self._fail("write", url, error)
 
-    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:
+    def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
         """Writes the object unless one stands; False when one does."""
-        return self._put_on_condition(url, body, content_type, {"IfNoneMatch": "*"}, lambda standing: standing is None)
+        condition = {"IfNoneMatch": "*"}
+        return self._put_on_condition(
+            url, body, content_type, condition, temporary, holds=lambda standing: standing is None
+        )
 
-    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:
+    def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:
         """Writes the object if the standing one still has this ETag; False otherwise."""
-        return self._put_on_condition(url, body, content_type, {"IfMatch": etag}, lambda standing: standing == etag)
+        condition = {"IfMatch": etag}
+        return self._put_on_condition(
+            url, body, content_type, condition, temporary, holds=lambda standing: standing == etag
+        )
 
     def delete(self, url: str) -> None:
         """Removes the object; it is no error when there is none."""
@@ -121,10 +132,25 @@ class S3Store:
         except (ClientError, BotoCoreError) as error:
             self._fail("list", prefix, error)
 
-    def _put(self, url: str, body: bytes, content_type: str, condition: Mapping[str, str]) -> None:
+    def _put(self, url: str, body: bytes, content_type: str, condition: Mapping[str, str], temporary: bool) -> None:
         bucket, key = split_s3(url)
         request: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": body, "ContentType": content_type, **condition}
-        self._client.put_object(**request)
+        if not (temporary and self._tags):
+            self._client.put_object(**request)
+            return
+        try:
+            self._client.put_object(**request, Tagging=_TEMPORARY_TAG)
+        except ClientError as error:
+            if not _may_be_the_tag(error):
+                raise
+            # Refused with the tag and taken without it: then it was the tag.
+            self._client.put_object(**request)
+            self._tags = False
+            log.warning(
+                "object_tags_off",
+                error=_code(error),
+                consequence="no lifecycle rule can find checkpoints that are left over",
+            )
 
     def _put_on_condition(
         self,
@@ -132,6 +158,8 @@ class S3Store:
         body: bytes,
         content_type: str,
         condition: Mapping[str, str],
+        temporary: bool,
+        *,
         holds: Callable[[str | None], bool],
     ) -> bool:
         """Writes if the condition holds.
@@ -141,11 +169,12 @@ class S3Store:
             body: What.
             content_type: Of the body.
             condition: For the store to check.
+            temporary: As `put` has it.
             holds: The same, asked of the standing object's ETag, where the store cannot.
         """
         if self._conditional:
             try:
-                self._on_conflict(self._put, url, body, content_type, condition)
+                self._on_conflict(self._put, url, body, content_type, condition, temporary)
             except (ClientError, BotoCoreError) as error:
                 code = _code(error)
                 # A key that is gone does not have the ETag either: AWS says 404 to If-Match, others 412.
@@ -158,7 +187,7 @@ class S3Store:
                 return True
         if not holds(self._etag(url)):
             return False
-        self.put(url, body, content_type)
+        self.put(url, body, content_type, temporary=temporary)
         return True
 
     def _fall_back(self, code: str) -> None:
@@ -187,6 +216,14 @@ class S3Store:
             hint = "check that the bucket exists and that the worker may use it"
             raise PermanentError(ErrorCode.OUTPUT_FORBIDDEN, f"{text}; {hint}") from error
         raise NodeFaultError(text) from error
+
+
+def _may_be_the_tag(error: ClientError) -> bool:
+    """Whether a write may have been refused for its tag (by a store without tags, or for want of PutObjectTagging)."""
+    code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _CONDITION_FAILED_CODES | _CONFLICT_CODES:
+        return False
+    return code in _NOT_IMPLEMENTED_CODES or 400 <= status < 500
 
 
 def _code(error: BaseException) -> str:

@@ -47,6 +47,8 @@ class JobOutcome(StrEnum):
     RETRIED = "retried"  # put back with a back-off
     RELEASED = "released"  # put back at shutdown
     LEASE_LOST = "lease_lost"
+    HANDED_OVER = "handed_over"  # goes on in a fresh copy of the message
+    SUPERSEDED = "superseded"  # a later copy of the message was on its way
 
 
 class RenewalOutcome(StrEnum):

@@ -309,6 +309,7 @@ class FakeQueue:
                     received_at=asked_at,
                     attributes=dict(stored.outgoing.attributes),
                     group_id=stored.outgoing.group_id,
+                    typed=dict(stored.outgoing.typed),
                 )
             )
         if handed_out:

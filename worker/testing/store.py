@@ -33,6 +33,7 @@ class MemoryStore:
         self._lock = threading.Lock()  # guards everything below
         self._objects = dict(objects or {})
         self._content_types: dict[str, str] = {}
+        self._temporary: set[str] = set()
         self._calls: list[StoreCall] = []
         self._faults: dict[str, deque[tuple[Exception, bool]]] = {}
 
@@ -63,6 +64,12 @@ class MemoryStore:
             return dict(self._content_types)
 
     @property
+    def temporary(self) -> set[str]:
+        """Addresses of what stands and was written as temporary."""
+        with self._lock:
+            return self._temporary & self._objects.keys()
+
+    @property
     def calls(self) -> list[StoreCall]:
         """Every call so far, failed ones too, in order."""
         with self._lock:
@@ -89,17 +96,17 @@ class MemoryStore:
             self._meet("exists", url)
             return url in self._objects
 
-    def put(self, url: str, body: bytes, content_type: str) -> None:
+    def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
         """Writes the object whatever stands."""
-        self._write("put", url, body, content_type, holds=lambda _standing: True)
+        self._write("put", url, body, content_type, temporary, holds=lambda _standing: True)
 
-    def put_if_absent(self, url: str, body: bytes, content_type: str) -> bool:
+    def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
         """Writes the object unless one stands; False when one does."""
-        return self._write("put_if_absent", url, body, content_type, holds=lambda standing: standing is None)
+        return self._write("put_if_absent", url, body, content_type, temporary, holds=lambda standing: standing is None)
 
-    def replace(self, url: str, body: bytes, content_type: str, etag: str) -> bool:
+    def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:
         """Writes the object if the standing one still has this ETag; False otherwise."""
-        return self._write("replace", url, body, content_type, holds=lambda standing: standing == etag)
+        return self._write("replace", url, body, content_type, temporary, holds=lambda standing: standing == etag)
 
     def delete(self, url: str) -> None:
         """Removes the object; it is no error when there is none."""
@@ -116,7 +123,13 @@ class MemoryStore:
             return sorted(url for url in self._objects if url.startswith(prefix))
 
     def _write(
-        self, operation: str, url: str, body: bytes, content_type: str, holds: Callable[[str | None], bool]
+        self,
+        operation: str,
+        url: str,
+        body: bytes,
+        content_type: str,
+        temporary: bool,
+        holds: Callable[[str | None], bool],
     ) -> bool:
         with self._lock:
             error = self._meet(operation, url)
@@ -125,6 +138,7 @@ class MemoryStore:
             if written:
                 self._objects[url] = body
                 self._content_types[url] = content_type
+                (self._temporary.add if temporary else self._temporary.discard)(url)
             if error:
                 raise error
             return written

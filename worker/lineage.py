@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A message's line: the first message that a job came with, and the copies of it that followed one another."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+from worker.queues import Message
+
+__all__ = ["GENERATION_ATTRIBUTE", "MOST_GENERATIONS", "ORIGIN_ATTRIBUTE", "Lineage"]
+
+#: Attributes of a copy: the id of the first message of its line, and the copy's number from 1.
+ORIGIN_ATTRIBUTE = "sqscribe_origin"
+GENERATION_ATTRIBUTE = "sqscribe_generation"
+#: Copies that one line may have. The last of them lives and ends as any message does.
+MOST_GENERATIONS = 20
+#: Hex digits of `Lineage.label`.
+LABEL_DIGITS = 12
+
+_GENERATION = re.compile(r"[0-9]{1,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a message stands in its line.
+
+    Attributes:
+        origin: Id of the line's first message.
+        generation: 0 for that message, one more for each copy.
+    """
+
+    origin: str
+    generation: int = 0
+
+    @classmethod
+    def of(cls, message: Message) -> Lineage:
+        """As the message's attributes have it; without any that can be read, it begins a line of its own."""
+        number = message.attributes.get(GENERATION_ATTRIBUTE, "")
+        return cls(
+            origin=message.attributes.get(ORIGIN_ATTRIBUTE) or message.id,
+            generation=int(number) if _GENERATION.fullmatch(number) else 0,
+        )
+
+    @property
+    def label(self) -> str:
+        """The line in a few characters that fit any key: the beginning of a digest of its origin."""
+        return hashlib.sha256(self.origin.encode()).hexdigest()[:LABEL_DIGITS]
+
+    @property
+    def following(self) -> Lineage:
+        """The next copy's."""
+        return replace(self, generation=self.generation + 1)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no copy may follow."""
+        return self.generation >= MOST_GENERATIONS
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a copy carries."""
+        return {ORIGIN_ATTRIBUTE: self.origin, GENERATION_ATTRIBUTE: str(self.generation)}
