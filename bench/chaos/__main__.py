@@ -56,19 +56,18 @@ def _options(asked: argparse.Namespace) -> Options:
             seed=asked.seed,
             jobs=asked.jobs or 36,
             long_seconds=(90.0, 120.0),
-            course_seconds=25.0,
+            course=0.2,
             seconds=60 * (asked.minutes or 3.0),
             blows=4,
             simulated=2,
             window_seconds=0.05,
         )
-    seconds = 60 * (asked.minutes or 19.0)
     return Options(
         seed=asked.seed,
         jobs=asked.jobs or 330,
         long_seconds=(480.0, 720.0),
-        course_seconds=0.6 * seconds,
-        seconds=seconds - 60.0,
+        course=0.65,
+        seconds=60 * (asked.minutes or 19.0) - 60.0,
         blows=40,
         simulated=3,
         window_seconds=0.5,

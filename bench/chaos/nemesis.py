@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -79,7 +80,8 @@ class Nemesis:
         workers: Its victims.
         disk: Filled up now and then.
         rng: Decides.
-        pause: Mean seconds between two blows.
+        blows: To be struck, at least.
+        seconds: In which to do so.
         freeze: Shortest and longest freeze, in seconds; above the lease.
 
     Attributes:
@@ -92,14 +94,17 @@ class Nemesis:
         disk: Disk | None,
         rng: random.Random,
         *,
-        pause: float,
+        blows: int,
+        seconds: float,
         freeze: tuple[float, float],
     ) -> None:
         self.blows: Counter[Blow] = Counter()
         self._workers = workers
         self._disk = disk
         self._rng = rng
-        self._pause = pause
+        self._wanted = blows
+        self._seconds = seconds
+        self._end = 0.0
         self._freeze = freeze
         self._deck: list[Blow] = []  # dealt anew when it is used up, so that every kind has its turn
         self._stopping = threading.Event()
@@ -109,6 +114,7 @@ class Nemesis:
 
     def start(self) -> None:
         """Begins."""
+        self._end = time.monotonic() + self._seconds
         self._thread.start()
 
     def stop(self) -> None:
@@ -125,12 +131,18 @@ class Nemesis:
         return sum(count for blow, count in self.blows.items() if blow is not Blow.FILL_DISK)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._rng.expovariate(1 / self._pause)):
+        while not self._stopping.wait(self._pause()):
             if self._disk is not None and self._rng.random() < 0.1:
                 self._later(self._fill_disk)
             victims = [worker for worker in self._workers if worker.name not in self._busy and worker.ready]
             if victims:
                 self._strike(self._rng.choice(victims))
+
+    def _pause(self) -> float:
+        """Seconds until the next blow: at random, denser when there is much to catch up with."""
+        left = max(self._end - time.monotonic(), 1.0)
+        mean = left / max(self._wanted * 1.1 - self.struck, 1.0)
+        return min(self._rng.expovariate(1 / mean), 2 * mean)
 
     def _strike(self, worker: Worker) -> None:
         if not self._deck:

@@ -21,7 +21,7 @@ from stages.decode import DecodeLimits, Decoder
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.segment import Segmenter
-from stages.values import SAMPLE_RATE, Source, Windows
+from stages.values import SAMPLE_RATE, Audio, Source, Windows
 from worker.testing.decoder import digest_text, simulated_result
 
 __all__ = ["Heard", "Hearing", "Studio"]
@@ -54,13 +54,15 @@ class Hearing:
         self._decoder = Decoder(DecodeLimits(max_seconds=43_200))
         self._segmenter = Segmenter()
 
-    def windows(self, media: bytes, folder: Path) -> Windows:
-        """The windows of a recording; its PCM is left in the folder."""
+    def audio(self, media: bytes, folder: Path) -> Audio:
+        """A recording's PCM, in the folder."""
         path = folder / "source"
         path.write_bytes(media)
-        source = Source(path, len(media), sha256="")
-        audio = self._decoder.decode(source, folder, NoLimit(), Cancellation())
-        return self._segmenter.segment(audio, True, Cancellation())  # noqa: FBT003 - the protocol's field
+        return self._decoder.decode(Source(path, len(media), sha256=""), folder, NoLimit(), Cancellation())
+
+    def windows(self, media: bytes, folder: Path) -> Windows:
+        """The windows of a recording; its PCM is left in the folder."""
+        return self._segmenter.segment(self.audio(media, folder), True, Cancellation())  # noqa: FBT003 - vad
 
     def simulated(self, media: bytes) -> Heard:
         """What the simulated engine must hear: a digest of each window's samples."""
@@ -128,5 +130,5 @@ class Studio:
 
 
 def _samples(hearing: Hearing, media: bytes, folder: Path) -> Pcm:
-    pcm = hearing.windows(media, folder).audio.path.read_bytes()
+    pcm = hearing.audio(media, folder).path.read_bytes()
     return np.frombuffer(pcm, np.int16)

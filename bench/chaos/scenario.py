@@ -51,7 +51,7 @@ class Options:
     Attributes:
         jobs: About so many.
         long_seconds: The shortest and the longest of the long recordings.
-        course_seconds: Over which messages are sent and blows fall.
+        course: Share of the time behind the preparations in which messages are sent and blows fall.
         seconds: For everything.
         blows: To processes, at least.
         simulated: Workers with the simulated engine.
@@ -62,7 +62,7 @@ class Options:
     seed: int
     jobs: int
     long_seconds: tuple[float, float]
-    course_seconds: float
+    course: float
     seconds: float
     blows: int
     simulated: int
@@ -123,21 +123,23 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
             aws.make_bucket(bucket)
         disk = stack.enter_context(Disk.mounted(folder / "disk", SMALL_DISK_BYTES * 5 // 4))
         workers = _workers(options, aws, proxy, queues, folder, disk)
-        nemesis = Nemesis(
-            workers,
-            disk,
-            random.Random(options.seed + 1),
-            pause=options.course_seconds / options.blows / 1.3,
-            freeze=(VISIBILITY_SECONDS + 1.0, VISIBILITY_SECONDS + 6.0),
-        )
         with _tended(workers):
             # The workers come up meanwhile.
             say(f"{len(workers)} workers; preparing recordings, and what must be heard in them")
             plan = _plan(aws, proxy, rng)
             orders = plan.orders(Mix.of(options.jobs, long_seconds=options.long_seconds))
+            course = options.course * (begun + options.seconds - time.monotonic())
+            nemesis = Nemesis(
+                workers,
+                disk,
+                random.Random(options.seed + 1),
+                blows=options.blows,
+                seconds=course,
+                freeze=(VISIBILITY_SECONDS + 1.0, VISIBILITY_SECONDS + 6.0),
+            )
             nemesis.start()
             try:
-                _feed_and_drain(options, begun, plan, orders, aws, queues, workers, nemesis, watch)
+                _feed_and_drain(options, begun, course, plan, orders, aws, queues, workers, nemesis, watch)
             finally:
                 nemesis.stop()
         return Outcome(
@@ -156,7 +158,8 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
 
 
 def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> Plan:
-    client = boto3.session.Session(region_name=REGION, **CREDENTIALS).client("s3", endpoint_url=proxy.url)
+    session: Any = boto3.session.Session()  # an overload for each service that there is
+    client = session.client("s3", endpoint_url=proxy.url, region_name=REGION, **CREDENTIALS)
 
     def upload(key: str, body: bytes) -> str:
         return aws.s3.put_object(Bucket=SOURCES, Key=key, Body=body)["ETag"]
@@ -243,6 +246,7 @@ def _tended(workers: Sequence[Worker]) -> Iterator[None]:
 def _feed_and_drain(
     options: Options,
     begun: float,
+    course: float,
     plan: Plan,
     orders: Sequence[Order],
     aws: EmbeddedAws,
@@ -252,16 +256,16 @@ def _feed_and_drain(
     watch: Callable[[Course], None],
 ) -> None:
     """Sends the messages over the course, and waits until the queues are empty or time is up."""
-    course = time.monotonic()
+    opened = time.monotonic()
     sent, struck, pause = 0, False, threading.Event()
     while True:
         now = time.monotonic()
         # A quarter at once, so that every worker has its hands full from the beginning.
-        share = 0.25 + (now - course) / options.course_seconds
+        share = 0.25 + (now - opened) / course
         while sent < len(orders) and sent < share * len(orders):
             _send(aws, queues, plan, orders[sent])
             sent += 1
-        struck = struck or (nemesis.struck >= options.blows and now - course > options.course_seconds)
+        struck = struck or (nemesis.struck >= options.blows and now - opened > course)
         if struck:
             nemesis.stop()
         left = sum(_count(aws, queue.url) for queue in queues.values())

@@ -60,7 +60,7 @@ class Dice:
         seed: Of the sequence.
         rate: Share of calls that go wrong.
         truncated: Share of GETs of objects whose body breaks off, besides.
-        stall_seconds: Shortest and longest stall.
+        stall_seconds: Longest stall.
         timeout_seconds: Longer than the clients' read time-out.
     """
 
@@ -70,7 +70,7 @@ class Dice:
         *,
         rate: float = 0.03,
         truncated: float = 0.03,
-        stall_seconds: tuple[float, float] = (0.5, 6.0),
+        stall_seconds: float = 6.0,
         timeout_seconds: float = 40.0,
     ) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
@@ -93,5 +93,5 @@ class Dice:
 
     def _seconds(self, kind: Kind) -> float:
         if kind is Kind.STALL:
-            return self._rng.uniform(*self._stall_seconds)
+            return self._rng.uniform(0.1, 1.0) * self._stall_seconds
         return self._timeout_seconds if kind is Kind.TIMEOUT else 0.0

@@ -28,9 +28,21 @@ class FaultProxy:
         seed: Of the faults.
         rate: Share of calls that fail.
         truncated: Share of objects whose body breaks off.
+        stall_seconds: Longest stall.
+        timeout_seconds: Longer than the clients' read time-out.
     """
 
-    def __init__(self, upstream: str, log: Path, *, seed: int = 1, rate: float = 0.03, truncated: float = 0.03) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        log: Path,
+        *,
+        seed: int = 1,
+        rate: float = 0.03,
+        truncated: float = 0.03,
+        stall_seconds: float = 6.0,
+        timeout_seconds: float = 40.0,
+    ) -> None:
         self.log = log
         # Callers may connect at once: they wait in this socket's backlog until the process accepts them.
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
@@ -43,6 +55,8 @@ class FaultProxy:
                 "--seed": seed,
                 "--rate": rate,
                 "--truncated": truncated,
+                "--stall": stall_seconds,
+                "--timeout": timeout_seconds,
             }
             self._process = subprocess.Popen(
                 [

@@ -164,9 +164,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--truncated", type=float, required=True)
+    parser.add_argument("--stall", type=float, required=True, help="longest, in seconds")
+    parser.add_argument("--timeout", type=float, required=True, help="in seconds")
     options = parser.parse_args()
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    dice = Dice(options.seed, rate=options.rate, truncated=options.truncated)
+    dice = Dice(
+        options.seed,
+        rate=options.rate,
+        truncated=options.truncated,
+        stall_seconds=options.stall,
+        timeout_seconds=options.timeout,
+    )
     with AccessLog(options.log) as log:
         listening = socket.socket(fileno=options.socket)
         ProxyServer(listening, options.upstream, log, dice).serve_forever()
