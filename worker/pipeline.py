@@ -56,6 +56,9 @@ log = structlog.get_logger()
 #: Finished jobs that may wait for an uploader; beyond, nothing is received until the store has caught up.
 PUBLISH_BACKLOG = 64
 
+#: Rejections by the engine that say nothing against the job: its next attempt may succeed.
+_TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
+
 _OUTCOMES: Mapping[Fate, JobOutcome] = {
     Fate.RETRY: JobOutcome.RETRIED,
     Fate.RELEASE: JobOutcome.RELEASED,
@@ -278,9 +281,7 @@ class Pipeline:
                     if run:
                         run.language, run.language_probability = event.language, event.probability
             case JobRejected():
-                run = self._leave_engine(event.job)
-                if run:
-                    self._failed(Ending.of(run), PermanentError(event.code, event.message))
+                self._job_rejected(event)
             case EngineReady() | EngineLost() | EngineFailed():
                 self._engine_changed(event)
 
@@ -331,9 +332,18 @@ class Pipeline:
                 del self._decoding[event.job]
         self._buffer.give_back(seconds)
         if event.result.dropped:
-            log.info("window_dropped", job=run.job.job_id, window=event.result.index, reason=event.result.dropped)
+            with bind(job=run.job.job_id, stage=Stage.INFERENCE):
+                log.info("window_dropped", window=event.result.index, reason=event.result.dropped)
         if complete:
             self._endings.put(Ending.of(run))
+
+    def _job_rejected(self, event: JobRejected) -> None:
+        run = self._leave_engine(event.job)
+        if run is None:
+            return
+        kind = TransientError if event.code in _TRANSIENT_REJECTIONS else PermanentError
+        with bind(job=run.job.job_id, stage=Stage.INFERENCE):
+            self._failed(Ending.of(run), kind(event.code, event.message))
 
     def _leave_engine(self, key: str) -> JobRun | None:
         """Takes a job away from the engine's events; None when it is no longer there."""
@@ -355,7 +365,7 @@ class Pipeline:
         cancellation = Cancellation(ending.delivery.lease.cancellation, on_check)
         if ending.run:
             ending.run.enter(Stage.PUBLISH, self._clock.now(), self._metrics)
-        with bind(job=ending.job_id, stage="publish"):
+        with bind(job=ending.job_id, stage=Stage.PUBLISH):
             try:
                 outcome = self._finisher.finish(ending, cancellation)
             except Cancelled as cancelled:
@@ -435,7 +445,7 @@ class Pipeline:
             if self._leave_engine(run.key) is None:
                 continue  # its last window came in between: the uploader will see the cancellation
             reason = run.cancellation.reason or CancelReason.SHUTDOWN
-            with bind(job=run.job.job_id, stage="inference"):
+            with bind(job=run.job.job_id, stage=Stage.INFERENCE):
                 log.info("job_cancelled", reason=reason)
                 self._end(Ending.of(run), fate_of(reason))
 

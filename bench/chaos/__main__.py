@@ -60,7 +60,7 @@ def _options(asked: argparse.Namespace) -> Options:
             seconds=60 * (asked.minutes or 3.0),
             blows=4,
             simulated=2,
-            window_seconds=0.05,
+            window_seconds=0.3,
         )
     return Options(
         seed=asked.seed,
@@ -70,7 +70,7 @@ def _options(asked: argparse.Namespace) -> Options:
         seconds=60 * (asked.minutes or 19.0) - 60.0,
         blows=40,
         simulated=3,
-        window_seconds=0.5,
+        window_seconds=2.0,
     )
 
 

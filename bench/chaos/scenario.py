@@ -265,7 +265,7 @@ def _feed_and_drain(
         while sent < len(orders) and sent < share * len(orders):
             _send(aws, queues, plan, orders[sent])
             sent += 1
-        struck = struck or (nemesis.struck >= options.blows and now - opened > course)
+        struck = struck or (nemesis.struck >= options.blows and sent == len(orders))
         if struck:
             nemesis.stop()
         left = sum(_count(aws, queue.url) for queue in queues.values())

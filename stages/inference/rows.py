@@ -130,9 +130,7 @@ class Decoder(Protocol):
     def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
 
-    def rows(
-        self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None
-    ) -> list[Row]:
+    def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
 
     def settled(self, row: Row, language: str) -> Row:

@@ -129,7 +129,7 @@ from stages.segment import Segmenter
 from stages.values import Audio
 
 segmenter, peaks = Segmenter(), []
-for samples in (60 * 16_000, 3 * 3600 * 16_000):
+for samples in (60 * 16_000, 3600 * 16_000):
     windows = segmenter.segment(Audio(Path(sys.argv[1]), samples, 0.0, "0" * 64), True, Cancellation())
     # Not getrusage: what that gives begins with the size of the process that this one was forked from.
     status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())

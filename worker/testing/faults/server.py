@@ -87,7 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         """Answers a request, or fails to."""
         began = time.time()
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError("the caller was killed in the middle of its request")
         headers = {name.lower(): value for name, value in self.headers.items()}
         call = read_call(self.command, self.path, headers, body)
         misfortune = self.server.dice.draw(call)
