@@ -124,10 +124,11 @@ class Worker:
         """Asks it to end and waits for it; kills it after `timeout` seconds."""
         with self._lock:
             self._closed = True
-            process = self._process
+            process, asked = self._process, self._asked
         if process is None:
             return
-        self.signal(signal.SIGTERM)
+        if asked is None:  # a second signal would end it at once
+            self.signal(signal.SIGTERM)
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
