@@ -191,15 +191,16 @@ class Plan:
             yield Order("corrupt", SIMULATED, self._message(source, f"corrupt-{number}"))
 
     def _malformed(self, number: int) -> str:
+        """Each unlike any other, so that dead letters can be told apart."""
         source = f"s3://{self.bucket}/clip-0"
         bodies = (
-            "this is neither JSON nor a URL",
-            json.dumps([source]),
+            f"this is neither JSON nor a URL, but number {number}",
+            json.dumps([source, number]),
             json.dumps({"source": source, "beam_size": 99, "job_id": f"malformed-{number}"}),
             json.dumps({"source": source, "beam": 5, "job_id": f"malformed-{number}"}),
-            json.dumps({"source": 5}),
-            '{"Records": [{"eventSource": "aws:s3"}]}',
-            '{"source": "s3://',
+            json.dumps({"source": number}),
+            json.dumps({"Records": [{"eventSource": "aws:s3", "number": number}]}),
+            f'{{"number": {number}, "source": "s3://',
         )
         return bodies[number % len(bodies)]
 
@@ -215,7 +216,7 @@ class Plan:
             self._codes[f"s3://{self.bucket}/{names[2]}"] = frozenset({str(ErrorCode.MEDIA_UNREADABLE)})
             records = [self._record(name, body, etag) for name, body, etag in zip(names, media, etags, strict=True)]
             if number % 2:
-                records[2] = {"eventSource": "aws:s3", "eventVersion": "2.2", "eventName": "ObjectCreated:Put"}
+                records[2] = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "number": number}
             self.rng.shuffle(records)
             yield Order("event", SIMULATED, json.dumps({"Records": records}))
 
