@@ -7,10 +7,10 @@ ARGS ?=
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
-scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py bench/*.py deploy/*/*.py)
+scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py bench/*.py bench/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench chaos soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ format: $(stamp) ## Formats the code and fixes what lint can fix
 
 bench: $(stamp) ## Compares the engine's words and word times with faster-whisper's own
 	@$(bin)/python bench/quality.py $(ARGS)
+
+chaos: $(stamp) ## Kills, freezes and starves real workers for 20 minutes; nothing may be lost. ARGS='--seed 1'
+	@$(bin)/python -m bench.chaos $(ARGS)
+
+soak: $(stamp) ## Puts 2,300 jobs through one worker; its memory, files and threads must not grow
+	@$(bin)/python -m bench.soak $(ARGS)
 
 clean: ## Removes what was built, the environment included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import DecodeLimits, Decoder
 from stages.fetch import Fetcher, FetchLimits
-from stages.inference.client import EngineClient
+from stages.inference.client import DEFAULT_DECODER, EngineClient
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock, Store
 from stages.publish import Publisher
@@ -39,7 +39,7 @@ from worker.intake import BATCH, Intake
 from worker.keeper import Keeper
 from worker.leases import Heartbeat, LeaseTable
 from worker.messages import MessageParser, Parsed
-from worker.models import download_model, engine_settings
+from worker.models import download_model, engine_settings, is_simulated
 from worker.parts import Parts
 from worker.pipeline import Pipeline
 from worker.prepare import Preparer
@@ -50,6 +50,7 @@ from worker.scratch import ScratchSpace
 from worker.stores.s3 import S3Store
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
+from worker.testing.decoder import SIMULATED
 
 __all__ = ["Outside", "build_worker", "connect_aws"]
 
@@ -250,4 +251,5 @@ def _engine(
     resolved = engine_settings(settings, partial(download_model, outside.s3_client), scratch, log_format)
     if make_engine:
         return make_engine(resolved, clock)
-    return EngineClient(resolved, clock, recycle_windows=settings.engine_recycle_windows)
+    decoder = SIMULATED if is_simulated(settings.model) else DEFAULT_DECODER
+    return EngineClient(resolved, clock, decoder, recycle_windows=settings.engine_recycle_windows)

@@ -20,12 +20,14 @@ from worker.config import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["download_model", "engine_settings"]
+__all__ = ["download_model", "engine_settings", "is_simulated"]
 
 log = structlog.get_logger()
 
 #: Name of the bundled model.
 DEMO = "demo"
+#: What comes before the query string of a simulated model: see `worker.testing.decoder.Simulation`.
+SIMULATED_PREFIX = "simulated:"
 #: What a model must have: CTranslate2's own files.
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 #: A model for real speech hears the synthetic voice of the control clip with errors (and writes numbers as digits);
@@ -57,6 +59,11 @@ def download_model(s3_client: Callable[[], S3Client], url: str, folder: Path) ->
         raise SettingsError(f"SQSCRIBE_MODEL: nothing stands below {url}")
 
 
+def is_simulated(model: str) -> bool:
+    """Whether `SQSCRIBE_MODEL` names a simulated model, whose text is a digest of the audio: a testing aid."""
+    return model.startswith(SIMULATED_PREFIX)
+
+
 def engine_settings(
     settings: Settings, fetch: Callable[[str, Path], None], scratch: Path, log_format: LogFormat
 ) -> EngineSettings:
@@ -72,10 +79,13 @@ def engine_settings(
         SettingsError: A folder was named that holds no model.
         NodeFaultError: The store with the model cannot be reached.
     """
-    control = bundled.control_clip()
+    clip = bundled.control_clip()
     model, error_rate = settings.model, CONTROL_ERROR_RATE
-    if model == DEMO:
-        model, error_rate = str(bundled.model_path()), control.max_error_rate
+    simulated = is_simulated(model)
+    if simulated:
+        model = model.removeprefix(SIMULATED_PREFIX)
+    elif model == DEMO:
+        model, error_rate = str(bundled.model_path()), clip.max_error_rate
     elif model.startswith("s3://"):
         folder = scratch / "model"
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,14 +96,15 @@ def engine_settings(
         _check_folder(settings.model, Path(model))
     return EngineSettings(
         model=model,
-        name=settings.model,
+        name=SIMULATED_PREFIX.rstrip(":") if simulated else settings.model,
         revision=settings.model_revision,
         device=settings.device,
         compute_type=settings.compute_type,
         batch_size=settings.batch_size,
         cpu_threads=settings.cpu_threads,
         beam_size=settings.beam_size,
-        control=ControlClip(path=str(control.path), text=control.text, max_error_rate=error_rate),
+        # A simulated model cannot hear the control clip's words.
+        control=None if simulated else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),
         log_level=settings.log_level,
         log_format=log_format,
     )

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process behind `FaultProxy`: an HTTP server that hands calls on, or does not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from http import HTTPStatus
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from worker.testing.faults.access_log import AccessLog
+from worker.testing.faults.calls import Call, read_call
+from worker.testing.faults.gateway import Answer, Gateway
+from worker.testing.faults.misfortune import Dice, Kind, Misfortune
+
+__all__ = ["main"]
+
+#: Seconds that the emulator may take; it is on this machine.
+_UPSTREAM_SECONDS = 60.0
+#: Headers that say how a message travels on one connection, not what it says.
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "expect"})
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: closing sends RST
+
+
+class ProxyServer(ThreadingHTTPServer):
+    """The server, on a socket that listens already.
+
+    Args:
+        listening: The socket.
+        upstream: Address of the emulator.
+        log: Where calls are written down.
+        dice: Decide what goes wrong.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, listening: socket.socket, upstream: str, log: AccessLog, dice: Dice) -> None:
+        super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.dice = dice
+        self.gateway = Gateway(self._ask, log)
+        self._upstream = urlsplit(upstream).netloc
+        self._requests = threading.local()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing of callers that were killed in the middle of a call."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    def remember(self, handler: _Handler) -> None:
+        """Notes the request that this thread works on."""
+        self._requests.handler = handler
+
+    def _ask(self, _call: Call, body: bytes) -> Answer:
+        handler: _Handler = self._requests.handler
+        headers = {name: value for name, value in handler.headers.items() if name.lower() not in _HOP_BY_HOP}
+        connection = HTTPConnection(self._upstream, timeout=_UPSTREAM_SECONDS)
+        try:
+            connection.request(handler.command, handler.path, body, headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, tuple(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: ProxyServer
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing; the access log does."""
+
+    def handle_any(self) -> None:
+        """Answers a request, or fails to."""
+        began = time.time()
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError("the caller was killed in the middle of its request")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        call = read_call(self.command, self.path, headers, body)
+        misfortune = self.server.dice.draw(call)
+        self.server.remember(self)
+        gateway = self.server.gateway
+        if misfortune is None or misfortune.after or misfortune.kind in (Kind.STALL, Kind.TRUNCATED):
+            if misfortune and misfortune.kind is Kind.STALL:
+                threading.Event().wait(misfortune.seconds)
+            answer = gateway.take(call, began, misfortune)
+            if misfortune is None or misfortune.kind is Kind.STALL:
+                self._answer(answer)
+            elif misfortune.kind is Kind.TRUNCATED:
+                self._break_off(answer, misfortune.share)
+            else:
+                self._fail(call, misfortune)
+        else:
+            gateway.turn_away(call, began, misfortune)
+            self._fail(call, misfortune)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - http.server's names
+
+    def _answer(self, answer: Answer, share: float = 1.0) -> None:
+        # The answer to HEAD tells the length of a body that does not come.
+        told = {name.lower(): value for name, value in answer.headers}.get("content-length")
+        length = told if self.command == "HEAD" and told else str(len(answer.body))
+        self.send_response(answer.status)
+        for name, value in answer.headers:
+            if name.lower() not in _HOP_BY_HOP | {"date", "server"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(answer.body[: int(len(answer.body) * share)])
+        self.wfile.flush()
+
+    def _break_off(self, answer: Answer, share: float) -> None:
+        self._answer(answer, share if answer.ok else 1.0)
+        self.close_connection = True
+
+    def _fail(self, call: Call, misfortune: Misfortune) -> None:
+        match misfortune.kind:
+            case Kind.RESET:
+                self._reset()
+            case Kind.TIMEOUT:
+                # Until the caller has had enough: then its end can be read.
+                select.select([self.connection], [], [], misfortune.seconds)
+                self.close_connection = True
+            case Kind.ERROR_500:
+                self._refuse(call, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalFailure", "InternalError")
+            case _:
+                self._refuse(call, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailable", "SlowDown")
+
+    def _refuse(self, call: Call, status: HTTPStatus, sqs_code: str, s3_code: str) -> None:
+        if call.sqs:
+            kind = "application/x-amz-json-1.0"
+            body = json.dumps({"__type": f"com.amazonaws.sqs#{sqs_code}", "message": "a fault of the proxy's"}).encode()
+        else:
+            kind = "application/xml"
+            body = f"<Error><Code>{s3_code}</Code><Message>a fault of the proxy's</Message></Error>".encode()
+        self._answer(Answer(status, (("Content-Type", kind),), b"" if self.command == "HEAD" else body))
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        # Were it not closed already, the server would shut it down in good order first.
+        self.connection.close()
+        raise ConnectionResetError("a fault of the proxy's")
+
+
+def main() -> None:
+    """Serves until standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m worker.testing.faults.server")
+    parser.add_argument("--socket", type=int, required=True, help="number of a socket that listens")
+    parser.add_argument("--upstream", required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--truncated", type=float, required=True)
+    parser.add_argument("--stall", type=float, required=True, help="longest, in seconds")
+    parser.add_argument("--timeout", type=float, required=True, help="in seconds")
+    options = parser.parse_args()
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    dice = Dice(
+        options.seed,
+        rate=options.rate,
+        truncated=options.truncated,
+        stall_seconds=options.stall,
+        timeout_seconds=options.timeout,
+    )
+    with AccessLog(options.log) as log:
+        listening = socket.socket(fileno=options.socket)
+        ProxyServer(listening, options.upstream, log, dice).serve_forever()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # comes back when the parent has closed its end, or is gone
+    os._exit(0)  # every line of the log is in its file
+
+
+if __name__ == "__main__":
+    main()
