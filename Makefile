@@ -7,7 +7,7 @@ ARGS ?=
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
-scripts := $(wildcard tests/*.py tests/*/*.py tools/*.py bench/*.py deploy/*/*.py)
+scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py bench/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench clean
@@ -38,7 +38,7 @@ test: $(stamp) ## Runs all tests
 check: $(stamp) ## Checks format, lint, types, the Dockerfile and the CloudFormation template
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
-	$(bin)/mypy sqscribe stages worker $(scripts)
+	@$(bin)/mypy sqscribe stages worker $(scripts)
 	$(bin)/hadolint Dockerfile
 	$(bin)/cfn-lint deploy/aws/template.yaml
 

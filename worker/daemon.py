@@ -12,7 +12,7 @@ import structlog
 
 from sqscribe.errors import CancelReason, ExitCode
 from stages.inference.protocol import EngineEvent
-from worker.lifecycle import Deadline, Phase, StageThread, stop_on_signals
+from worker.lifecycle import Deadline, Phase, StageThread, stop_signals
 from worker.parts import Parts
 from worker.status import status_page
 from worker.telemetry.health import Part
@@ -91,14 +91,16 @@ class Daemon:
             SettingsError: The queue does not exist or refuses access, or the port is taken.
             NodeFaultError: The queue cannot be reached at the start.
         """
-        with stop_on_signals(partial(self.stop, ExitCode.DONE)):
+        with stop_signals() as signalled:
             try:
                 self._start()
                 while self._exit_code is None:
                     self._parts.clock.wait(self._wake, WATCH_SECONDS)
                     self._wake.clear()
                     self._watch()
-                    if until is not None and until():
+                    if name := signalled():
+                        self.stop(ExitCode.DONE, name)
+                    elif until is not None and until():
                         self.stop(ExitCode.DONE, "finished")
             finally:
                 self._shut_down()

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import structlog
 
+from sqscribe.logs import bind
 from stages.inference.protocol import Engine, JobLanguage, WindowDone
 from stages.inference.request import decode_task
 from stages.values import WindowResult
 from worker.buffer import AudioBuffer
 from worker.checkpoint import Manifest
 from worker.run import JobRun
+from worker.telemetry.metrics import Stage
 
 __all__ = ["Decoding"]
 
@@ -68,7 +70,8 @@ class Decoding:
             run.buffered -= seconds
         self._buffer.give_back(seconds)
         if event.result.dropped:
-            log.info("window_dropped", job=run.job.job_id, window=event.result.index, reason=event.result.dropped)
+            with bind(job=run.job.job_id, stage=Stage.INFERENCE):
+                log.info("window_dropped", window=event.result.index, reason=event.result.dropped)
         return True
 
     # -- leaving ---------------------------------------------------------------------------------------------------

@@ -138,7 +138,9 @@ class Intake:
         self._failures += 1
         self._trouble = str(error)
         log.warning("receive_failed", error=str(error), attempt=self._failures)
-        self._clock.wait(self._stop, min(self._longest_pause, self._pause * 2.0**self._failures))
+        # Without the bound, an outage of some hours would end in an overflow.
+        pause = self._pause * 2.0 ** min(self._failures - 1, 32)
+        self._clock.wait(self._stop, min(self._longest_pause, pause))
 
     def _deal(self, lease: Lease) -> None:
         parsed = self._parse(lease.message)

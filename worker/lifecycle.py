@@ -16,7 +16,7 @@ import structlog
 from sqscribe.errors import ExitCode
 from stages.ports import Clock
 
-__all__ = ["Deadline", "Phase", "StageThread", "stop_on_signals"]
+__all__ = ["Deadline", "Phase", "StageThread", "stop_signals"]
 
 log = structlog.get_logger()
 
@@ -66,27 +66,29 @@ class StageThread(threading.Thread):
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[str], None]) -> Iterator[None]:
-    """Calls `stop` on the first SIGTERM or SIGINT and ends the process at once on the second.
+def stop_signals() -> Iterator[Callable[[], str | None]]:
+    """Notes the first SIGTERM or SIGINT and ends the process at once on the second.
+
+    Yields a function that gives the name of the first one, or None; it has to be asked. The handler itself does no
+    more: it interrupts the main thread anywhere, and whatever lock it wanted the main thread might hold.
 
     The handlers that stood before are put back. Off the main thread nothing is installed, since Python delivers
     signals to the main thread alone.
     """
+    seen: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
-    seen = threading.Event()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if seen.is_set():
+        if seen:
             # The inference process watches its parent and ends by itself; leases run out.
             os._exit(ExitCode.UNEXPECTED)
-        seen.set()
-        stop(signal.Signals(number).name)
+        seen.append(signal.Signals(number).name)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield lambda: seen[0] if seen else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

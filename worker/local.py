@@ -23,8 +23,8 @@ __all__ = ["OUTPUT", "LocalRun"]
 
 #: Where results stand in the folder that serves as the store.
 OUTPUT = "s3://local/transcripts"
-#: A source that fails for now is tried so many times.
-MAX_RECEIVES = 3
+#: A fetch tries several times by itself; to come back to it after minutes, as the queue would, helps nobody who waits.
+MAX_RECEIVES = 1
 
 
 class LocalRun:

@@ -60,6 +60,9 @@ log = structlog.get_logger()
 #: Finished jobs that may wait for an uploader; beyond, nothing is received until the store has caught up.
 PUBLISH_BACKLOG = 64
 
+#: Rejections by the engine that say nothing against the job: its next attempt may succeed.
+_TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
+
 _OUTCOMES: Mapping[Fate, JobOutcome] = {
     Fate.RETRY: JobOutcome.RETRIED,
     Fate.RELEASE: JobOutcome.RELEASED,
@@ -205,15 +208,15 @@ class Pipeline:
         if self._keeper.hand_over(run, run.cancellation):
             self._end(Ending.of(run), Fate.DELETE, JobOutcome.HANDED_OVER)
             return
-        windows = run.windows = self._preparer.prepare(run, partial(self._keeper.resume, run, trace, self._info))
+        run.windows = windows = self._preparer.prepare(run, partial(self._keeper.resume, run, trace, self._info))
+        missing = run.missing
         log.info(
             "job_prepared",
             seconds=round(windows.audio.seconds, 3),
             speech=round(windows.speech, 3),
             windows=len(windows.windows),
-            missing=len(run.missing),
+            missing=len(missing),
         )
-        missing = run.missing
         if not missing:
             self._work.put(Ending.of(run))
             return
@@ -249,8 +252,7 @@ class Pipeline:
             case JobLanguage():
                 self._decoding.settle_language(event)
             case JobRejected():
-                if run := self._decoding.rejected(event.job):
-                    self._failed(Ending.of(run), PermanentError(event.code, event.message))
+                self._job_rejected(event)
             case EngineReady() | EngineLost() | EngineFailed():
                 self._engine_changed(event)
 
@@ -289,6 +291,14 @@ class Pipeline:
         if run := self._decoding.complete(event.job):
             self._work.put(Ending.of(run))
 
+    def _job_rejected(self, event: JobRejected) -> None:
+        run = self._decoding.rejected(event.job)
+        if run is None:
+            return
+        kind = TransientError if event.code in _TRANSIENT_REJECTIONS else PermanentError
+        with bind(job=run.job.job_id, stage=Stage.INFERENCE):
+            self._failed(Ending.of(run), kind(event.code, event.message))
+
     # -- uploaders -------------------------------------------------------------------------------------------------
 
     def upload_next(self, timeout: float, on_check: Callable[[], None]) -> bool:
@@ -306,7 +316,7 @@ class Pipeline:
     def _publish(self, ending: Ending, cancellation: Cancellation) -> None:
         if ending.run:
             ending.run.enter(Stage.PUBLISH, self._clock.now(), self._metrics)
-        with bind(job=ending.job_id, stage="publish"):
+        with bind(job=ending.job_id, stage=Stage.PUBLISH):
             try:
                 outcome = self._finisher.finish(ending, cancellation)
             except Cancelled as cancelled:
@@ -414,7 +424,7 @@ class Pipeline:
             reason = run.cancellation.reason
             if reason is None or not self._decoding.take(run):
                 continue  # if its last window came in between, the uploader will see the cancellation
-            with bind(job=run.job.job_id, stage="inference"):
+            with bind(job=run.job.job_id, stage=Stage.INFERENCE):
                 log.info("job_cancelled", reason=reason)
                 self._end(Ending.of(run), fate_of(reason))
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sqscribe.cli.aws import reaching_aws
+from sqscribe.errors import PermanentError, SettingsError
 
 __all__ = ["app"]
 
@@ -74,8 +75,12 @@ def enqueue(
     options = {name: value for name, value in fields.items() if value is not None}
     with reaching_aws() as clients:
         messages = ({**options, "source": source} for source in _lines(sources))
-        for sent in send_jobs(clients.sqs(queue_url), queue_url, messages, group_id=group_id):
-            typer.echo(json.dumps({"job_id": sent.job_id, "message_id": sent.message_id}) if as_json else sent.job_id)
+        try:
+            for sent in send_jobs(clients.sqs(queue_url), queue_url, messages, group_id=group_id):
+                record = {"job_id": sent.job_id, "message_id": sent.message_id}
+                typer.echo(json.dumps(record) if as_json else sent.job_id)
+        except PermanentError as error:  # an option or a source that no worker would take
+            raise SettingsError(error.message) from None
 
 
 def _lines(sources: list[str]) -> Iterator[str]:

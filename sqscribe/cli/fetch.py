@@ -42,17 +42,22 @@ def fetch(
     """
     from sqscribe.formats import ARTIFACTS  # noqa: PLC0415 - `--help` should answer at once
     from sqscribe.sender.fetch import fetch_results  # noqa: PLC0415
+    from sqscribe.urls import split_s3  # noqa: PLC0415
 
     unknown = sorted(set(formats or ()) - set(ARTIFACTS))
     if unknown:
         raise SettingsError(f"--format: unknown {', '.join(unknown)}; known are {', '.join(ARTIFACTS)}")
+    try:
+        split_s3(output)
+    except ValueError as error:
+        raise SettingsError(f"--output: {output!r} {error}") from None
     incomplete = False
     with reaching_aws() as clients:
         try:
             for fetched in fetch_results(clients.s3(), output, _lines(job_ids), folder, formats=formats):
                 typer.echo(_record(fetched) if as_json else _line(fetched))
                 incomplete |= fetched.result is None or not fetched.result.succeeded or bool(fetched.missing)
-        except ValueError as error:  # an id or an address that is none
+        except ValueError as error:  # an id that is none
             raise SettingsError(str(error)) from None
     raise typer.Exit(ExitCode.JOBS_FAILED if incomplete else ExitCode.DONE)
 

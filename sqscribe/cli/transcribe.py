@@ -100,7 +100,8 @@ def transcribe(
     }
     jobs = _jobs(sources, {name: value for name, value in options.items() if value is not None})
     with TemporaryDirectory(prefix="sqscribe-") as folder:
-        code = _run(jobs, configured, Path(folder), output, as_json=as_json, show=not (verbose or as_json))
+        work = list(zip(sources, jobs, strict=True))
+        code = _run(work, configured, Path(folder), output, as_json=as_json, show=not (verbose or as_json))
     raise typer.Exit(code)
 
 
@@ -137,29 +138,31 @@ def _name(source: str, taken: Collection[str]) -> str:
     return next(name for name in names if name.casefold() not in taken)
 
 
-def _run(jobs: list[Job], settings: Settings, folder: Path, output: Path, *, as_json: bool, show: bool) -> ExitCode:
+def _run(
+    work: list[tuple[str, Job]], settings: Settings, folder: Path, output: Path, *, as_json: bool, show: bool
+) -> ExitCode:
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
     from sqscribe.cli.live import live_view  # noqa: PLC0415
     from worker.local import LocalRun  # noqa: PLC0415
 
-    run = LocalRun(jobs, settings, folder)
+    run = LocalRun([job for _, job in work], settings, folder)
     console = Console(stderr=True)
     if show and console.is_terminal:
         with Live(console=console, transient=True, auto_refresh=False) as live:
-            code = run.run(lambda status, done: live.update(live_view(status, done, len(jobs)), refresh=True))
+            code = run.run(lambda status, done: live.update(live_view(status, done, len(work)), refresh=True))
     else:
         code = run.run(lambda _status, _done: None)
     output.mkdir(parents=True, exist_ok=True)
-    failed = sum([not _deliver(job, run, output, as_json=as_json) for job in jobs])
+    failed = sum([not _deliver(source, job, run, output, as_json=as_json) for source, job in work])
     if code is not ExitCode.DONE:
         return code
     return ExitCode.JOBS_FAILED if failed else ExitCode.DONE
 
 
-def _deliver(job: Job, run: LocalRun, output: Path, *, as_json: bool) -> bool:
-    """Writes a job's files and says what became of it; False when it has no transcript."""
+def _deliver(source: str, job: Job, run: LocalRun, output: Path, *, as_json: bool) -> bool:
+    """Writes a job's files and says what became of its source; False when it has no transcript."""
     result = run.result(job.job_id)
     files: list[str] = []
     for artifact in result.artifacts if result else ():
@@ -169,7 +172,7 @@ def _deliver(job: Job, run: LocalRun, output: Path, *, as_json: bool) -> bool:
     error = result.error if result else None
     if as_json:
         record = {
-            "source": job.source,
+            "source": source,
             "status": result.status if result else "interrupted",
             "language": result.language if result else None,
             "duration": result.duration if result else None,
@@ -178,8 +181,8 @@ def _deliver(job: Job, run: LocalRun, output: Path, *, as_json: bool) -> bool:
         }
         typer.echo(json.dumps(record, ensure_ascii=False))
     elif result and result.succeeded:
-        typer.echo(f"{redact(job.source)}: {result.duration or 0.0:.1f} s → {', '.join(files)}")
+        typer.echo(f"{redact(source)}: {result.duration or 0.0:.1f} s → {', '.join(files)}")
     else:
         why = f"{error.code}: {error.message}" if error else "interrupted"
-        typer.echo(f"{redact(job.source)}: {why}", err=True)
+        typer.echo(f"{redact(source)}: {why}", err=True)
     return result is not None and result.succeeded

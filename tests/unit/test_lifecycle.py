@@ -9,24 +9,24 @@ import threading
 
 import pytest
 
-from worker.lifecycle import StageThread, stop_on_signals
+from worker.lifecycle import StageThread, stop_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_asks_to_stop_and_names_itself(number: signal.Signals) -> None:
-    asked: list[str] = []
+def test_the_first_signal_is_noted_by_its_name(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with stop_on_signals(asked.append):
+    with stop_signals() as signalled:
+        assert signalled() is None
         os.kill(os.getpid(), number)
-    assert asked == [number.name]
+        assert signalled() == number.name
     assert signal.getsignal(number) is before
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
     program = (
         "import os, signal, threading\n"
-        "from worker.lifecycle import stop_on_signals\n"
-        "with stop_on_signals(lambda name: None):\n"
+        "from worker.lifecycle import stop_signals\n"
+        "with stop_signals():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait(30)\n"
@@ -40,7 +40,7 @@ def test_off_the_main_thread_nothing_is_installed() -> None:
     seen: list[object] = []
 
     def elsewhere() -> None:
-        with stop_on_signals(lambda _: None):
+        with stop_signals():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=elsewhere)

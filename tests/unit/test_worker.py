@@ -25,7 +25,7 @@ from worker.config import Settings
 from worker.daemon import Daemon
 from worker.messages import MessageParser
 from worker.queues import Outgoing
-from worker.telemetry.metrics import Stage
+from worker.telemetry.metrics import JobOutcome, Stage
 from worker.testing.decoder import simulated_info
 from worker.testing.engine import FakeEngine
 from worker.testing.queue import FakeQueue, Fault
@@ -317,7 +317,7 @@ def test_a_lost_lease_ends_the_work_and_nothing_is_written(tmp_path: Path, media
     # And nothing of it stands, nor is its message touched
     assert world.store.objects == {}
     assert {call.operation for call in world.queue.calls} <= {"send", "receive", "extend"}
-    eventually(lambda: daemon._parts.pipeline.totals().jobs.get("lease_lost"))
+    eventually(lambda: daemon._parts.pipeline.totals().jobs.get(JobOutcome.LEASE_LOST))
     world.stop()
 
 
