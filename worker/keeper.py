@@ -153,7 +153,8 @@ class Keeper:
     def end(self, run: JobRun) -> JobRun | None:
         """Ends a save; gives the job if its last result has come meanwhile."""
         now = run.kept.saved_at = self._clock.now()
-        return self._decoding.end_save(run, now + self._interval)
+        # In step with when it was due, or what a crash costs would be an interval and the time that a save takes.
+        return self._decoding.end_save(run, max(run.kept.due_at + self._interval, now + self._interval / 2))
 
     def _write(self, run: JobRun, cancellation: Cancellation) -> None:
         kept, results = run.kept, self._decoding.unsaved(run)

@@ -208,15 +208,15 @@ class Pipeline:
         if self._keeper.hand_over(run, run.cancellation):
             self._end(Ending.of(run), Fate.DELETE, JobOutcome.HANDED_OVER)
             return
-        windows = run.windows = self._preparer.prepare(run, partial(self._keeper.resume, run, trace, self._info))
+        run.windows = windows = self._preparer.prepare(run, partial(self._keeper.resume, run, trace, self._info))
+        missing = run.missing
         log.info(
             "job_prepared",
             seconds=round(windows.audio.seconds, 3),
             speech=round(windows.speech, 3),
             windows=len(windows.windows),
-            missing=len(run.missing),
+            missing=len(missing),
         )
-        missing = run.missing
         if not missing:
             self._work.put(Ending.of(run))
             return

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from sqscribe.errors import NodeFaultError
@@ -122,7 +123,7 @@ def test_nothing_is_saved_for_a_job_whose_lease_is_lost(world: Any) -> None:
 
 
 def test_a_last_window_that_comes_during_a_save_is_published_after_it(world: Any) -> None:
-    # Given a save during which the engine finishes the job
+    # Given a save during which the engine finishes the job, and another uploader that has nothing to do
     world.send()
     worker = world.worker()
     worker.take()
@@ -132,6 +133,9 @@ def test_a_last_window_that_comes_during_a_save_is_published_after_it(world: Any
     def slow(*args: Any, **options: Any) -> None:
         worker.engine.release()
         world.eventually(lambda: worker.decoded == WINDOWS)
+        other = threading.Thread(target=worker.pipeline.upload_next, args=(0.1, lambda: None))
+        other.start()
+        other.join()
         put(*args, **options)
 
     world.store.put = slow

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker that is killed in the middle of a long file, and the one that goes on: programs, real queue and store calls.
+
+The engine's process is real, its device simulated: the text of a window is a digest of its audio.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sqscribe import bundled
+from worker.embedded import EmbeddedAws
+
+pytestmark = pytest.mark.process
+
+#: Seconds.
+WINDOW, INTERVAL, VISIBILITY = 0.2, 1.0, 4
+#: The recording is a clip so many times over.
+TILES = 120
+#: Longest wait for anything that should come; only a failing test gets there.
+PATIENCE = 120.0
+
+PROGRAM = f"""
+import sys
+from dataclasses import replace
+from sqscribe.logs import configure
+from stages.inference.client import EngineClient
+from worker.build import build_worker
+from worker.config import read_settings
+from worker.testing.decoder import SIMULATED
+
+def engine(settings, clock):
+    simulated = replace(settings, model="window_seconds={WINDOW}", control=None, batch_size=1)
+    return EngineClient(simulated, clock, SIMULATED)
+
+def report():
+    print(daemon.status()["totals"]["windows"], flush=True)
+    return False
+
+configure("json", "warning")
+daemon = build_worker(read_settings(), make_engine=engine)
+code = daemon.run(report)
+report()
+sys.exit(code)
+"""
+
+
+class Program:
+    """A worker, which says how many windows it has decoded."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.decoded = 0
+        self._ended = False
+        self._changed = threading.Condition()  # guards these two
+        self._process = subprocess.Popen([sys.executable, "-c", PROGRAM], env=env, stdout=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._changed:
+                self.decoded = int(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def until(self, windows: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.decoded >= windows or self._ended, PATIENCE)
+            assert self.decoded >= windows
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._end()
+
+    def wait(self) -> int:
+        code = self._process.wait(PATIENCE)
+        self._end()
+        return code
+
+    def _end(self) -> None:
+        self._process.wait()
+        self._reader.join(PATIENCE)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def aws() -> Iterator[EmbeddedAws]:
+    with EmbeddedAws() as server:
+        yield server
+
+
+def recording() -> bytes:
+    (clip,) = (clip.path for clip in bundled.demo_clips() if clip.path.name == "hello.wav")
+    with wave.open(str(clip), "rb") as one:
+        parameters, frames = one.getparams(), one.readframes(one.getnframes())
+    file = io.BytesIO()
+    with wave.open(file, "wb") as many:
+        many.setparams(parameters)
+        for _ in range(TILES):
+            many.writeframes(frames)
+    return file.getvalue()
+
+
+@pytest.mark.slow
+def test_the_next_worker_decodes_what_is_missing_and_one_interval_at_most(aws: EmbeddedAws, tmp_path: Path) -> None:
+    # Given a long file and a worker that is killed in the middle of it
+    queue, bucket = aws.make_queue("jobs", max_receives=5), aws.make_bucket("bucket")
+    aws.s3.put_object(Bucket="bucket", Key="long.wav", Body=recording())
+    env = aws.child_env(os.environ) | {
+        "SQSCRIBE_QUEUE_URL": queue.url,
+        "SQSCRIBE_OUTPUT": f"{bucket}/out",
+        "SQSCRIBE_MODEL": "demo",
+        "SQSCRIBE_VISIBILITY_TIMEOUT": str(VISIBILITY),
+        "SQSCRIBE_CHECKPOINT_SECONDS": str(INTERVAL),
+        "SQSCRIBE_EXIT_WHEN_IDLE": "3",
+        "SQSCRIBE_HTTP_PORT": "0",
+        "SQSCRIBE_SCRATCH_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+
+    def send(job: str) -> None:
+        body = json.dumps({"source": f"{bucket}/long.wav", "job_id": job})
+        aws.sqs.send_message(QueueUrl=queue.url, MessageBody=body)
+
+    def transcript(job: str) -> bytes:
+        return aws.s3.get_object(Bucket="bucket", Key=f"out/{job}/transcript.json")["Body"].read()
+
+    def kept() -> list[dict[str, object]]:
+        listed = aws.s3.list_objects_v2(Bucket="bucket", Prefix="out/long/checkpoint/").get("Contents", [])
+        bodies = [aws.s3.get_object(Bucket="bucket", Key=entry["Key"])["Body"].read() for entry in listed]
+        return [json.loads(body) for body in bodies]
+
+    send("long")
+    first = Program(env)
+    first.until(1)
+    first.until(TILES * 6 // 28 // 2)
+    first.kill()
+    (manifest,) = (content for content in kept() if "windows" in content)
+    windows = len(manifest["windows"])  # type: ignore[arg-type]
+    saved = sum(len(content["results"]) for content in kept() if "results" in content)  # type: ignore[misc, arg-type]
+    # When another one is started, and gets the same file as a new job besides
+    send("again")
+    second = Program(env)
+    assert second.wait() == 0
+    # Then of the first job it decodes the rest, of which no more than an interval's work was done before
+    again = second.decoded - windows
+    print(f"windows {windows}, first worker {first.decoded}, saved {saved}, second worker {again}")
+    assert again == windows - saved
+    assert first.decoded - saved <= (INTERVAL + 2.0) / WINDOW
+    assert 0 < saved < windows
+    # And the text is that of a job that nothing happened to
+    assert transcript("long") == transcript("again")
+    assert kept() == []
