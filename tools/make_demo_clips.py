@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the clips of `sqscribe demo`: speak, encode, listen, and say anew what the bundled model mishears.
 
-The clips are chosen because the model transcribes them. They are a smoke test of the whole way from a media file to a
-transcript, and say nothing about how accurate the model is; docs/demo-model.md does.
+The clips are chosen because sqscribe and faster-whisper transcribe them with the model. They are a smoke test of the
+whole way from a media file to a transcript, and say nothing about how accurate the model is; docs/demo-model.md does.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ class Plan:
         noise: White noise below full scale in dB; None for digital silence between the phrases.
         inputs: More inputs for ffmpeg (the picture of a video).
         stereo: Each voice has a channel of its own.
-        tolerance: The clip is good when no mode mishears more of its words (none of a short clip's). A long one would
-            need many rounds for the last word: without timestamps, faster-whisper cuts every 30 s, through words if
-            need be.
+        tolerance: The clip is good when sqscribe hears every word, and no mode of faster-whisper mishears more than
+            this share of them (none of a short clip's). A long one would need many rounds for the last word: without
+            timestamps, faster-whisper cuts every 30 s, through words if need be.
     """
 
     file: str

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from types import MappingProxyType
@@ -38,9 +38,9 @@ class Listener:
         self._model = WhisperModel(str(model), device="cpu", compute_type="int8", cpu_threads=threads)
         self._batched = BatchedInferencePipeline(self._model)
 
-    def hear(self, samples: NDArray[np.float32]) -> dict[str, list[str]]:
+    def hear(self, samples: NDArray[np.float32], modes: Iterable[str] = tuple(MODES)) -> dict[str, list[str]]:
         """The words heard, by mode; `samples` has shape (n,), 16 kHz mono."""
-        return {name: self._words(samples, *mode) for name, mode in MODES.items()}
+        return {mode: self._words(samples, *MODES[mode]) for mode in modes}
 
     def _words(self, samples: NDArray[np.float32], batched: bool, shift: float, options: dict[str, Any]) -> list[str]:
         shifted = np.pad(samples, (int(shift * SAMPLE_RATE), 0))
