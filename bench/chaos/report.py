@@ -79,7 +79,7 @@ def _figures(outcome: Outcome, verdict: Verdict) -> Table:
         "windows decoded": f"{verdict.decoded} ({verdict.twice:+.1%})",
         "most receives of a message": verdict.most_receives,
         "workers that ended": len(outcome.exits),
-        "of these at work, by SIGTERM": verdict.terminated,
+        "of these at work, by SIGTERM": f"{verdict.terminated}, in {verdict.longest_end:.1f} s at most",
         "rules broken": len(verdict.violations),
         "seconds": round(outcome.seconds),
     }

@@ -36,6 +36,7 @@ class Verdict:
         needed: Windows of the simulated engine's jobs that were sent once.
         decoded: How many it decoded for them.
         terminated: Workers that were at work when they were asked to end.
+        longest_end: Seconds that one of them took.
         most_receives: Of one message.
         violations: What broke a rule, in words.
     """
@@ -50,6 +51,7 @@ class Verdict:
     needed: int = 0
     decoded: int = 0
     terminated: int = 0
+    longest_end: float = 0.0
     most_receives: int = 0
     audit: Audit | None = None
     violations: list[str] = field(default_factory=list)
@@ -171,6 +173,7 @@ def _check_exits(verdict: Verdict, outcome: Outcome) -> None:
         elif end.asked is signal.SIGTERM and end.ready:
             # One that is not ready may not have taken charge of its signals yet; it holds nothing.
             verdict.terminated += 1
+            verdict.longest_end = max(verdict.longest_end, end.seconds)
             if end.code or end.seconds > GRACE_SECONDS + _EXIT_SLACK_SECONDS:
                 verdict.violations.append(f"{text}, {end.seconds:.1f} s after SIGTERM")
 
