@@ -69,8 +69,8 @@ def _options(asked: argparse.Namespace) -> Options:
         course=0.65,
         seconds=60 * (asked.minutes or 19.0) - 60.0,
         blows=40,
-        simulated=3,
-        window_seconds=2.0,
+        simulated=2,
+        window_seconds=1.0,
     )
 
 

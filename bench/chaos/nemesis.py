@@ -79,6 +79,7 @@ class Nemesis:
     Args:
         workers: Its victims.
         disk: Filled up now and then.
+        log: File that tells of each blow: Unix time, access key of the victim, what it was.
         rng: Decides.
         blows: To be struck, at least.
         seconds: In which to do so.
@@ -94,6 +95,7 @@ class Nemesis:
         disk: Disk | None,
         rng: random.Random,
         *,
+        log: Path,
         blows: int,
         seconds: float,
         freeze: tuple[float, float],
@@ -101,6 +103,7 @@ class Nemesis:
         self.blows: Counter[Blow] = Counter()
         self._workers = workers
         self._disk = disk
+        self._log = log
         self._rng = rng
         self._wanted = blows
         self._seconds = seconds
@@ -148,6 +151,7 @@ class Nemesis:
         if not self._deck:
             self._deck = self._rng.sample(_TO_PROCESSES, len(_TO_PROCESSES))
         blow = self._deck.pop()
+        victim = worker.caller
         match blow:
             case Blow.KILL:
                 struck = worker.signal(signal.SIGKILL)
@@ -166,7 +170,12 @@ class Nemesis:
                 self._busy.add(worker.name)
                 self._later(self._freeze_worker, worker, whole, seconds)
         if struck:
-            self.blows[blow] += 1
+            self._count(blow, victim)
+
+    def _count(self, blow: Blow, victim: str) -> None:
+        self.blows[blow] += 1
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(f"{time.time():.3f} {victim} {blow}\n")
 
     def _later(self, work: object, *arguments: object) -> None:
         helper = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -189,7 +198,7 @@ class Nemesis:
 
     def _fill_disk(self) -> None:
         if self._disk is not None:
-            self.blows[Blow.FILL_DISK] += 1
+            self._count(Blow.FILL_DISK, str(self._disk.path.name))
             self._disk.fill()
             self._stopping.wait(self._rng.uniform(3.0, 10.0))
             self._disk.empty()

@@ -86,6 +86,7 @@ def _figures(outcome: Outcome, verdict: Verdict) -> Table:
     if verdict.audit is not None:
         rows |= {
             "fresh copies": verdict.audit.copies,
+            "objects of checkpoints left over": verdict.leftovers,
             "renewals and releases refused": verdict.audit.refusals,
             "deletes with a stale receipt": verdict.audit.stale_deletes,
         }

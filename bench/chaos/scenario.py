@@ -133,6 +133,7 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
                 workers,
                 disk,
                 random.Random(options.seed + 1),
+                log=folder / "blows.log",
                 blows=options.blows,
                 seconds=course,
                 freeze=(VISIBILITY_SECONDS + 1.0, VISIBILITY_SECONDS + 6.0),

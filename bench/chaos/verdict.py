@@ -38,6 +38,7 @@ class Verdict:
         terminated: Workers that were at work when they were asked to end.
         longest_end: Seconds that one of them took.
         most_receives: Of one message.
+        leftovers: Objects of checkpoints that still stand.
         violations: What broke a rule, in words.
     """
 
@@ -53,6 +54,7 @@ class Verdict:
     terminated: int = 0
     longest_end: float = 0.0
     most_receives: int = 0
+    leftovers: int = 0
     audit: Audit | None = None
     violations: list[str] = field(default_factory=list)
 
@@ -83,6 +85,7 @@ def judge(outcome: Outcome, *, most_twice: float | None) -> Verdict:
     _check_windows(verdict, outcome, most_twice)
     _check_exits(verdict, outcome)
     _check_log(verdict, outcome)
+    verdict.leftovers = sum("/checkpoint/" in key for key in outcome.objects)
     if outcome.left:
         verdict.violations.append(f"{outcome.left} messages were left in the queues when time was up")
     return verdict

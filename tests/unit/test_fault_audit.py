@@ -106,6 +106,20 @@ def test_a_copy_may_take_a_message_s_place() -> None:
     assert audit.copies == 1
 
 
+def test_a_copy_of_one_of_several_jobs_stands_for_that_one_alone() -> None:
+    other = "results/v1/two"
+    sent = {"m": SentMessage((JOB, other))}
+    copy = {"sqscribe_origin": "m", "sqscribe_generation": "1"}
+    story = Story().receive().send("jobs", BODY, copy).delete()
+    story.receive("copy").put(MASTER, "hello").succeed().delete("copy")
+
+    audit = Audit(sent, [DEAD])
+    audit.run(story.log)
+
+    assert [violation.rule for violation in audit.violations] == ["deleted_before_result"]
+    assert other in audit.violations[0].text
+
+
 def broken() -> Iterator[tuple[str, Story]]:
     yield "deleted_before_result", Story().receive().delete()
     yield "deleted_before_result", Story().receive().put(MASTER, "hello").delete().succeed()

@@ -94,7 +94,7 @@ class Audit:
         self._ends = dict(ends or {})
         self._generations: dict[str, int] = {}  # of messages that are copies
         self._origins: dict[str, str] = {}
-        self._newest: dict[str, int] = {}  # generation sent, by origin
+        self._newest: dict[tuple[str, str], int] = {}  # generation sent, by origin and job
         self._objects: dict[str, tuple[str, int]] = {}  # digest, and number of the write
         self._failed: dict[str, Mapping[str, Any]] = {}
         self._final: dict[str, str] = {}  # digest of each object that a final result names, itself included
@@ -211,16 +211,14 @@ class Audit:
 
     def _check_delete(self, access: Access, entry: Entry) -> None:
         message = entry.id or ""
-        origin = self._origins.get(message, message)
-        if self._newest.get(origin, 0) > self._generations.get(message, 0):
-            return  # its place was taken by a fresh copy
+        origin, generation = self._origins.get(message, message), self._generations.get(message, 0)
         sent = self._messages.get(message)
         if sent is None:
             self._report("unknown_message", access, f"message {message} was sent by nobody")
             return
         for job in sent.jobs:
-            if job in self.results:
-                continue
+            if job in self.results or self._newest.get((origin, job), 0) > generation:
+                continue  # it is done, or goes on in a fresh copy
             if job not in self._failed:
                 self._report("deleted_before_result", access, f"{job} had no result when message {message} went")
             elif self._dead_letter_queues and not sent.dead_bodies.get(job, frozenset()) & self._dead_letters:
@@ -236,11 +234,13 @@ class Audit:
                 self._report("unknown_message", access, f"{access.caller} sent a message that is no copy of another")
                 continue
             generation = int(access.attributes.get(_GENERATION, "0"))
+            sent = self._messages[origin]
+            copied = SentMessage(_copied(sent.jobs, access.body or ""), sent.dead_bodies)
             self.copies += 1
-            self._messages[entry.id] = self._messages[origin]
+            self._messages[entry.id] = copied
             self._origins[entry.id], self._generations[entry.id] = origin, generation
-            self._newest[origin] = max(generation, self._newest.get(origin, 0))
-            for job in self._messages[origin].jobs:
+            for job in copied.jobs:
+                self._newest[origin, job] = max(generation, self._newest.get((origin, job), 0))
                 self._jobs[job].add(entry.id)
 
     def _check_ends(self, now: float) -> None:
@@ -261,3 +261,13 @@ class Audit:
 
     def _report(self, rule: str, access: Access, text: str) -> None:
         self.violations.append(Violation(rule, access.number, text))
+
+
+def _copied(jobs: tuple[str, ...], body: str) -> tuple[str, ...]:
+    """The jobs that a copy holds: of a message with several, the one that its body names."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return jobs
+    name = content.get("job_id") if isinstance(content, dict) else None
+    return tuple(job for job in jobs if name is None or job.rpartition("/")[2] == name)
