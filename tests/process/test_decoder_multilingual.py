@@ -23,6 +23,7 @@ from stages.inference.protocol import (
     EngineEvent,
     EngineSettings,
     JobLanguage,
+    Progress,
     WindowDone,
 )
 from stages.inference.random_model import make_random_model
@@ -76,13 +77,13 @@ def task(pcm: Path, name: str, options: DecodeOptions, probes: tuple[int, ...] =
 
 
 def run(decoder: WhisperDecoder, tasks: Sequence[DecodeTask], limit: int = 4) -> list[EngineEvent]:
-    events: list[EngineEvent] = []
+    events: list[EngineEvent | Progress] = []
     scheduler = Scheduler(decoder, events.append, retry_seconds=0.0)
     for item in tasks:
         scheduler.add(item)
     while batch := scheduler.take(limit, timeout=0.0):
         scheduler.give(batch, decoder.run(batch.rows))
-    return events
+    return [event for event in events if not isinstance(event, Progress)]
 
 
 def results(events: Sequence[EngineEvent]) -> dict[tuple[str, int], WindowResult]:

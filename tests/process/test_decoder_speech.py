@@ -18,7 +18,7 @@ from faster_whisper import WhisperModel
 import sqscribe.bundled
 from stages.inference.decoder import WhisperDecoder
 from stages.inference.model import load_model
-from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, WindowDone
+from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
 from stages.inference.scheduler import Scheduler
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
 
@@ -70,7 +70,7 @@ def task(folder: Path, clip: str, options: DecodeOptions = ENGLISH, name: str | 
 
 def decode(decoder: WhisperDecoder, tasks: Sequence[DecodeTask], limit: int = 4) -> dict[str, WindowResult]:
     """Runs the jobs, in batches of `limit` rows, to the results of their first windows."""
-    events: list[EngineEvent] = []
+    events: list[EngineEvent | Progress] = []
     scheduler = Scheduler(decoder, events.append, retry_seconds=0.0)
     for item in tasks:
         scheduler.add(item)

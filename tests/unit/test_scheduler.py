@@ -529,7 +529,7 @@ def test_closing_wakes_whoever_waits_and_deals_nothing_out_any_more() -> None:
     bench = Bench()
     taken: list[Batch | None] = []
     decoder = SimulatedDecoder(Simulation(), EngineSettings(model="", name="simulated"))
-    scheduler = Scheduler(decoder, bench.events.append, retry_seconds=1.0)
+    scheduler = Scheduler(decoder, bench.hear, retry_seconds=1.0)
     thread = threading.Thread(target=lambda: taken.append(scheduler.take(1, timeout=60.0)))
     thread.start()
 

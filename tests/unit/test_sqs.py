@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boto3
@@ -101,7 +101,7 @@ def test_a_receive_asks_for_what_is_needed_and_reads_it(bench: Bench) -> None:
         "MessageAttributeNames": ["All"],
     }
     bench.stub.add_response("receive_message", {"Messages": [raw]}, expected)
-    typed = {
+    typed: dict[str, Mapping[str, Any]] = {
         "number": {"DataType": "Number", "StringValue": "7"},
         "bytes": {"DataType": "Binary", "BinaryValue": b"\0"},
     }

@@ -74,7 +74,7 @@ def test_a_window_is_guilty_once_it_has_failed_by_itself_twice_as_a_suspect() ->
     assert suspects.failed([keys(7)]) == ()
     assert suspects.groups == (tuple(keys(7)),)
     assert suspects.failed([keys(7)]) == tuple(keys(7))
-    assert suspects.groups == ()
+    assert not suspects.groups
 
 
 def test_a_window_that_gets_through_begins_anew() -> None:
