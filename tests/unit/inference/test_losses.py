@@ -59,11 +59,11 @@ def test_crashes_of_ever_new_windows_are_counted_until_one_that_nobody_suspected
     assert not losses.search_first
     losses.finished(suspect=False)
     losses.crashed(None, -11)
-    assert [losses.search_first] == [False]  # mypy would take a bare `not` for its value for ever
+    before = losses.search_first
     losses.crashed(None, -11)
     # A window of the search says nothing of the others, to which the search has to come first.
     losses.finished(suspect=True)
-    assert losses.search_first
+    assert (before, losses.search_first) == (False, True)
 
     with pytest.raises(GivenUp, match="lost 3 times"):
         losses.crashed(None, -11)
