@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from sqscribe.bundled import DemoClip, Expected
@@ -29,11 +28,11 @@ MAX_CLIP_ERROR_RATE = 0.25
 
 def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[str]:
     """Prints what became of every clip; gives what is wrong with the run, empty when nothing is."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("job's files in", overflow="fold")
     for heading in ("audio", "words", "errors", "speed"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
-    table.add_column("became", no_wrap=True, min_width=16)
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("became", no_wrap=True)
     wrong: list[str] = []
     said, errors = 0, 0
     for clip in clips:

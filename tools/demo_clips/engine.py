@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from stages.assemble import assemble
 from stages.decode import DecodeLimits, Decoder
 from stages.inference.decoder import WhisperDecoder
-from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, WindowDone
+from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
 from stages.inference.scheduler import Scheduler
 from stages.ports import Cancellation
 from stages.segment import Segmenter
@@ -37,7 +37,7 @@ class Engine:
         with TemporaryDirectory() as folder:
             audio = self._decoder.decode(source, Path(folder), _Plenty(), going_on)
             windows = self._segmenter.segment(audio, vad=True, cancellation=going_on)
-            events: list[EngineEvent] = []
+            events: list[EngineEvent | Progress] = []
             scheduler = Scheduler(self._whisper, events.append, retry_seconds=0.0)
             scheduler.add(DecodeTask(_JOB, str(audio.path), windows.windows, options))
             while batch := scheduler.take(self._whisper.info.batch_size, timeout=0.0):
