@@ -120,3 +120,17 @@ def test_own_credentials_reach_the_store(aws: Any) -> None:
     store = S3Store(clients.s3(access_key_id="own", secret_access_key="own", region="us-east-1"))
     url = f"{aws.bucket()}/key"
     assert store.put_if_absent(url, b"x", "text/plain")
+
+
+def test_what_is_temporary_carries_a_tag_that_a_rule_can_find(aws: Any) -> None:
+    base = aws.bucket()
+    store = S3Store(AwsClients().s3())
+    store.put(f"{base}/result", b"", "text/plain")
+    store.put(f"{base}/put", b"", "text/plain", temporary=True)
+    assert store.put_if_absent(f"{base}/absent", b"", "text/plain", temporary=True)
+    assert not store.put_if_absent(f"{base}/absent", b"", "text/plain", temporary=True)
+    tags = {
+        key: aws.server.s3.get_object_tagging(Bucket=aws.name, Key=key)["TagSet"] for key in ("result", "put", "absent")
+    }
+    temporary = [{"Key": "sqscribe", "Value": "temporary"}]
+    assert tags == {"result": [], "put": temporary, "absent": temporary}

@@ -12,7 +12,9 @@ from sqscribe.errors import NodeFaultError, SettingsError
 from worker.aws import AwsClients
 from worker.clock import SystemClock
 from worker.deletes import DeleteOutcome, Deleter
+from worker.handover import copy_of
 from worker.leases import Heartbeat, LeaseState, LeaseTable
+from worker.lineage import Lineage
 from worker.queues import Message, Outgoing
 from worker.queues.sqs import SqsQueue
 
@@ -186,3 +188,22 @@ def test_the_heartbeat_keeps_a_message_beyond_its_timeout_and_the_deleter_ends_i
     assert counts(aws, queue.url) == (0, 0)
     assert deleter.stop(5)
     assert heartbeat.stop(5)
+
+
+def test_a_copy_has_the_attributes_of_the_message_with_their_types(aws: Any) -> None:
+    url = aws.queue().url
+    sent: dict[str, Any] = {
+        "text": {"DataType": "String", "StringValue": "a"},
+        "number": {"DataType": "Number", "StringValue": "7"},
+        "bytes": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+    }
+    aws.server.sqs.send_message(QueueUrl=url, MessageBody="body", MessageAttributes=sent)
+    queue = connect(url)
+    (message,) = receive_all(queue, 1)
+
+    queue.send(None, copy_of(message, message.body, Lineage(message.id, 1), "job"))
+
+    (raw,) = aws.server.sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"])["Messages"]
+    lineage = {"sqscribe_origin": message.id, "sqscribe_generation": "1"}
+    ours = {name: {"DataType": "String", "StringValue": value} for name, value in lineage.items()}
+    assert raw["MessageAttributes"] == {**sent, **ours}
