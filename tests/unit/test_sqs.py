@@ -101,7 +101,7 @@ def test_a_receive_asks_for_what_is_needed_and_reads_it(bench: Bench) -> None:
         "MessageAttributeNames": ["All"],
     }
     bench.stub.add_response("receive_message", {"Messages": [raw]}, expected)
-    typed = {
+    typed: dict[str, Any] = {
         "number": {"DataType": "Number", "StringValue": "7"},
         "bytes": {"DataType": "Binary", "BinaryValue": b"\0"},
     }
