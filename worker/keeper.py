@@ -75,7 +75,11 @@ class Keeper:
         return trace
 
     def superseded(self, run: JobRun, trace: Trace) -> bool:
-        """Whether a later copy of the message is known of; notes that this one is on its way, if it is a copy."""
+        """Whether a later copy of the message is known of; notes that this one is on its way, if it is a copy.
+
+        Raises:
+            Cancelled: The lease is lost, or the worker stops.
+        """
         lineage, newest = run.delivery.lineage, trace.newest(run.delivery.lineage)
         if newest > lineage.generation:
             log.info("message_superseded", message=run.delivery.message.id, generation=newest)
@@ -83,6 +87,7 @@ class Keeper:
         if newest < lineage.generation and lineage.generation > 0:
             run.kept.stands = True
             try:
+                _fence(run, run.cancellation)
                 self._checkpoints.mark(run.job, lineage)
             except (NodeFaultError, PermanentError) as error:
                 log.warning("mark_failed", error=str(error))

@@ -326,7 +326,13 @@ class Worker:
         self.pipeline.save()
         while self.pipeline.upload_next(0.0, lambda: None):
             pass
-        eventually(self._gathered)
+        self._until(self._gathered)
+
+    def _until(self, condition: Callable[[], object]) -> None:
+        """Waits for what another thread brings about, unless that thread made the worker's last call."""
+        eventually(lambda: condition() or self.wire.calls <= 0)
+        if not condition():
+            raise Crash
 
     def _gathered(self) -> bool:
         """Whether no delete waits for company; lets a little time pass for those that do."""
@@ -337,9 +343,9 @@ class Worker:
     def finish(self) -> None:
         """Decodes all that is missing, publishes, and waits for the delete."""
         self.engine.release()
-        eventually(lambda: not self.parts.pipeline._decoding.all())
+        self._until(lambda: not self.parts.pipeline._decoding.all())
         self.work()
-        eventually(lambda: not self.parts.leases.count)
+        self._until(lambda: not self.parts.leases.count)
 
     def run(self) -> None:
         """A life without mishaps."""
