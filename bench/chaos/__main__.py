@@ -24,7 +24,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="default: any")
     parser.add_argument("--jobs", type=int, help="about so many (default 330; 36 with --short)")
-    parser.add_argument("--minutes", type=float, help="for all of it (default 19; 3 with --short)")
+    parser.add_argument("--minutes", type=float, help="for all of it (default 19; 4 with --short)")
     parser.add_argument("--short", action="store_true", help="a short form, for every day")
     parser.add_argument("--folder", type=Path, help="for logs (default: a fresh one)")
     asked = parser.parse_args()
@@ -56,8 +56,8 @@ def _options(asked: argparse.Namespace) -> Options:
             seed=asked.seed,
             jobs=asked.jobs or 36,
             long_seconds=(90.0, 120.0),
-            course=0.2,
-            seconds=60 * (asked.minutes or 3.0),
+            course=0.15,
+            seconds=60 * (asked.minutes or 4.0),
             blows=4,
             simulated=2,
             window_seconds=0.3,

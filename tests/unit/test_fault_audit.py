@@ -139,8 +139,10 @@ def broken() -> Iterator[tuple[str, Story]]:
     yield "final_changed", Story().put(MASTER, "hello").succeed().put(MASTER, "another")
     yield "final_changed", Story().put(MASTER, "hello").succeed().add("DeleteObject", MASTER)
     yield "final_changed", Story().put(MASTER, "hello").succeed().add("DeleteObject", RESULT)
-    refused = Story().receive().change(code="ReceiptHandleIsInvalid")
+    refused = Story().receive().receive(caller="w-2").change(code="ReceiptHandleIsInvalid")
     yield "write_without_lease", refused.put(MASTER, "hello", began=50.0, ended=51.0)
+    lapsed = Story().receive().change(code="MessageNotInflight")
+    yield "write_without_lease", lapsed.put(MASTER, "hello", began=50.0, ended=51.0)
 
 
 @pytest.mark.parametrize(("rule", "story"), list(broken()))
@@ -159,6 +161,12 @@ def test_what_had_no_effect_breaks_no_rule() -> None:
 
 def test_one_who_received_the_message_again_may_write() -> None:
     story = Story().receive().change(code="MessageNotInflight").receive()
+
+    assert story.put(MASTER, "hello", began=50.0, ended=51.0).rules() == []
+
+
+def test_one_whose_older_receipt_is_refused_may_write() -> None:
+    story = Story().receive().receive().change(code="ReceiptHandleIsInvalid")
 
     assert story.put(MASTER, "hello", began=50.0, ended=51.0).rules() == []
 

@@ -21,6 +21,8 @@ _RESULT = "/result.json"
 _MASTER = "/transcript.json"
 #: Seconds after the answer that told a caller of its lease's loss in which a write that it had begun may still arrive.
 _WRITE_UNDER_WAY_SECONDS = 1.0
+#: What is said to a receipt from before the last receive.
+_STALE = "ReceiptHandleIsInvalid"
 #: Attributes of a fresh copy of a message.
 _ORIGIN, _GENERATION = "sqscribe_origin", "sqscribe_generation"
 
@@ -194,11 +196,13 @@ class Audit:
         for entry in access.entries:
             if entry.id is None:
                 continue
+            mine = self._held[entry.id].caller == access.caller
             if entry.code is not None:
                 self.refusals += 1
-                if access.answered:
+                # Of a receipt from before the caller received the message again, nothing follows.
+                if access.answered and not (mine and entry.code == _STALE):
                     self._refused.setdefault((access.caller, entry.id), access.ended)
-            elif self._held[entry.id].caller == access.caller:
+            elif mine:
                 self._held[entry.id].hidden_until = access.ended + (entry.seconds or 0)
 
     def _delete(self, access: Access) -> None:
