@@ -343,9 +343,12 @@ class Worker:
     def finish(self) -> None:
         """Decodes all that is missing, publishes, and waits for the delete."""
         self.engine.release()
-        self._until(lambda: not self.parts.pipeline._decoding.all())
-        self.work()
-        self._until(lambda: not self.parts.leases.count)
+
+        def through() -> bool:
+            self.work()
+            return not self.parts.leases.count
+
+        self._until(through)
 
     def run(self) -> None:
         """A life without mishaps."""
