@@ -70,7 +70,7 @@ def _options(asked: argparse.Namespace) -> Options:
         seconds=60 * (asked.minutes or 19.0) - 60.0,
         blows=40,
         simulated=2,
-        window_seconds=1.0,
+        window_seconds=1.5,
     )
 
 

@@ -50,7 +50,7 @@ class Mix:
     def of(cls, jobs: int, *, long_seconds: tuple[float, float]) -> Mix:
         """A mix of about so many jobs."""
         bad, real, events = max(2, jobs // 30), max(4, jobs // 7), max(1, jobs // 30)
-        long, duplicates, silent = max(2, jobs // 25), max(2, jobs // 15), max(1, jobs // 100)
+        long, duplicates, silent = max(2, jobs // 10), max(2, jobs // 15), max(1, jobs // 100)
         clips = max(4, jobs - 3 * bad - real - 3 * events - long - duplicates - silent)
         return cls(clips, long, long_seconds, silent, real, bad, duplicates, events)
 
@@ -112,7 +112,7 @@ class Plan:
     messages: dict[str, SentMessage] = field(default_factory=dict)
 
     def orders(self, mix: Mix) -> list[Order]:
-        """Everything that is to be sent, shuffled, but for the long ones, which come early."""
+        """Everything that is to be sent, shuffled, the long ones evenly: there is work whenever a blow falls."""
         studio = Studio(self.rng)
         long = [
             *self._good(SIMULATED, "long", [studio.long(self.rng.uniform(*mix.long_seconds)) for _ in range(mix.long)])
@@ -127,8 +127,9 @@ class Plan:
         for order in self._good(SIMULATED, "duplicate", [studio.clip() for _ in range(mix.duplicates)]):
             others += [order] * self.rng.randint(2, 3)
         self.rng.shuffle(others)
+        total = len(others) + len(long)
         for place, order in enumerate(long):
-            others.insert(min(len(others), place * max(1, len(others) // (2 * len(long)))), order)
+            others.insert(place * total // len(long), order)
         return others
 
     def sent(self, order: Order, message_id: str) -> None:
