@@ -17,13 +17,16 @@ from faster_whisper.utils import download_model
 
 from sqscribe.errors import UnfitNodeError
 from stages.inference.protocol import EngineInfo, EngineSettings
-from stages.inference.shape import ModelShape, batch_size_on_cpu, batch_size_on_gpu, read_shape
+from stages.inference.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape
 from stages.inference.vocabulary import Vocabulary
 
 __all__ = ["LoadedModel", "cpu_cores", "load_model"]
 
 #: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
 _PARALLEL_ON_GPU = 2
+#: Likewise on a CPU, at most. Threads of one batch wait for one another many times a layer, those of two never: on two
+#: cores, two batches of one thread each get through a third more than one of two (docs/speed.md).
+_PARALLEL_ON_CPU = 4
 #: Retries sample; the same order of batches gives the same samples.
 _SEED = 20_250_101
 #: Models with the languages of the one they were distilled from in their vocabulary, but trained on English alone
@@ -76,14 +79,15 @@ def load_model(settings: EngineSettings) -> LoadedModel:
         # The features take a few per cent of a batch's time; more threads would only spin beside CTranslate2's.
         torch.set_num_threads(1)
     ctranslate2.set_random_seed(_SEED)
-    parallel = _PARALLEL_ON_GPU if on_gpu else 1
+    threads = settings.cpu_threads or cores
+    parallel = _PARALLEL_ON_GPU if on_gpu else min(threads, _PARALLEL_ON_CPU)
     try:
         whisper = ctranslate2.models.Whisper(
             str(folder),
             device=device.type,
             compute_type=compute_type,
             inter_threads=parallel,
-            intra_threads=settings.cpu_threads or cores,
+            intra_threads=max(1, threads // parallel),
         )
     except (RuntimeError, ValueError) as error:
         raise UnfitNodeError(f"model {settings.name} in {folder} cannot be loaded on {device.type}: {error}") from error
@@ -97,7 +101,7 @@ def load_model(settings: EngineSettings) -> LoadedModel:
         languages=languages,
         can_translate=whisper.is_multilingual and not shape.pruned and len(languages) > 1,
         can_align=shape.can_align,
-        batch_size=settings.batch_size or _batch_size(shape, device, settings.beam_size, parallel, cores),
+        batch_size=settings.batch_size or _batch_size(shape, device, settings.beam_size, parallel),
         startup_seconds=0.0,
     )
     log.info(
@@ -192,9 +196,9 @@ def _preload_cublas() -> None:
             raise UnfitNodeError(f"{name} is missing ({error}). {_CUBLAS_HELP}.") from error
 
 
-def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, parallel: int, cores: int) -> int:
+def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, parallel: int) -> int:
     if device.type == "cpu":
-        return batch_size_on_cpu(cores)
+        return BATCH_SIZE_ON_CPU
     free, _total = torch.cuda.mem_get_info(device)
     return batch_size_on_gpu(shape, free, beam_size, parallel)
 

@@ -12,10 +12,12 @@ from typing import Any, BinaryIO
 
 from sqscribe.errors import UnfitNodeError
 
-__all__ = ["ModelShape", "batch_size_on_cpu", "batch_size_on_gpu", "read_shape", "row_bytes"]
+__all__ = ["BATCH_SIZE_ON_CPU", "ModelShape", "batch_size_on_gpu", "read_shape", "row_bytes"]
 
 #: More rows than this make everybody wait for the longest one and gain little.
 MAX_BATCH_SIZE = 64
+#: Rows of a batch on a CPU: beyond a few little is gained, and what they work on no longer fits into its caches.
+BATCH_SIZE_ON_CPU = 4
 #: Sampled hypotheses of a retry, which need as much memory as a beam of that width.
 BEST_OF = 5
 #: The share of the free device memory that batches may take; the rest is for allocators' slack.
@@ -112,11 +114,6 @@ def batch_size_on_gpu(shape: ModelShape, free_bytes: int, beam_size: int, parall
     """Rows of a batch so that `parallel` batches fit into the device's free memory at once (1 to 64)."""
     rows = int(free_bytes * MEMORY_SHARE) // (row_bytes(shape, max(beam_size, BEST_OF)) * parallel)
     return max(1, min(MAX_BATCH_SIZE, rows))
-
-
-def batch_size_on_cpu(cores: int) -> int:
-    """Rows of a batch on CPU: little is gained beyond a few, and a small job waits for all of them."""
-    return max(1, min(4, cores))
 
 
 def _read_json(path: Path, *, required: bool) -> dict[str, Any]:

@@ -341,3 +341,12 @@ def test_revisions_tell_models_apart(tmp_path: Path) -> None:
     revisions = [load_model(settings(folder)).info.revision for folder in (one, same, other)]
     assert revisions[0] == revisions[1] != revisions[2]
     assert load_model(replace(settings(one), revision="v2")).info.revision == "v2"
+
+
+def test_on_a_cpu_each_thread_has_a_batch_of_its_own(tmp_path: Path) -> None:
+    folder = make_random_model(tmp_path / "model", layers=1, d_model=16)
+    loaded = [load_model(replace(settings(folder), cpu_threads=threads, batch_size=None)) for threads in (1, 2, 9)]
+    # No more than four of them: each batch has memory of its own.
+    assert [model.parallel for model in loaded] == [1, 2, 4]
+    assert [model.whisper.num_workers for model in loaded] == [1, 2, 4]
+    assert {model.info.batch_size for model in loaded} == {4}

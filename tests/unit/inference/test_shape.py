@@ -9,7 +9,7 @@ import pytest
 
 from sqscribe.errors import UnfitNodeError
 from stages.inference.random_model import make_random_model
-from stages.inference.shape import ModelShape, batch_size_on_cpu, batch_size_on_gpu, read_shape, row_bytes
+from stages.inference.shape import ModelShape, batch_size_on_gpu, read_shape, row_bytes
 
 LARGE_V3 = ModelShape(128, 1280, 20, 32, 32, 51866, (), can_align=True)
 TURBO = ModelShape(128, 1280, 20, 32, 4, 51866, (), can_align=True)
@@ -57,7 +57,3 @@ def test_batches_are_smaller_for_bigger_models_and_less_memory() -> None:
     assert batch_size_on_gpu(TURBO, 20 * GIB, 5, 2) > batch_size_on_gpu(LARGE_V3, 20 * GIB, 5, 2) >= 4
     assert batch_size_on_gpu(LARGE_V3, GIB // 2, 5, 2) == 1
     assert batch_size_on_gpu(TURBO, 139 * GIB, 5, 2) == 64
-
-
-def test_batches_on_cpu_follow_the_cores() -> None:
-    assert [batch_size_on_cpu(cores) for cores in (1, 2, 4, 64)] == [1, 2, 4, 4]
