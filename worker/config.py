@@ -98,6 +98,9 @@ class Settings(BaseSettings):
         None, description="Default: `json` off a terminal, `console` on one."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lines below are not written.")
+    trace: Path | None = Field(
+        None, description="File that gets a line for each stage and batch: what took how long. For `sqscribe bench`."
+    )
     exit_when_idle: float = Field(0, ge=0, description="End after so many seconds with nothing to do; 0: never.")
 
     @field_validator("log_level", "log_format", mode="before")

@@ -279,9 +279,7 @@ class Pipeline:
                 self.engine_failure = event
 
     def _batch_done(self, event: EngineStats) -> None:
-        self._metrics.batch_ended(event.windows, event.busy_seconds)
-        for reason, count in event.retries:
-            self._metrics.windows_retried(reason, count)
+        self._metrics.batch_ended(event)
         self._tally.batch(event.busy_seconds)
 
     def _window_done(self, event: WindowDone) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -96,6 +98,7 @@ class JobRun:
     results: dict[int, WindowResult] = field(default_factory=dict)
     language: str | None = None
     language_probability: float | None = None
+    _computed: tuple[int, float] = field(default_factory=lambda: (threading.get_ident(), time.thread_time()))
 
     def enter(self, stage: Stage, now: float, metrics: Metrics) -> None:
         """Notes the time that the stage before took and goes on to `stage`."""
@@ -106,7 +109,10 @@ class JobRun:
         """Notes the time that the present stage took so far."""
         seconds = now - self.since
         self.timings[self.stage] = self.timings.get(self.stage, 0.0) + seconds
-        metrics.stage_ended(self.stage, seconds)
+        thread, before = self._computed
+        self._computed = threading.get_ident(), time.thread_time()
+        cpu = self._computed[1] - before if thread == self._computed[0] else None
+        metrics.stage_ended(self.stage, seconds, job=self.key, cpu=cpu)
         self.since = now
 
     @property

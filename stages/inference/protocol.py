@@ -205,6 +205,8 @@ class EngineStats:
         windows: Rows of the batch.
         audio_seconds: Audio in it.
         busy_seconds: Time in which at least one batch was on the device, since the last of these events.
+        began: Seconds of the monotonic clock, which all processes of a machine share.
+        ended: Likewise.
         kind: `probe`, `decode` or `retry`.
         retries: Rows that go round again, by reason.
     """
@@ -212,6 +214,8 @@ class EngineStats:
     windows: int
     audio_seconds: float
     busy_seconds: float
+    began: float
+    ended: float
     kind: str
     retries: tuple[tuple[str, int], ...] = ()
 

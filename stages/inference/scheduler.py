@@ -175,6 +175,8 @@ class Scheduler:
                     windows=len(batch.rows),
                     audio_seconds=sum(row.window.seconds for row in batch.rows),
                     busy_seconds=now - self._busy_since,
+                    began=batch.began,
+                    ended=now,
                     kind=_kind(batch.key),
                     retries=tuple(sorted(retries.items())),
                 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from sqscribe.errors import ErrorCode
+from stages.inference.protocol import EngineStats
 from worker.telemetry.metrics import JobOutcome, Metrics, RenewalOutcome, Stage
 
 #: As `docs/reference.md` has it: name, kind, labels.
@@ -19,6 +20,7 @@ PUBLIC = {
     ("sqscribe_batch_windows", "histogram", ()),
     ("sqscribe_window_retries", "counter", ("reason",)),
     ("sqscribe_buffered_audio_seconds", "gauge", ()),
+    ("sqscribe_stage_cpu_seconds", "counter", ("stage",)),
     ("sqscribe_leases", "gauge", ()),
     ("sqscribe_lease_renewals", "counter", ("outcome",)),
     ("sqscribe_leases_lost", "counter", ()),
@@ -33,9 +35,8 @@ def everything_once() -> Metrics:
     metrics.watch(stage_jobs=dict.fromkeys(Stage, 2).__getitem__, buffered_audio_seconds=lambda: 12.5, leases=lambda: 7)
     metrics.job_ended(JobOutcome.SUCCEEDED, audio_seconds=60.5)
     metrics.job_error(ErrorCode.MEDIA_UNREADABLE)
-    metrics.stage_ended(Stage.FETCH, 3)
-    metrics.batch_ended(4, busy_seconds=1.5)
-    metrics.windows_retried("logprob", 2)
+    metrics.stage_ended(Stage.FETCH, 3, cpu=0.25)
+    metrics.batch_ended(EngineStats(4, 90.0, 1.5, began=7.0, ended=9.0, kind="decode", retries=(("logprob", 2),)))
     metrics.leases_renewed(RenewalOutcome.RENEWED, 10)
     metrics.lease_lost()
     metrics.queue_called("ReceiveMessage")
@@ -74,6 +75,7 @@ def test_each_method_moves_its_own_series() -> None:
     assert value("job_errors_total", code="media_unreadable") == 1
     assert value("stage_seconds_count", stage="fetch") == 1
     assert value("stage_seconds_sum", stage="fetch") == 3
+    assert value("stage_cpu_seconds_total", stage="fetch") == 0.25
     assert value("stage_seconds_bucket", stage="fetch", le="5.0") == 1
     assert value("stage_seconds_bucket", stage="fetch", le="2.5") == 0
     assert value("inference_busy_seconds_total") == 1.5

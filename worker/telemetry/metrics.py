@@ -6,6 +6,7 @@ Callers say what happened in the project's own words; no label string leaves thi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -23,6 +24,8 @@ from prometheus_client import (
 )
 
 from sqscribe.errors import ErrorCode
+from stages.inference.protocol import EngineStats
+from worker.telemetry.trace import SpanKind, Trace
 
 __all__ = ["JobOutcome", "Metrics", "RenewalOutcome", "Stage"]
 
@@ -69,11 +72,15 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 class Metrics:
     """All metrics of one worker, in a registry of their own. Thread-safe.
 
+    Args:
+        trace: Is told of each stage and batch as well.
+
     Attributes:
         registry: For those who expose the metrics otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trace: Trace | None = None) -> None:
+        self._trace = trace
         # A time stamp beside every counter would double the page and is in nobody's contract.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
@@ -88,6 +95,12 @@ class Metrics:
             "Time that a job spent in a stage.",
             ["stage"],
             buckets=_STAGE_BUCKETS,
+            registry=registry,
+        )
+        self._stage_cpu = Counter(
+            "sqscribe_stage_cpu_seconds",
+            "Time that the worker's threads computed for a stage, without child processes.",
+            ["stage"],
             registry=registry,
         )
         self._stage_jobs = Gauge("sqscribe_stage_jobs", "Jobs in a stage now.", ["stage"], registry=registry)
@@ -131,6 +144,7 @@ class Metrics:
             self._job_errors.labels(code)
         for stage in Stage:
             self._stage_seconds.labels(stage)
+            self._stage_cpu.labels(stage)
         for renewal in RenewalOutcome:
             self._renewals.labels(renewal)
 
@@ -159,18 +173,29 @@ class Metrics:
         """Counts an error, transient ones each time that they occur."""
         self._job_errors.labels(code).inc()
 
-    def stage_ended(self, stage: Stage, seconds: float) -> None:
-        """Records how long a job was in a stage."""
+    def stage_ended(self, stage: Stage, seconds: float, *, job: str = "", cpu: float | None = None) -> None:
+        """Records that a job has left a stage just now.
+
+        Args:
+            stage: Which.
+            seconds: How long it was there.
+            job: Its key within this worker.
+            cpu: Seconds that the thread computed for it; None where several threads had a hand in.
+        """
         self._stage_seconds.labels(stage).observe(seconds)
+        self._stage_cpu.labels(stage).inc(cpu or 0.0)
+        if self._trace:
+            now = time.monotonic()
+            self._trace.add(SpanKind.STAGE, stage, now - seconds, now, job=job, cpu=cpu)
 
-    def batch_ended(self, windows: int, busy_seconds: float) -> None:
-        """Records a batch; `busy_seconds` since the last one in which the device had work."""
-        self._batch.observe(windows)
-        self._busy.inc(busy_seconds)
-
-    def windows_retried(self, reason: str, count: int = 1) -> None:
-        """Counts windows that go round again; reasons as in `stages.values.WindowResult`."""
-        self._window_retries.labels(reason).inc(count)
+    def batch_ended(self, stats: EngineStats) -> None:
+        """Records a batch."""
+        self._batch.observe(stats.windows)
+        self._busy.inc(stats.busy_seconds)
+        for reason, count in stats.retries:
+            self._window_retries.labels(reason).inc(count)
+        if self._trace:
+            self._trace.add(SpanKind.BATCH, stats.kind, stats.began, stats.ended, windows=stats.windows)
 
     def leases_renewed(self, outcome: RenewalOutcome, count: int = 1) -> None:
         """Counts what the queue said, for `count` messages."""

@@ -13,13 +13,18 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
+from stages.inference.audio import loudness, read_window
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, EngineSettings
 from stages.inference.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.inference.words import trim_to_sound
 from stages.values import Piece, RawSegment, RawWord, Window, WindowResult
+from worker.telemetry.trace import Trace
+from worker.testing.device import SimulatedDevice
 
 __all__ = [
     "SIMULATED",
@@ -49,11 +54,15 @@ class Simulation:
     Attributes:
         batch_seconds: What a batch costs.
         window_seconds: What each of its windows costs on top.
+        host_share: As `SimulatedDevice` has it.
+        exclusive: Likewise.
+        trace: File of the trace that is told when the device computed; empty for none.
         parallel: As `Decoder.parallel`.
         languages: Whisper codes that the model has, joined by `+` in the query string.
         spoken: The language that every window is found to be in; empty for the first of `languages`.
         load: `ok`; `unfit` or `broken`: loading fails; `hang`: it never ends; `die`: the process is killed.
         text: What every window says; empty for a digest of its audio.
+        words: Words a window that follow its text, spread evenly and trimmed to the sound as a real engine's are.
         silent: Every window comes out empty, as with a broken driver.
         fits: Most windows of a batch that the device has memory for; 0: any number.
         poison: Digests (as `digest_text` gives them) of windows that crash the process, joined by `+`.
@@ -63,11 +72,15 @@ class Simulation:
 
     batch_seconds: float = 0.0
     window_seconds: float = 0.0
+    host_share: float = 0.0
+    exclusive: bool = False
+    trace: str = ""
     parallel: int = 1
     languages: tuple[str, ...] = ("en", "de", "fr")
     spoken: str = ""
     load: str = "ok"
     text: str = ""
+    words: int = 0
     silent: bool = False
     fits: int = 0
     poison: tuple[str, ...] = ()
@@ -79,6 +92,9 @@ class Simulation:
         readers: dict[str, Callable[[str], object]] = {
             "batch_seconds": float,
             "window_seconds": float,
+            "host_share": float,
+            "exclusive": lambda text: text == "true",
+            "words": int,
             "parallel": int,
             "fits": int,
             # parse_qsl has made blanks of the plus signs
@@ -107,6 +123,11 @@ class SimulatedDecoder:
             name=settings.name,
             languages=simulation.languages,
             batch_size=settings.batch_size or 4,
+        )
+        self._device = SimulatedDevice(
+            exclusive=simulation.exclusive,
+            host_share=simulation.host_share,
+            trace=Trace(Path(simulation.trace)) if simulation.trace else None,
         )
         self._raised: set[tuple[str, int]] = set()  # windows that raise no more
         self._broken = False
@@ -164,8 +185,7 @@ class SimulatedDecoder:
     def run(self, rows: list[Row]) -> list[Outcome]:
         """Does as the rows' jobs ask, at the simulated cost."""
         cost = self._simulation.batch_seconds + self._simulation.window_seconds * len(rows)
-        if cost:
-            threading.Event().wait(cost)
+        self._device.compute(cost, len(rows))
         if self._broken:
             raise RuntimeError("the simulated device failed for good")
         if 0 < self._simulation.fits < len(rows):
@@ -212,6 +232,8 @@ class SimulatedDecoder:
             row.key = row.key._replace(beam_size=1, temperature=0.2)
             return Again((row,), "logprob")
         result = simulated_result(row.window, text, row.language or spoken)
+        if self._simulation.words:
+            result = self._spoken(row, text, result)
         if row.key.retry:
             result = replace(result, temperature=row.key.temperature, retries=("logprob",))
         if row.language is None:
@@ -219,6 +241,18 @@ class SimulatedDecoder:
         if self._simulation.log:
             _append(self._simulation.log, f"{row.job.key}\t{row.window.index}\n")
         return Finished(row.job.key, result)
+
+    def _spoken(self, row: Row, text: str, result: WindowResult) -> WindowResult:
+        """The result with many words, each trimmed to the sound."""
+        words = [text, *(f"word{number}" for number in range(self._simulation.words))]
+        result = simulated_result(row.window, " ".join(words), result.language)
+        loud = loudness(read_window(row.job.pcm_path, row.window))
+        return replace(
+            result,
+            segments=tuple(
+                replace(segment, words=tuple(trim_to_sound(segment.words or (), loud))) for segment in result.segments
+            ),
+        )
 
 
 def digest_text(pcm_path: str, window: Window) -> str:

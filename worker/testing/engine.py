@@ -179,4 +179,6 @@ class FakeEngine:
             window, self._text(task, window), self._language if language in (None, "multi") else language
         )
         self._events.append(WindowDone(job, result))
-        self._events.append(EngineStats(windows=1, audio_seconds=window.seconds, busy_seconds=0.0, kind="decode"))
+        self._events.append(
+            EngineStats(windows=1, audio_seconds=window.seconds, busy_seconds=0.0, began=0.0, ended=0.0, kind="decode")
+        )
