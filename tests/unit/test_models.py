@@ -21,6 +21,12 @@ def test_a_simulated_model_is_a_query_string_and_hears_no_control_clip(tmp_path:
     assert resolved.control is None
 
 
+def test_a_simulated_model_needs_no_wishes(tmp_path: Path) -> None:
+    resolved = engine_settings(Settings(_env_file=None, model="simulated:"), lambda *_: None, tmp_path, "json")
+
+    assert Simulation.parse(resolved.model) == Simulation()
+
+
 def test_the_bundled_model_is_checked_on_the_control_clip(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, model="demo")
 
