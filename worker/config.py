@@ -74,6 +74,10 @@ class Settings(BaseSettings):
     compute_type: str | None = Field(None, description="As CTranslate2. Default: float16 on CUDA, int8 on CPU.")
     batch_size: AutoInt = Field(None, ge=1, le=1024, description="Windows of one batch, or `auto`.")
     beam_size: int = Field(5, ge=1, le=10, description="Beam of jobs that name none.")
+    short_encode: bool = Field(
+        default=False,
+        description="Encode only as much of a window as holds audio: faster, at some loss of words.",
+    )
     cpu_threads: AutoInt = Field(None, ge=1, description="Threads of the engine on CPU, or `auto`.")
 
     downloaders: int = Field(3, ge=1, le=64, description="Threads that fetch, decode and segment.")

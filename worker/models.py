@@ -103,6 +103,7 @@ def engine_settings(
         batch_size=settings.batch_size,
         cpu_threads=settings.cpu_threads,
         beam_size=settings.beam_size,
+        short_encode=settings.short_encode,
         # A simulated model cannot hear the control clip's words.
         control=None if simulated else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),
         log_level=settings.log_level,

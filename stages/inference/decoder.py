@@ -19,6 +19,7 @@ from stages.inference.attempt import Attempt, average_logprob, compression_ratio
 from stages.inference.audio import read_window
 from stages.inference.encoder import Encoder
 from stages.inference.fallback import BEST_OF, Retry, RetryUnprompted, Take, decide
+from stages.inference.features import FRAMES, frames_to_encode
 from stages.inference.language import detect_languages, most_likely
 from stages.inference.model import LoadedModel, load_model
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
@@ -134,12 +135,20 @@ class WhisperDecoder:
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
-        key = _PROBE if probe else self._key(job, len(job.prompt))
-        return [Row(job, window, key, language, state=RowState()) for window in windows]
+        return [
+            Row(
+                job,
+                window,
+                _PROBE._replace(frames=self._frames(window)) if probe else self._key(job, window, len(job.prompt)),
+                language,
+                state=RowState(),
+            )
+            for window in windows
+        ]
 
     def settled(self, row: Row, language: str) -> Row:
         """A probed row, made ready to be decoded in the job's language, its encoder output kept."""
-        row.key = self._key(row.job, len(row.job.prompt))
+        row.key = self._key(row.job, row.window, len(row.job.prompt))
         row.language = language
         return row
 
@@ -177,7 +186,7 @@ class WhisperDecoder:
                     key = row.key._replace(temperature=temperature, beam_size=1)
                     outcomes.append(self._again(row, key, reason, history, row.state.unprompted))
                 case RetryUnprompted(reason):
-                    outcomes.append(self._again(row, self._key(row.job, 0), reason, (), reason))
+                    outcomes.append(self._again(row, self._key(row.job, row.window, 0), reason, (), reason))
                 case Take():
                     outcomes += self._conclude(row, decision, next(heard))
         return outcomes
@@ -186,13 +195,17 @@ class WhisperDecoder:
         """Gives back what torch keeps for later; CTranslate2 cannot use it otherwise."""
         self._encoder.relieve()
 
-    def _key(self, job: EngineJob, prompt_tokens: int) -> BatchKey:
+    def _frames(self, window: Window) -> int:
+        return frames_to_encode(window.samples) if self._info.short_encode else FRAMES
+
+    def _key(self, job: EngineJob, window: Window, prompt_tokens: int) -> BatchKey:
         return BatchKey(
             probe=False,
             timestamps=job.options.task == "translate" or not self._info.can_align,
             prompt_tokens=prompt_tokens,
             beam_size=job.options.beam_size,
             temperature=0.0,
+            frames=self._frames(window),
         )
 
     def _encode(self, rows: Sequence[Row]) -> None:
@@ -200,7 +213,7 @@ class WhisperDecoder:
         if not fresh:
             return
         samples = [read_window(row.job.pcm_path, row.window) for row in fresh]
-        for row, encoded in zip(fresh, self._encoder.encode(samples), strict=True):
+        for row, encoded in zip(fresh, self._encoder.encode(samples, rows[0].key.frames), strict=True):
             row.encoded = encoded
 
     def _languages(self, rows: Sequence[Row]) -> list[dict[str, float]]:
@@ -324,12 +337,11 @@ class WhisperDecoder:
         reason = heard.incomplete or "truncated"
         cut = quietest_point(row.encoded.loudness, row.window.samples)
         join = Join(heard, (*state.retries, reason), cut / SAMPLE_RATE, state.half)
-        key = self._key(row.job, row.key.prompt_tokens)
         halves = tuple(
             Row(
                 row.job,
                 window,
-                key,
+                self._key(row.job, window, row.key.prompt_tokens),
                 row.language,
                 state=RowState(
                     unprompted=state.unprompted,

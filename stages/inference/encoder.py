@@ -22,7 +22,7 @@ class Encoded:
     """One row behind the encoder.
 
     Attributes:
-        output: The encoder's output, [1500, d_model] on the device.
+        output: The encoder's output, [half the frames it was shown, d_model] on the device.
         loudness: Level of each 10 ms in dB, float32 [frames].
         frames: Mel frames that hold content.
     """
@@ -49,13 +49,13 @@ class Encoder:
         self._device = device
         self._log_mel = LogMel(model.n_mels, device)
 
-    def encode(self, rows: Sequence[npt.NDArray[np.float32]]) -> list[Encoded]:
-        """Encodes samples (float32 in [-1, 1), at most 30 s each) as one batch."""
-        output = self._tensor(self._model.encode(self._storage(self._log_mel(rows))))
+    def encode(self, rows: Sequence[npt.NDArray[np.float32]], frames: int) -> list[Encoded]:
+        """Encodes samples (float32 in [-1, 1), at most 30 s each) as one batch, each as so many mel frames."""
+        output = self._tensor(self._model.encode(self._storage(self._log_mel(rows, frames))))
         return [Encoded(output[index], loudness(row), frames_of(len(row))) for index, row in enumerate(rows)]
 
     def batch(self, rows: Sequence[Encoded]) -> ctranslate2.StorageView:
-        """Encoder output of any rows as one [rows, 1500, d_model] view."""
+        """Encoder output of rows that were shown equally many frames, as one [rows, frames / 2, d_model] view."""
         return self._storage(torch.stack([row.output for row in rows]))
 
     def relieve(self) -> None:

@@ -103,6 +103,7 @@ def load_model(settings: EngineSettings) -> LoadedModel:
         can_align=shape.can_align,
         batch_size=settings.batch_size or _batch_size(shape, device, settings.beam_size, parallel),
         startup_seconds=0.0,
+        short_encode=settings.short_encode,
     )
     log.info(
         "model_loaded",

@@ -53,6 +53,7 @@ class EngineSettings:
         beam_size: Default beam, which the automatic batch size reckons with.
         retry_seconds: How long a row that needs another decode may wait for company.
         suspect_seconds: How long windows that are decoded by themselves may wait behind all others.
+        short_encode: As `EngineInfo` has it.
         control: The clip that is transcribed at the start and the text it must give; None skips the check.
         log_level: Level of the process's own log lines.
         log_format: `json` or `console`.
@@ -68,6 +69,7 @@ class EngineSettings:
     beam_size: int = 5
     retry_seconds: float = 1.0
     suspect_seconds: float = 30.0
+    short_encode: bool = False
     control: ControlClip | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "json"
@@ -150,6 +152,7 @@ class EngineInfo:
             answer in the source language whatever they are told.
         can_align: Whether the model has alignment heads, which word times need.
         batch_size: Windows of a full batch.
+        short_encode: Whether the encoder is shown no more of a window than holds audio, which shapes the text.
         startup_seconds: From the process's start to ready.
     """
 
@@ -162,6 +165,7 @@ class EngineInfo:
     can_align: bool
     batch_size: int
     startup_seconds: float
+    short_encode: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class BatchKey(NamedTuple):
         prompt_tokens: Exact length of the previous-text prompt; rows are never padded to another's.
         beam_size: 1 under sampling.
         temperature: 0 for beam search.
+        frames: Mel frames that the encoder is shown; their outputs stand in one array.
     """
 
     probe: bool
@@ -29,6 +30,7 @@ class BatchKey(NamedTuple):
     prompt_tokens: int
     beam_size: int
     temperature: float
+    frames: int = 3000
 
     @property
     def retry(self) -> bool:
@@ -59,7 +61,7 @@ class Row:
     Attributes:
         key: What it may share a batch with; the decoder sets it anew when the row goes round again.
         language: Settled code; None while it has to be detected.
-        encoded: The encoder's output for this row once it exists ([1, 1500, d_model] on the device).
+        encoded: The encoder's output for this row once it exists.
         state: The decoder's own: attempts so far, the best text, the split it belongs to.
         urgent: Set by the decoder when the row need not wait for company.
     """

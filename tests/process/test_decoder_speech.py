@@ -19,6 +19,7 @@ import sqscribe.bundled
 from stages.inference.decoder import WhisperDecoder
 from stages.inference.model import load_model
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
+from stages.inference.rows import EngineJob
 from stages.inference.scheduler import Scheduler
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
 
@@ -215,3 +216,22 @@ def mean_start_error(words: dict[str, list[tuple[str, float]]]) -> float:
                     start = found[chunk.hyp_start_idx + offset][1]
                     errors.append(abs(start - truth[chunk.ref_start_idx + offset]["start"]))
     return float(np.mean(errors))
+
+
+def test_an_encoder_that_sees_only_what_holds_audio_hears_the_same_and_keeps_lengths_apart(pcm: Path) -> None:
+    # Given an engine that does not show its encoder 30 s of every window
+    short = WhisperDecoder.load(replace(SETTINGS, short_encode=True))
+    assert short.info.short_encode
+    # When recordings of several lengths are decoded
+    tasks = [task(pcm, clip) for clip in CLIPS]
+    keys = {
+        clip: row.key.frames
+        for item, clip in zip(tasks, CLIPS, strict=True)
+        if isinstance(job := short.open(clip, item.pcm_path, item.options), EngineJob)
+        for row in short.rows(job, item.windows, probe=False, language="en")
+    }
+    results = decode(short, tasks)
+    # Then each is heard, in the company of its own length alone
+    assert len(set(keys.values())) > 1
+    heard = jiwer.wer([text(clip) for clip in CLIPS], [said(results[clip]) for clip in CLIPS])
+    assert heard < 0.05
