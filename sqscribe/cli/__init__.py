@@ -17,7 +17,7 @@ __all__ = ["app", "main"]
 
 #: In the order in which `--help` lists them. A module that is not asked for is not loaded: a sender's machine need not
 #: wait for what only the worker needs.
-_COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch")
+_COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch", "bench")
 
 
 class _LazyGroup(TyperGroup):

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sqscribe bench`: sqscribe against what people use otherwise, on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sqscribe.errors import ExitCode, SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from worker.bench.report import Report
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+#: Needed beside what the worker needs.
+_EXTRAS = ("moto", "psutil", "matplotlib")
+_DEFAULT_SWEEP = {"cpu": 600.0, "cuda": 7200.0}
+#: What `--short` stands for.
+_SHORT_WORKLOADS, _SHORT_SCALE = ("clips", "files"), 0.05
+#: Off a terminal, tables are as wide as their text.
+_WIDE = 200
+
+
+@app.callback(invoke_without_command=True)
+def bench(
+    context: typer.Context,
+    workloads: Annotated[
+        list[str] | None,
+        typer.Option("--workload", "-w", help="clips, files, hours or mix; may be repeated. [default: all]"),
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Share of each workload's recordings, at least one.")] = 1.0,
+    contenders: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--contender", "-c", help="limit, sqscribe, loop, loops or batched; may be repeated. [default: all]"
+        ),
+    ] = None,
+    words: Annotated[
+        bool | None, typer.Option("--words/--no-words", help="Word times on or off.  [default: both]")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs each workload.")] = 3,
+    model: Annotated[
+        str,
+        typer.Option(help="demo; random:ARCHITECTURE for random weights (random:base); or as SQSCRIBE_MODEL."),
+    ] = "demo",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    compute_type: Annotated[
+        str | None, typer.Option(help="As CTranslate2. [default: float16 on CUDA, int8 on CPU]")
+    ] = None,
+    beam_size: Annotated[int, typer.Option(min=1, max=10, help="Of all contenders.")] = 5,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of the worker, as BATCH_SIZE=8; may be repeated."),
+    ] = None,
+    sweep_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Audio on which batch sizes are tried before; 0: not at all. [default: 600, on CUDA 7200]"
+        ),
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="A few minutes: little of clips and files, one round.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for one run.")] = 14_400.0,
+    results: Annotated[Path, typer.Option("--output", "-o", help="Folder for JSON and plots.")] = Path("bench/results"),
+    name: Annotated[str, typer.Option(help="Of the files there.")] = "compare",
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for recordings and models that are made. [default: ~/.cache/sqscribe/bench]"),
+    ] = None,
+    logs: Annotated[Path | None, typer.Option(help="Folder to keep the contenders' logs in.")] = None,
+) -> None:
+    """Compare sqscribe with faster-whisper on the same recordings, model and machine.
+
+    Each contender works on an embedded SQS and S3, in processes of its own, by turns with the others. Prints one table
+    and writes JSON and plots.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    _need_extras()
+    from rich.console import Console  # noqa: PLC0415 - `--help` should answer at once
+
+    from worker.bench.bench import Setting, compare  # noqa: PLC0415
+    from worker.bench.compare import CONTENDERS, Plan  # noqa: PLC0415
+    from worker.bench.library import default_cache  # noqa: PLC0415
+    from worker.bench.machine import this_machine  # noqa: PLC0415
+    from worker.bench.workload import WORKLOADS, workload  # noqa: PLC0415
+
+    unknown = sorted(set(contenders or ()) - set(CONTENDERS))
+    if unknown:
+        raise SettingsError(f"contender {', '.join(unknown)} is unknown; there are {', '.join(CONTENDERS)}")
+    if device == "auto":
+        device = "cuda" if this_machine().gpus else "cpu"
+    if device not in _DEFAULT_SWEEP:
+        raise SettingsError(f"device {device!r} is unknown; use cpu, cuda or auto")
+    if short:
+        scale, rounds, sweep_seconds = min(scale, _SHORT_SCALE), 1, 0.0
+        workloads, words = workloads or list(_SHORT_WORKLOADS), bool(words)
+    plan = Plan(
+        workloads=tuple(workload(each, scale) for each in workloads or WORKLOADS),
+        words=(False, True) if words is None else (words,),
+        contenders=tuple(each for each in CONTENDERS if not contenders or each in contenders),
+        settings=_pairs(settings or []),
+        rounds=rounds,
+        sweep_seconds=_DEFAULT_SWEEP[device] if sweep_seconds is None else sweep_seconds,
+        timeout=timeout,
+    )
+    setting = Setting(
+        model=model,
+        device=device,
+        compute_type=compute_type,
+        beam_size=beam_size,
+        scale=scale,
+        cache=cache or default_cache(),
+        results=results,
+        name=name,
+        keep=logs,
+    )
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    report = compare(setting, plan, lambda line: console.print(line, style="dim", highlight=False, markup=False))
+    raise typer.Exit(_show(report, console))
+
+
+def _show(report: Report, console: Console) -> ExitCode:
+    from worker.bench.report import table  # noqa: PLC0415
+
+    console.print(table(report))
+    return ExitCode.JOBS_FAILED if any(run.failure for run in report.runs) else ExitCode.DONE
+
+
+def _need_extras() -> None:
+    missing = [name for name in _EXTRAS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(f"the benchmark needs {', '.join(missing)}; install sqscribe[bench]")
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    """Environment variables of `NAME=VALUE`, with or without the prefix."""
+    pairs = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise SettingsError(f"--set {each}: must be NAME=VALUE, as BATCH_SIZE=8")
+        pairs["SQSCRIBE_" + key.upper().removeprefix("SQSCRIBE_")] = value
+    return pairs

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One benchmark from the options to the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from worker.bench.compare import Comparison, Plan
+from worker.bench.figures import figures
+from worker.bench.library import Library
+from worker.bench.machine import this_machine
+from worker.bench.model import RANDOM, model_folder
+from worker.bench.report import Report, write_json
+from worker.bench.run import Conditions
+from worker.bench.site import Site
+from worker.bench.workload import WARM_UP
+
+__all__ = ["Setting", "compare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What to compare with.
+
+    Attributes:
+        model: `demo`, `random:` and an architecture, or what faster-whisper takes.
+        device: `cpu`, `cuda` or `auto`.
+        compute_type: None: float16 on CUDA, int8 on CPU, as the worker has it.
+        scale: For the record; the plan's workloads have it already.
+        cache: For recordings and made-up models.
+        results: Folder for JSON and plots.
+        name: Of those.
+        keep: Folder for the contenders' logs; None: they go with everything else.
+    """
+
+    model: str
+    device: str
+    compute_type: str | None
+    beam_size: int
+    scale: float
+    cache: Path
+    results: Path
+    name: str
+    keep: Path | None = None
+
+
+def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report:
+    """Makes what is missing, compares, and writes the JSON.
+
+    Args:
+        setting: With what.
+        plan: What.
+        tell: Told what happens, line by line.
+    """
+    machine = this_machine()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    device = setting.device if setting.device != "auto" else "cuda" if machine.gpus else "cpu"
+    folder = model_folder(setting.model, setting.cache)
+    conditions = Conditions(
+        model=setting.model,
+        folder=folder,
+        device=device,
+        compute_type=setting.compute_type or ("float16" if device == "cuda" else "int8"),
+        beam_size=setting.beam_size,
+        timestamps=not setting.model.startswith(RANDOM),
+        cores=machine.cores,
+    )
+    library = Library(setting.cache)
+    made = library.make([WARM_UP, *plan.recordings])
+    if made:
+        tell(f"made {made} recordings in {setting.cache}")
+    with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
+        logs = setting.keep or Path(scratch)
+        logs.mkdir(parents=True, exist_ok=True)
+        with Site(library, logs.absolute()) as site:
+            comparison = Comparison(plan, site, conditions, tell)
+            runs = list(comparison.runs())
+    report = Report(
+        name=setting.name,
+        started=started,
+        machine=machine,
+        conditions=conditions,
+        rounds=plan.rounds,
+        scale=setting.scale,
+        settings={contender.name: contender.setting for contender in comparison.contenders},
+        sweeps=comparison.sweeps,
+        sweep_seconds=plan.sweep_seconds,
+        workloads={each.name: (len(each.recordings), each.seconds) for each in plan.workloads},
+        runs=runs,
+        figures=figures(runs),
+    )
+    tell(f"wrote {write_json(report, setting.results)}")
+    return report

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is compared: each takes a task and comes back with a run."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+from worker.bench.meter import Meter
+from worker.bench.program import Program, environment
+from worker.bench.run import BenchError, Conditions, Run, Task
+from worker.bench.site import Site, source
+from worker.bench.workload import WARM_UP
+
+__all__ = ["Contender", "Loop", "Sqscribe", "count_words"]
+
+#: Longest that loading a model and transcribing one short recording may take.
+START_SECONDS = 900.0
+#: A loop renews no lease, so its messages stay hidden as long as SQS lets them.
+_HIDDEN_SECONDS = 43_200
+_LEASE_SECONDS = 300
+_LOOK_SECONDS = 0.2
+_ASK_SECONDS = 5.0
+
+
+class Contender(Protocol):
+    """One way to transcribe a workload."""
+
+    @property
+    def name(self) -> str:
+        """What the table calls it; unique."""
+
+    @property
+    def setting(self) -> str:
+        """Its processes, threads and batch size, for people."""
+
+    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+        """Does the task, from a cold start to a warm one to its end.
+
+        Raises:
+            BenchError: It cannot, or not in time.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Sqscribe:
+    """The real worker, as a program, with its default settings.
+
+    Attributes:
+        settings: Environment variables beside those that the task needs.
+    """
+
+    settings: Mapping[str, str]
+    name: str = "sqscribe"
+
+    @property
+    def setting(self) -> str:
+        """Whatever differs from the defaults."""
+        return ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "defaults"
+
+    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+        """See `Contender`."""
+        name, port = site.name(), _free_port()
+        queue_url = site.queue(name, _LEASE_SECONDS)
+        settings = {
+            "SQSCRIBE_QUEUE_URL": queue_url,
+            "SQSCRIBE_OUTPUT": site.output(name),
+            "SQSCRIBE_MODEL": conditions.model if conditions.model == "demo" else conditions.folder,
+            "SQSCRIBE_DEVICE": conditions.device,
+            "SQSCRIBE_COMPUTE_TYPE": conditions.compute_type,
+            "SQSCRIBE_HTTP_PORT": str(port),
+            "SQSCRIBE_LOG_FORMAT": "json",
+            **self.settings,
+        }
+        env = site.aws.child_env(environment()) | settings
+        with Program(["-m", "sqscribe", "worker"], env, site.folder / f"{name}-sqscribe.log", lines=False) as program:
+            _wait_until_ready(program, port)
+            site.send_warm_up(queue_url, task.words, conditions.beam_size, conditions.language)
+            site.wait_until_empty(queue_url, program.check, START_SECONDS)
+            before = _metrics(port)
+            run = _through_queue(self.name, task, site, conditions, name, queue_url, [program], timeout)
+            counted = {key: value - before.get(key, 0.0) for key, value in _metrics(port).items()}
+        return replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """faster-whisper in a loop over the queue, in so many processes.
+
+    Attributes:
+        processes: At once; they share the cores.
+        batch_size: Windows of a batch; None for one after another.
+    """
+
+    name: str
+    processes: int = 1
+    batch_size: int | None = None
+
+    @property
+    def setting(self) -> str:
+        """What there is to set."""
+        batch = "one window at a time" if self.batch_size is None else f"batch {self.batch_size}"
+        return f"{batch}, {self.processes} process{'es' if self.processes > 1 else ''}"
+
+    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+        """See `Contender`."""
+        name = site.name()
+        queue_url = site.queue(name, _HIDDEN_SECONDS)
+        order = loop_order(conditions, max(1, conditions.cores // self.processes)) | {
+            "queue_url": queue_url,
+            "output": site.output(name),
+            "warm_up": source(WARM_UP),
+            "batch_size": self.batch_size,
+        }
+        with ExitStack() as stack:
+            programs = [
+                stack.enter_context(loop_program(order, site, f"{name}-{self.name}-{number}"))
+                for number in range(self.processes)
+            ]
+            deadline = time.monotonic() + START_SECONDS
+            for program in programs:
+                program.line(max(0.0, deadline - time.monotonic()))
+            run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
+        transcripts = site.transcripts(name, task).values()
+        return replace(
+            run,
+            windows=sum(transcript["windows"] for transcript in transcripts),
+            tokens=sum(transcript["tokens"] for transcript in transcripts),
+        )
+
+
+def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
+    """What every order to the loop's program says."""
+    asked = asdict(conditions)
+    return {name: value for name, value in asked.items() if name not in ("model", "cores")} | {"threads": threads}
+
+
+def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
+    """Starts the loop's program."""
+    arguments = ["-m", "worker.bench.programs.loop", json.dumps(order)]
+    return Program(arguments, site.aws.child_env(environment()), site.folder / f"{name}.log")
+
+
+def count_words(text: str) -> int:
+    """Words of a text."""
+    return len(text.split())
+
+
+def _through_queue(
+    contender: str,
+    task: Task,
+    site: Site,
+    conditions: Conditions,
+    name: str,
+    queue_url: str,
+    programs: Sequence[Program],
+    timeout: float,
+) -> Run:
+    """Sends the task's messages to contenders that are warm, and measures until all are deleted."""
+    site.upload(task.workload.recordings)
+    meter = Meter([program.pid for program in programs])
+    with meter.running():
+        begun = time.monotonic()
+        site.send(queue_url, task, conditions.beam_size, conditions.language)
+        site.wait_until_empty(queue_url, _checks(programs), timeout)
+        seconds = time.monotonic() - begun
+    transcripts = site.transcripts(name, task).values()
+    return Run(
+        contender=contender,
+        workload=task.workload.name,
+        words=task.words,
+        round=task.round,
+        seconds=seconds,
+        audio_seconds=task.workload.seconds,
+        jobs=len(task.workload.recordings),
+        usage=meter.usage,
+        text_words=sum(count_words(transcript["text"]) for transcript in transcripts),
+    )
+
+
+def _checks(programs: Sequence[Program]) -> Callable[[], None]:
+    def check() -> None:
+        for program in programs:
+            program.check()
+
+    return check
+
+
+def _wait_until_ready(program: Program, port: int) -> None:
+    deadline, pause = time.monotonic() + START_SECONDS, threading.Event()
+    while not _answers(port, "/ready"):
+        program.check()
+        if time.monotonic() > deadline:
+            raise BenchError(f"the worker was not ready after {START_SECONDS:g} s")
+        pause.wait(_LOOK_SECONDS)
+
+
+def _answers(port: int, page: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_ASK_SECONDS):
+            return True
+    except OSError:  # not yet listening, or 503
+        return False
+
+
+def _metrics(port: int) -> dict[str, float]:
+    """What the worker counts: windows, batches, seconds in which the device was busy, calls."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_ASK_SECONDS) as answer:
+        page = answer.read().decode()
+    series = {
+        "windows": r"sqscribe_batch_windows_sum",
+        "batches": r"sqscribe_batch_windows_count",
+        "busy_seconds": r"sqscribe_inference_busy_seconds_total",
+        "queue_calls": r"sqscribe_queue_calls_total\{.*\}",
+        "store_calls": r"sqscribe_store_calls_total\{.*\}",
+        "retries": r"sqscribe_window_retries_total\{.*\}",
+    }
+    return {name: sum(_values(pattern, page)) for name, pattern in series.items()}
+
+
+def _values(pattern: str, page: str) -> Iterator[float]:
+    for found in re.finditer(rf"^{pattern} (\S+)$", page, re.MULTILINE):
+        yield float(found[1])
+
+
+def _per_job(counted: Mapping[str, float], jobs: int) -> dict[str, float | str]:
+    return {
+        "batch_windows": counted["windows"] / max(1.0, counted["batches"]),
+        "busy_seconds": counted["busy_seconds"],
+        "retries": counted["retries"],
+        "queue_calls_per_job": counted["queue_calls"] / jobs,
+        "store_calls_per_job": counted["store_calls"] / jobs,
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine alone: every recording is decoded, segmented and cut before the clock starts, and lies in memory.
+
+Started as a process with what to do as a JSON object. It says `ready`, waits for a line, works, and answers with one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqscribe.errors import EngineBrokenError
+from sqscribe.logs import configure
+from stages.decode import DecodeLimits, Decoder
+from stages.inference.batches import Batches, BatchLimit
+from stages.inference.decoder import WhisperDecoder
+from stages.inference.protocol import (
+    DecodeOptions,
+    DecodeTask,
+    EngineEvent,
+    EngineSettings,
+    EngineStats,
+    JobRejected,
+    Progress,
+    WindowDone,
+)
+from stages.inference.scheduler import Scheduler
+from stages.ports import Cancellation
+from stages.segment import Segmenter
+from stages.values import Source, Windows
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+#: PCM bytes for a byte of mp3 at 64 kbit/s, and then some.
+_EXPANSION = 5
+_LONGEST_SECONDS = 43_200
+#: Rows that wait for a retry; as in the worker.
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the benchmark asks for.
+
+    Attributes:
+        recordings: Paths of media files.
+        batch_size: Windows of a batch; None: the worker's own choice.
+        cores: Threads of the engine on a CPU.
+        sweep: Batch sizes to be tried instead.
+    """
+
+    folder: str
+    device: str
+    compute_type: str
+    cores: int
+    beam_size: int
+    language: str
+    recordings: Sequence[str]
+    batch_size: int | None = None
+    sweep: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came out, in how many seconds, and how many windows and batches that took."""
+
+    seconds: float
+    rows: int
+    batches: int
+    text_words: int
+
+
+class _NoLimit:
+    """As much scratch as there is memory."""
+
+    def reserve(self, total: int, cancellation: Cancellation) -> None:
+        """Grants it."""
+
+
+def main() -> None:
+    """Does what the order says, and ends."""
+    configure("json", "warning")
+    order = Order(**json.loads(sys.argv[1]))
+    with _memory(order.recordings) as folder:
+        cut = list(_cut(order.recordings, folder))
+        decoder = WhisperDecoder.load(
+            EngineSettings(
+                model=order.folder,
+                name="limit",
+                device=order.device,
+                compute_type=order.compute_type,
+                batch_size=order.batch_size,
+                cpu_threads=order.cores,
+                beam_size=order.beam_size,
+            )
+        )
+        size = order.batch_size or decoder.info.batch_size
+        _decode(decoder, cut[:1], size, order)
+        if order.sweep:
+            _say({size: _decode(decoder, cut, size, order).seconds for size in order.sweep})
+            return
+        _say("ready")
+        sys.stdin.readline()
+        done = _decode(decoder, cut, size, order)
+        _say(
+            {
+                "seconds": done.seconds,
+                "windows": done.rows,
+                "text_words": done.text_words,
+                "batch_size": size,
+                "batch_windows": done.rows / max(1, done.batches),
+                "parallel": decoder.parallel,
+            }
+        )
+        sys.stdin.readline()  # the benchmark reads what this process used before it ends
+
+
+def _cut(recordings: Sequence[str], folder: Path) -> Iterator[Windows]:
+    decoder, segmenter = Decoder(DecodeLimits(max_seconds=_LONGEST_SECONDS)), Segmenter()
+    for number, path in enumerate(map(Path, recordings)):
+        own = folder / str(number)
+        own.mkdir()
+        source = Source(path, path.stat().st_size, sha256="")
+        audio = decoder.decode(source, own, _NoLimit(), Cancellation())
+        yield segmenter.segment(audio, True, Cancellation())  # noqa: FBT003 - vad
+
+
+def _decode(decoder: WhisperDecoder, cut: Sequence[Windows], size: int, order: Order) -> Done:
+    """All windows, in batches of up to `size`, as the inference process does it."""
+    jobs = {str(number): windows for number, windows in enumerate(cut) if windows.windows}
+    wait = _Results(sum(len(windows.windows) for windows in jobs.values()))
+    scheduler = Scheduler(decoder, wait, retry_seconds=_RETRY_SECONDS)
+    batches = Batches(decoder, scheduler, BatchLimit(size, lambda _rows: None), lambda: None, lambda: None)
+    options = DecodeOptions(order.language, "transcribe", None, None, order.beam_size)
+    begun = time.perf_counter()
+    for key, windows in jobs.items():
+        scheduler.add(DecodeTask(key, str(windows.audio.path), windows.windows, options))
+    threads = [
+        threading.Thread(target=wait.guard, args=(batches.run,), name=f"batch-{number}")
+        for number in range(decoder.parallel)
+    ]
+    for thread in threads:
+        thread.start()
+    wait.finished.wait()
+    seconds = time.perf_counter() - begun
+    scheduler.close()
+    for thread in threads:
+        thread.join()
+    return wait.done(seconds)
+
+
+class _Results:
+    """Takes the scheduler's events, in order, until so many windows are done or something failed."""
+
+    def __init__(self, windows: int) -> None:
+        self.finished = threading.Event()
+        self._wanted = windows
+        self._results: list[WindowDone] = []
+        self._stats: list[EngineStats] = []
+        self._failures: list[str] = []
+        if not windows:
+            self.finished.set()
+
+    def __call__(self, event: EngineEvent | Progress) -> None:
+        match event:
+            case WindowDone():
+                self._results.append(event)
+                if len(self._results) == self._wanted:
+                    self.finished.set()
+            case EngineStats():
+                self._stats.append(event)
+            case JobRejected():
+                self._fail(event.message)
+
+    def guard(self, work: Callable[[], None]) -> None:
+        """Does work that nobody else would see fail."""
+        try:
+            work()
+        except (EngineBrokenError, RuntimeError) as error:
+            self._fail(str(error))
+
+    def done(self, seconds: float) -> Done:
+        """What there is, after so many seconds.
+
+        Raises:
+            EngineBrokenError: Something failed.
+        """
+        if self._failures:
+            raise EngineBrokenError(self._failures[0])
+        words = sum(len(segment.text.split()) for done in self._results for segment in done.result.segments)
+        rows = sum(each.windows for each in self._stats)
+        return Done(seconds, rows, len(self._stats), words)
+
+    def _fail(self, why: str) -> None:
+        self._failures.append(why)
+        self.finished.set()
+
+
+@contextmanager
+def _memory(recordings: Sequence[str]) -> Iterator[Path]:
+    """A folder in memory if there is room, else on disk, where the page cache does the same."""
+    need = _EXPANSION * sum(Path(path).stat().st_size for path in recordings)
+    fits = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > 2 * need
+    with TemporaryDirectory(prefix="sqscribe-bench-", dir=_MEMORY if fits else None) as folder:
+        yield Path(folder)
+
+
+def _say(what: object) -> None:
+    print(what if isinstance(what, str) else json.dumps(what), flush=True)  # noqa: T201 - the benchmark reads it
+
+
+if __name__ == "__main__":
+    main()
