@@ -10,13 +10,14 @@ import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from sqscribe.bundled import control_clips
-from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
+from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, UnfitNodeError
 from stages.ports import Cancellation
 from stages.segment import CutSettings
 from stages.segment.cut import _kept, _speech
@@ -86,6 +87,53 @@ def test_the_track_and_the_speech_are_those_of_faster_whisper(detector: SileroVa
         # faster-whisper lets the last one run to the end of the file if less than a pause follows it.
         assert kept.ends[-1] <= spans[-1]["end"], name
         assert spans[-1]["end"] - kept.ends[-1] < 2 * 16000, name
+
+
+def sounds() -> dict[str, Pcm]:
+    """Speech made loud, quiet, clipped and noisy, and what is no speech at all; 4 s each at least."""
+    random = np.random.default_rng(7)
+    speech = np.concatenate([clip(one.path) for one in control_clips()]).astype(np.float32)
+    time = np.arange(16_000 * 4) / 16_000
+    made: dict[str, npt.NDArray[Any]] = {
+        "as it is": speech,
+        "loud": speech * 3,
+        "clipped": speech * 40,
+        "faint": speech / 200,
+        "on a constant": speech * 0.3 + 20_000,
+        "backwards": speech[::-1],
+        "in noise": speech * 0.3 + random.standard_normal(len(speech)) * 1500,
+        "white noise": random.integers(-32_768, 32_767, len(time)),
+        "faint noise": random.integers(-2, 3, len(time)),
+        "a rising tone": 20_000 * np.sin(2 * np.pi * 1000 * time**2),
+        "a square wave": np.where(np.arange(len(time)) // 40 % 2, 32_767, -32_768),
+        "lowest": np.full(len(time), -32_768),
+        "nothing": np.zeros(len(time)),
+        "clicks": np.where(np.arange(len(time)) % 1777, 0, 32_767),
+    }
+    return {name: values.clip(-32_768, 32_767).astype(np.int16) for name, values in made.items()}
+
+
+@pytest.mark.parametrize("name", sounds())
+def test_the_rewritten_model_hears_in_any_sound_what_the_original_hears(
+    detector: SileroVad, tmp_path: Path, name: str
+) -> None:
+    from faster_whisper import vad as reference  # noqa: PLC0415 - loads CTranslate2
+
+    # Given a sound, without the end of it that faster-whisper clears
+    pcm = sounds()[name]
+    pcm = pcm[: len(pcm) // FRAME * FRAME]
+    # When both models hear it
+    heard = detector.track(recording(tmp_path, pcm), Cancellation()).probabilities
+    expected = reference.get_vad_model()(pcm.astype(np.float32) / 32_768)
+    # Then they differ by no more than the order of summation does
+    assert np.abs(heard[:-1] - expected[:-1]).max() < 1e-4
+
+
+def test_a_node_without_the_model_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.segment.vad._MODEL", tmp_path / "gone.onnx")
+
+    with pytest.raises(UnfitNodeError, match="voice activity model is missing"):
+        SileroVad()
 
 
 def test_threads_share_a_detector_without_disturbing_each_other(detector: SileroVad, tmp_path: Path) -> None:
