@@ -303,6 +303,51 @@ def test_an_engine_that_dies_costs_no_job_anything(world: World, media: str) -> 
     assert transcript["text"].count(SPOKEN) == len(world.engine.submitted[0].windows)
 
 
+def watch_room(daemon: Daemon) -> list[int]:
+    """What the intake is told of the room from now on. A 0 at the end means that no receive is under way."""
+    intake = daemon._parts.intake
+    told: list[int] = []
+    room = intake._room
+
+    def noted() -> int:
+        told.append(room())
+        return told[-1]
+
+    intake._room = noted
+    return told
+
+
+def test_nothing_is_received_while_the_engine_restarts(tmp_path: Path, media: str) -> None:
+    # Given a worker whose polls last for 0.3 s, with a job in the engine when that is lost
+    world = World(tmp_path, shutdown_grace=1)
+    world.engine.hold()
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    told = watch_room(daemon)
+    world.engine.lose()
+    eventually(lambda: told[-1:] == [0])
+    # When another message comes
+    world.send({"source": f"{media}/hello.wav", "job_id": "two"})
+    asked = len(told)
+    eventually(lambda: len(told) > asked + 2)
+    # Then it is left to others, and the node is not ready, though it lives
+    assert told[asked:] == [0] * (len(told) - asked)
+    assert world.queue.visible == 1
+    eventually(lambda: not daemon._parts.health.ready().ok)
+    assert daemon._parts.health.ready().reasons == ("engine: lost (exit code -9), and not ready again yet",)
+    assert daemon.status()["trouble"] == ["lost (exit code -9), and not ready again yet"]
+    assert daemon._parts.health.live().ok
+    # And once it is back, both are done, each in its first receive
+    world.engine.release()
+    world.engine.come_back()
+    eventually(lambda: not len(world.queue))
+    assert [(world.result(job) or {})["attempts"] for job in ("one", "two")] == [1, 1]
+    eventually(lambda: daemon._parts.health.ready().ok)
+    assert daemon.status()["trouble"] == []
+    world.stop()
+
+
 def test_a_lost_lease_ends_the_work_and_nothing_is_written(tmp_path: Path, media: str) -> None:
     # Given a job in the engine whose message is taken away from us
     world = World(tmp_path, visibility_timeout=3)
