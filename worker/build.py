@@ -19,6 +19,7 @@ from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import DecodeLimits, Decoder
 from stages.fetch import Fetcher, FetchLimits
+from stages.fetch.address import AddressPolicy
 from stages.inference.client import DEFAULT_DECODER, EngineClient
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock, Store
@@ -47,6 +48,7 @@ from worker.queues import Message, Queue
 from worker.queues.sqs import SqsQueue
 from worker.saladcloud import node_name
 from worker.scratch import ScratchSpace
+from worker.sources import SourceOutage
 from worker.stores.s3 import S3Store
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
@@ -64,6 +66,8 @@ MESSAGES_PER_DOWNLOADER = 2
 
 #: Scratch that must be free before more is received: a common source. How large the next one is, only its fetch tells.
 SOURCE_BYTES = 64 << 20
+#: Seconds for which sources that do not answer may be taken for an outage of this node's network.
+SOURCE_OUTAGE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Outside:
         parse: Message to jobs.
         s3_client: For sources and models in S3.
         allow_local: Whether a source may be a path on this machine.
+        source_outage: Longest time for which sources that do not answer may count as an outage; 0: never.
     """
 
     queue: Queue
@@ -81,6 +86,7 @@ class Outside:
     parse: Callable[[Message], Parsed]
     s3_client: Callable[[], Any] = field(default=partial(boto3.client, "s3"))
     allow_local: bool = False
+    source_outage: float = SOURCE_OUTAGE_SECONDS
 
 
 def connect_aws(settings: Settings, metrics: Metrics) -> Outside:
@@ -165,14 +171,22 @@ def build_worker(
     heartbeat = Heartbeat(leases, outside.queue, clock)
     deleter = Deleter(leases, outside.queue, clock)
     publisher = Publisher(outside.store, clock, WorkerFacts(__version__, node))
-    fetcher = Fetcher(
+    fetch_limits, policy = (
         FetchLimits(max_bytes=settings.max_source_bytes),
+        AddressPolicy(settings.allow_private_sources),
+    )
+    outage = SourceOutage(
+        clock, partial(policy.answers, timeout=fetch_limits.connect_timeout), longest=outside.source_outage
+    )
+    fetcher = Fetcher(
+        fetch_limits,
         outside.s3_client,
-        allow_private=settings.allow_private_sources,
         allow_local=outside.allow_local,
         allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
+        policy=policy,
+        on_answer=outage.answered,
     )
-    preparer = Preparer(fetcher, decoder, segmenter, scratch, faults, metrics, clock)
+    preparer = Preparer(fetcher, decoder, segmenter, scratch, outage, faults, metrics, clock)
     decoding, checkpoints = Decoding(engine, buffer), Checkpoints(outside.store)
     keeper = Keeper(
         checkpoints,

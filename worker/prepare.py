@@ -15,6 +15,7 @@ from stages.values import Audio, Source, Windows
 from worker.faults import NodeFaults
 from worker.run import JobRun
 from worker.scratch import JobScratch, ScratchSpace
+from worker.sources import SourceOutage
 from worker.telemetry.metrics import Metrics, Stage
 
 __all__ = ["Preparer"]
@@ -29,6 +30,7 @@ class Preparer:
         decoder: Decoder,
         segmenter: Segmenter,
         scratch: ScratchSpace,
+        outage: SourceOutage,
         faults: NodeFaults,
         metrics: Metrics,
         clock: Clock,
@@ -37,6 +39,7 @@ class Preparer:
         self._decoder = decoder
         self._segmenter = segmenter
         self._scratch = scratch
+        self._outage = outage
         self._faults = faults
         self._metrics = metrics
         self._clock = clock
@@ -71,7 +74,7 @@ class Preparer:
     def _fetch(self, run: JobRun, folder: JobScratch) -> Source:
         job = run.job
         request = FetchRequest(job.source, job.object_version, job.object_etag)
-        return self._fetcher.fetch(request, folder.path, folder, run.cancellation)
+        return self._outage.outlasting(lambda: self._fetcher.fetch(request, folder.path, folder, run.cancellation))
 
     def _decode(self, run: JobRun, source: Source, folder: JobScratch) -> Audio:
         audio = self._decoder.decode(

@@ -19,6 +19,7 @@ import pytest
 from sqscribe import bundled
 from sqscribe.errors import ExitCode, NodeFaultError
 from sqscribe.job import JobDefaults
+from stages.fetch import FetchLimits
 from worker.build import Outside, build_worker
 from worker.clock import SystemClock
 from worker.config import Settings
@@ -242,6 +243,70 @@ def test_a_source_that_fails_at_the_last_receive_is_given_up(tmp_path: Path, now
     eventually(lambda: not len(world.queue), seconds=40)
     assert (world.result("one") or {})["error"]["code"] == "source_unreachable"
     assert [letter.attributes["error_code"] for letter in world.dead_letters.messages] == ["source_unreachable"]
+    world.stop()
+
+
+class LateMedia:
+    """A server of the bundled clips on all of this machine's addresses, to which nobody gets through so far."""
+
+    def __init__(self) -> None:
+        folder = str(bundled.demo_clips()[0].path.parent)
+        self._server = ThreadingHTTPServer(("", 0), partial(Quiet, directory=folder), bind_and_activate=False)
+        self._server.server_bind()
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def source(self, host: int) -> str:
+        return f"http://127.0.0.{host}:{self._server.server_port}/hello.wav"
+
+    def open(self) -> None:
+        self._server.server_activate()
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.ident is not None:
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def late_media() -> Iterator[LateMedia]:
+    media = LateMedia()
+    yield media
+    media.close()
+
+
+def test_sources_that_all_fall_silent_are_the_nodes_fault_and_burn_no_receive(
+    tmp_path: Path, late_media: LateMedia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given four sources on different hosts, to none of which this node finds a way
+    monkeypatch.setattr("worker.build.FetchLimits", partial(FetchLimits, attempts=1))
+    world = World(tmp_path, shutdown_grace=1)
+    jobs = [f"job-{number}" for number in range(1, 6)]
+    for number, job in enumerate(jobs[:4], 1):
+        world.send({"source": late_media.source(number), "job_id": job})
+    daemon = world.start()
+    told = watch_room(daemon)
+    eventually(lambda: told[-1:] == [0])
+    # Then two have been taken at their word, and come back after a while; the others are kept, and it is said why
+    eventually(lambda: sum(call.operation == "release" for call in world.queue.calls) == 2)
+    released = [message for call in world.queue.calls if call.operation == "release" for message in call.ids]
+    assert "nor does any other source answer" in daemon.status()["trouble"][0]
+    # And nothing more is received; the node is not ready, and not given up either
+    world.send({"source": late_media.source(5), "job_id": jobs[4]})
+    asked = len(told)
+    eventually(lambda: len(told) > asked + 2)
+    assert told[asked:] == [0] * (len(told) - asked)
+    assert world.queue.visible == 1
+    eventually(lambda: not daemon._parts.health.ready().ok)
+    assert daemon._parts.health.live().ok
+    # When the sources can be reached again
+    late_media.open()
+    # Then what was kept, and what comes now, is done in its first receive
+    kept = [job for number, job in enumerate(jobs, 1) if f"m{number}" not in released]
+    eventually(lambda: all(world.result(job) for job in kept), seconds=60)
+    assert [(world.result(job) or {})["attempts"] for job in kept] == [1, 1, 1]
+    eventually(lambda: daemon._parts.health.ready().ok)
     world.stop()
 
 
