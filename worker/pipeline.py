@@ -207,6 +207,7 @@ class Pipeline:
             self._work.put(Ending.of(run, standing=standing.result))
             return
         trace = self._keeper.look(run)
+        run.kept.stands |= standing.failed  # what the failed attempts saved may stand
         if self._keeper.superseded(run, trace):
             self._end(Ending.of(run), Fate.DELETE, JobOutcome.SUPERSEDED)
             return
