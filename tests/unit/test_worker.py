@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -351,6 +354,57 @@ def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str)
     assert not daemon._parts.health.ready().ok
     assert daemon._parts.health.live().ok
     world.stop()
+
+
+def fails_twice(work: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    failures = [error, error]
+
+    def failing(*args: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return work(*args, **options)
+
+    return failing
+
+
+@pytest.mark.parametrize("step", ["folder", "segment"])
+def test_a_disk_that_fails_at_any_step_burns_no_receive(
+    world: World, media: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    # Given a disk on which no folder can be made, or from which the audio cannot be read back
+    daemon = world.start()
+    if step == "folder":
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr("worker.scratch.tempfile.mkdtemp", fails_twice(tempfile.mkdtemp, full))
+    else:
+        segmenter = daemon._parts.pipeline._preparer._segmenter
+        broken = NodeFaultError("the PCM file ends early")
+        monkeypatch.setattr(segmenter, "segment", fails_twice(segmenter.segment, broken))
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    # Then the job is done in its first receive all the same, and leaves nothing
+    eventually(lambda: not len(world.queue), seconds=40)
+    assert (world.result("one") or {})["attempts"] == 1
+    assert not any(call.operation == "release" for call in world.queue.calls)
+    assert world.scratch_files() == []
+    assert daemon._parts.scratch.used == 0
+
+
+def test_nothing_is_received_while_the_scratch_space_has_no_room(tmp_path: Path, media: str) -> None:
+    # Given a worker of whose scratch space one source takes nearly all
+    world = World(tmp_path, scratch_bytes=1 << 20, shutdown_grace=1)
+    with slow_server() as address:
+        world.send({"source": address, "job_id": "one"})
+        daemon = world.start()
+        told = watch_room(daemon)
+        eventually(lambda: told[-1:] == [0])
+        # When another message comes
+        world.send({"source": f"{media}/hello.wav", "job_id": "two"})
+        asked = len(told)
+        eventually(lambda: len(told) > asked + 2)
+        # Then it is left to others
+        assert told[asked:] == [0] * (len(told) - asked)
+        assert world.queue.visible == 1
+        world.stop()
 
 
 def test_an_engine_that_dies_costs_no_job_anything(world: World, media: str) -> None:
