@@ -106,7 +106,16 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Outside:
     def count(service: str, operation: str) -> None:
         (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
 
-    clients = AwsClients(connections=threads + 4, on_call=count)
+    lease = settings.visibility_timeout
+    clients = AwsClients(
+        connections=threads + 4,
+        # A lease may be set shorter than the usual time-outs; no call is to hang for longer than it lasts.
+        connect_timeout=min(5.0, lease / 2),
+        read_timeout=min(30.0, max(_poll(settings) + 1.0, 0.9 * lease)),
+        heartbeat_connect_timeout=min(3.0, lease / 2),
+        heartbeat_read_timeout=min(5.0, lease / 2),
+        on_call=count,
+    )
     s3 = clients.s3(
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,
@@ -216,7 +225,7 @@ def build_worker(
         partial(_room, pipeline, scratch, min(BATCH, MESSAGES_PER_DOWNLOADER * settings.downloaders)),
         pipeline.settle,
         clock,
-        wait=min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace),
+        wait=_poll(settings),
     )
     metrics.watch(
         stage_jobs=pipeline.stage_jobs,
@@ -247,6 +256,11 @@ def build_worker(
         engine_stall=settings.engine_stall_seconds,
         exit_when_idle=settings.exit_when_idle,
     )
+
+
+def _poll(settings: Settings) -> float:
+    """Seconds of a long poll: less than the lease that its messages get, which counts from its beginning."""
+    return min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace, max(1.0, settings.visibility_timeout / 2))
 
 
 def _room(pipeline: Pipeline, scratch: ScratchSpace, most: int) -> int:
