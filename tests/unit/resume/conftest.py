@@ -83,17 +83,23 @@ class Wire:
 
     Args:
         calls: So many calls come through, and the last one's answer does not.
+
+    Attributes:
+        made: Names of the calls that came through, in order.
+        after_call: Called after each of them.
     """
 
     def __init__(self, calls: float) -> None:
         self.calls = calls
         self.made: list[str] = []
+        self.after_call: Callable[[], None] = lambda: None
 
     def carry(self, name: str, call: Callable[[], Any]) -> Any:
         self._refuse()
         self.calls -= 1
         self.made.append(name)
         answer = call()
+        self.after_call()
         self._refuse()
         return answer
 

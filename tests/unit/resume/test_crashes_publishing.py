@@ -35,7 +35,7 @@ def at_every_call(begin: Callable[[], Any], **options: Any) -> Any:
 
 def others_finish(world: Any) -> list[Any]:
     """Workers that come after the one that was killed, until there is nothing left to do."""
-    came = []
+    came: list[Any] = []
     while len(world.queue):
         assert len(came) < 4, "it never ends"
         came.append(world.worker(most=10))
