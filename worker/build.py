@@ -19,6 +19,7 @@ from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import DecodeLimits, Decoder
 from stages.fetch import Fetcher, FetchLimits
+from stages.fetch.address import AddressPolicy
 from stages.inference.client import DEFAULT_DECODER, EngineClient
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock, Store
@@ -47,6 +48,7 @@ from worker.queues import Message, Queue
 from worker.queues.sqs import SqsQueue
 from worker.saladcloud import node_name
 from worker.scratch import ScratchSpace
+from worker.sources import SourceOutage
 from worker.stores.s3 import S3Store
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
@@ -65,6 +67,8 @@ MESSAGES_PER_DOWNLOADER = 2
 
 #: Scratch that must be free before more is received: a common source. How large the next one is, only its fetch tells.
 SOURCE_BYTES = 64 << 20
+#: Seconds for which sources that do not answer may be taken for an outage of this node's network.
+SOURCE_OUTAGE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Outside:
         parse: Message to jobs.
         s3_client: For sources and models in S3.
         allow_local: Whether a source may be a path on this machine.
+        source_outage: Longest time for which sources that do not answer may count as an outage; 0: never.
     """
 
     queue: Queue
@@ -82,6 +87,7 @@ class Outside:
     parse: Callable[[Message], Parsed]
     s3_client: Callable[[], Any] = field(default=partial(boto3.client, "s3"))
     allow_local: bool = False
+    source_outage: float = SOURCE_OUTAGE_SECONDS
 
 
 def connect_aws(settings: Settings, metrics: Metrics) -> Outside:
@@ -101,7 +107,16 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Outside:
     def count(service: str, operation: str) -> None:
         (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
 
-    clients = AwsClients(connections=threads + 4, on_call=count)
+    lease = settings.visibility_timeout
+    clients = AwsClients(
+        connections=threads + 4,
+        # A lease may be set shorter than the usual time-outs; no call is to hang for longer than it lasts.
+        connect_timeout=min(5.0, lease / 2),
+        read_timeout=min(30.0, max(_poll(settings) + 1.0, 0.9 * lease)),
+        heartbeat_connect_timeout=min(3.0, lease / 2),
+        heartbeat_read_timeout=min(5.0, lease / 2),
+        on_call=count,
+    )
     s3 = clients.s3(
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,
@@ -166,14 +181,22 @@ def build_worker(
     heartbeat = Heartbeat(leases, outside.queue, clock)
     deleter = Deleter(leases, outside.queue, clock)
     publisher = Publisher(outside.store, clock, WorkerFacts(__version__, node))
-    fetcher = Fetcher(
+    fetch_limits, policy = (
         FetchLimits(max_bytes=settings.max_source_bytes),
+        AddressPolicy(settings.allow_private_sources),
+    )
+    outage = SourceOutage(
+        clock, partial(policy.answers, timeout=fetch_limits.connect_timeout), longest=outside.source_outage
+    )
+    fetcher = Fetcher(
+        fetch_limits,
         outside.s3_client,
-        allow_private=settings.allow_private_sources,
         allow_local=outside.allow_local,
         allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
+        policy=policy,
+        on_answer=outage.answered,
     )
-    preparer = Preparer(fetcher, decoder, segmenter, scratch, faults, metrics, clock)
+    preparer = Preparer(fetcher, decoder, segmenter, scratch, outage, faults, metrics, clock)
     decoding, checkpoints = Decoding(engine, buffer), Checkpoints(outside.store)
     keeper = Keeper(
         checkpoints,
@@ -203,7 +226,7 @@ def build_worker(
         partial(_room, pipeline, scratch, min(BATCH, MESSAGES_PER_DOWNLOADER * settings.downloaders)),
         pipeline.settle,
         clock,
-        wait=min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace),
+        wait=_poll(settings),
     )
     metrics.watch(
         stage_jobs=pipeline.stage_jobs,
@@ -234,6 +257,11 @@ def build_worker(
         engine_stall=settings.engine_stall_seconds,
         exit_when_idle=settings.exit_when_idle,
     )
+
+
+def _poll(settings: Settings) -> float:
+    """Seconds of a long poll: less than the lease that its messages get, which counts from its beginning."""
+    return min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace, max(1.0, settings.visibility_timeout / 2))
 
 
 def _room(pipeline: Pipeline, scratch: ScratchSpace, most: int) -> int:

@@ -192,6 +192,7 @@ class Daemon:
             parts.health.started()
         self._note("queue", parts.intake.trouble)
         self._note("node", parts.faults.current)
+        self._note("engine", parts.pipeline.engine_trouble)
         self._watch_engine()
         self._watch_helpers()
         verdict = parts.health.live()

@@ -11,6 +11,7 @@ from hashlib import sha256
 import structlog
 
 from sqscribe.errors import JobFailedError, PermanentError
+from sqscribe.job import JobRef
 from sqscribe.result import ModelFacts, Result, Timings
 from sqscribe.transcript import Transcript
 from stages.assemble import assemble
@@ -22,6 +23,7 @@ from worker.deletes import Deleter
 from worker.delivery import Delivery, Fate
 from worker.faults import NodeFaults
 from worker.leases import Lease, LeaseTable
+from worker.lineage import Lineage
 from worker.messages import Rejected
 from worker.queues import Outgoing, Queue
 from worker.run import JobRun
@@ -54,6 +56,15 @@ class Ending:
     rejected: Rejected | None = None
     error: JobFailedError | None = None
     standing: Result | None = None
+
+    @property
+    def ref(self) -> JobRef:
+        """What its record is about."""
+        if self.run:
+            return self.run.job.ref
+        if self.rejected:
+            return self.rejected.ref
+        raise RuntimeError("an ending has a job or a rejected record")
 
     @classmethod
     def of(cls, run: JobRun, *, error: JobFailedError | None = None, standing: Result | None = None) -> Ending:
@@ -107,7 +118,7 @@ class Finisher:
         run = ending.run
         if ending.error is not None:
             self._record_failure(ending, ending.error, fence, cancellation)
-            self._faults.outlast("dead_letter", partial(self._dead_letter, ending, ending.error, fence), cancellation)
+            self._send_letter(ending, ending.error, fence, cancellation)
             return JobOutcome.FAILED
         if run is None:
             raise RuntimeError("an ending without an error has a job")
@@ -173,20 +184,38 @@ class Finisher:
     def _record_failure(
         self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
     ) -> None:
-        ref = ending.run.job.ref if ending.run else ending.rejected.ref if ending.rejected else None
-        if ref is None:
-            raise RuntimeError("an ending has a job or a rejected record")
-        fail = partial(self._publisher.fail, ref, error, self._facts(ending), fence)
+        fail = partial(self._publisher.fail, ending.ref, error, self._facts(ending), fence)
         try:
             self._faults.outlast("publish", fail, cancellation)
         except PermanentError as refusal:
             # Where nothing may be written, the dead letter alone tells what became of the job.
             log.warning("failure_not_recorded", code=refusal.code, error=refusal.message)
 
-    def _dead_letter(self, ending: Ending, error: JobFailedError, fence: Callable[[], None]) -> None:
-        """Copies the message, or the one record of it that failed, to the dead-letter queue."""
+    def _send_letter(
+        self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
+    ) -> None:
+        """Sends the dead letter; that of one of several jobs once, as its message may come again for the others."""
         if self._dead_letter_url is None:
             return
+        delivery, ref = ending.delivery, ending.ref
+        marked = not delivery.alone
+        if marked and delivery.again:
+            trace = self._faults.outlast("look_up", partial(self._checkpoints.trace, ref), cancellation)
+            if trace.dead_lettered(delivery.lineage):
+                return
+        self._faults.outlast("dead_letter", partial(self._dead_letter, ending, error, fence), cancellation)
+        if marked:
+            self._faults.outlast("dead_letter", partial(self._mark_letter, ref, delivery.lineage, fence), cancellation)
+
+    def _mark_letter(self, ref: JobRef, lineage: Lineage, fence: Callable[[], None]) -> None:
+        fence()
+        try:
+            self._checkpoints.mark_letter(ref, lineage)
+        except PermanentError as refusal:
+            log.warning("mark_failed", error=str(refusal))
+
+    def _dead_letter(self, ending: Ending, error: JobFailedError, fence: Callable[[], None]) -> None:
+        """Copies the message, or the one record of it that failed, to the dead-letter queue."""
         message = ending.delivery.message
         if ending.delivery.alone:
             body = message.body

@@ -80,7 +80,8 @@ class LocalRun:
         return stored.body
 
     def _connect(self, _settings: Settings, _metrics: Metrics) -> Outside:
-        return Outside(queue=self._queue, store=self._store, parse=self._parse, allow_local=True)
+        # Nor does it help to wait for a network: the person at the terminal can see for themselves.
+        return Outside(queue=self._queue, store=self._store, parse=self._parse, allow_local=True, source_outage=0.0)
 
     def _parse(self, message: Message) -> Parsed:
         return Parsed(jobs=(self._jobs[message.body],))

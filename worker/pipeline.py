@@ -84,7 +84,7 @@ class Pipeline:
         max_receives: Receives after which a transient failure is final.
 
     Attributes:
-        engine_ready: Set once the engine has proved that it works.
+        engine_ready: Set while the engine is ready: it has proved that it works, and was not lost since.
         engine_failure: Why the engine cannot work at all, once it cannot.
     """
 
@@ -115,6 +115,7 @@ class Pipeline:
         self.engine_ready = threading.Event()
         self.engine_failure: EngineFailed | None = None
         self._info: EngineInfo | None = None
+        self._engine_loss: EngineLost | None = None  # written by the engine's thread alone
         self._keys = itertools.count(1)
         self._tally = Tally()
         self._lock = threading.Lock()  # guards _active and _mean_seconds
@@ -135,16 +136,24 @@ class Pipeline:
         with self._lock:
             return not self._active
 
+    @property
+    def engine_trouble(self) -> str | None:
+        """Why nothing is decoded now, or None: the engine was lost. While it is away, nothing is received."""
+        loss = self._engine_loss
+        return f"lost (exit code {loss.exit_code}), and not ready again yet" if loss else None
+
     def totals(self) -> Totals:
         """What this worker got done so far."""
         return self._tally.totals
 
     def room(self, most: int) -> int:
-        """How many more messages there is room for, at most `most`; 0 while the node is at fault.
+        """How many more messages there is room for, at most `most`; 0 while the node is at fault or lacks its engine.
 
         How long the next jobs are is not known: the mean of those before them is the best guess.
         """
-        if self._faults.current or self._work.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
+        if self._faults.current or self.engine_trouble:
+            return 0
+        if self._work.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
             return 0
         if self._mean_seconds is None:
             return most
@@ -198,6 +207,7 @@ class Pipeline:
             self._work.put(Ending.of(run, standing=standing.result))
             return
         trace = self._keeper.look(run)
+        run.kept.stands |= standing.failed  # what the failed attempts saved may stand
         if self._keeper.superseded(run, trace):
             self._end(Ending.of(run), Fate.DELETE, JobOutcome.SUPERSEDED)
             return
@@ -270,8 +280,11 @@ class Pipeline:
                     batch_size=info.batch_size,
                     seconds=round(info.startup_seconds, 2),
                 )
+                self._engine_loss = None
                 self.engine_ready.set()
             case EngineLost():
+                self._engine_loss = event
+                self.engine_ready.clear()
                 self._metrics.engine_restarted()
                 log.error("engine_lost", exit_code=event.exit_code, restarts=event.restarts)
             case EngineFailed():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
 from sqscribe.job import Job
 from stages.decode import Decoder
 from stages.fetch import Fetcher, FetchRequest
@@ -15,6 +15,7 @@ from stages.values import Audio, Source, Windows
 from worker.faults import NodeFaults
 from worker.run import JobRun
 from worker.scratch import JobScratch, ScratchSpace
+from worker.sources import SourceOutage
 from worker.telemetry.metrics import Metrics, Stage
 
 __all__ = ["Preparer"]
@@ -29,6 +30,7 @@ class Preparer:
         decoder: Decoder,
         segmenter: Segmenter,
         scratch: ScratchSpace,
+        outage: SourceOutage,
         faults: NodeFaults,
         metrics: Metrics,
         clock: Clock,
@@ -37,6 +39,7 @@ class Preparer:
         self._decoder = decoder
         self._segmenter = segmenter
         self._scratch = scratch
+        self._outage = outage
         self._faults = faults
         self._metrics = metrics
         self._clock = clock
@@ -53,6 +56,23 @@ class Preparer:
             TransientError: The source failed for now.
             Cancelled: The job was called off.
         """
+        # A disk that fails beside fetch and decode (no folder, PCM that lost its end) leaves nothing to go on from.
+        return self._faults.outlast("prepare", lambda: self._attempt(run, adopt), run.cancellation)
+
+    def cutter(self, job: Job) -> str:
+        """`Windows.cutter` of what `prepare` gives."""
+        return self._segmenter.cutter(job.vad)
+
+    def _attempt(self, run: JobRun, adopt: Callable[[Audio], Windows | None]) -> Windows:
+        try:
+            return self._prepare(run, adopt)
+        except NodeFaultError:
+            run.scratch.close()
+            raise
+
+    def _prepare(self, run: JobRun, adopt: Callable[[Audio], Windows | None]) -> Windows:
+        if run.stage is not Stage.FETCH:
+            run.enter(Stage.FETCH, self._clock.now(), self._metrics)
         folder = run.scratch.enter_context(self._scratch.job(run.job.job_id))
         source = self._faults.outlast("fetch", lambda: self._fetch(run, folder), run.cancellation)
         run.media = source.media
@@ -64,14 +84,10 @@ class Preparer:
         run.enter(Stage.SEGMENT, self._clock.now(), self._metrics)
         return adopt(audio) or self._segmenter.segment(audio, run.job.vad, run.cancellation)
 
-    def cutter(self, job: Job) -> str:
-        """`Windows.cutter` of what `prepare` gives."""
-        return self._segmenter.cutter(job.vad)
-
     def _fetch(self, run: JobRun, folder: JobScratch) -> Source:
         job = run.job
         request = FetchRequest(job.source, job.object_version, job.object_etag)
-        return self._fetcher.fetch(request, folder.path, folder, run.cancellation)
+        return self._outage.outlasting(lambda: self._fetcher.fetch(request, folder.path, folder, run.cancellation))
 
     def _decode(self, run: JobRun, source: Source, folder: JobScratch) -> Audio:
         audio = self._decoder.decode(

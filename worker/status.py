@@ -29,6 +29,7 @@ def status_page(parts: Parts, phase: Phase, uptime: float) -> Mapping[str, Any]:
     pipeline, info = parts.pipeline, parts.pipeline.info
     jobs = pipeline.snapshot()
     totals = pipeline.totals()
+    troubles = (parts.intake.trouble, parts.faults.current, pipeline.engine_trouble)
     return {
         "version": __version__,
         "node": parts.node,
@@ -39,7 +40,7 @@ def status_page(parts: Parts, phase: Phase, uptime: float) -> Mapping[str, Any]:
         "buffer": {"seconds": round(parts.buffer.seconds, 1), "limit": parts.buffer.limit, "open": parts.buffer.open},
         "scratch": {"used": parts.scratch.used, "free": parts.scratch.free},
         "engine": asdict(info) if info else None,
-        "trouble": [trouble for trouble in (parts.intake.trouble, parts.faults.current) if trouble],
+        "trouble": [trouble for trouble in troubles if trouble],
         "stages": {
             stage: {
                 "jobs": sum(job.stage is stage for job in jobs),

@@ -13,7 +13,7 @@ from sqscribe import __version__
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.urls import redact, split_s3
 from stages.fetch.address import AddressPolicy
-from stages.fetch.client import HttpClient
+from stages.fetch.client import HttpClient, NoAnswerError
 from stages.fetch.http import HttpDownload, PageFoundError
 from stages.fetch.local import open_local
 from stages.fetch.request import FetchLimits, FetchRequest
@@ -25,7 +25,7 @@ from stages.values import Source
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["FetchLimits", "FetchRequest", "Fetcher"]
+__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "NoAnswerError"]
 
 _USER_AGENT = f"sqscribe/{__version__}"
 
@@ -39,6 +39,7 @@ class Fetcher:
         allow_local: Whether paths of this machine are sources (the command line's, never a message's).
         allowed_buckets: None for any.
         policy: Instead of the one that `allow_private` makes.
+        on_answer: Told the host and port of every HTTP answer, whatever its status.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class Fetcher:
         allow_local: bool = False,
         allowed_buckets: frozenset[str] | None = None,
         policy: AddressPolicy | None = None,
+        on_answer: Callable[[str, int], None] = lambda _host, _port: None,
     ) -> None:
         self._limits = limits
         self._s3_client = s3_client_factory
         self._allow_local = allow_local
         self._allowed_buckets = allowed_buckets
         self._policy = policy or AddressPolicy(allow_private)
+        self._on_answer = on_answer
         self._tls = ssl.create_default_context()
 
     def fetch(self, request: FetchRequest, folder: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
@@ -71,7 +74,7 @@ class Fetcher:
             NodeFaultError: The store cannot be reached, or the disk is full or broken.
             PermanentError: `source_not_found`, `source_forbidden`, `source_blocked`, `source_too_large`,
                 `media_unreadable` (a page without media), `bad_message`.
-            TransientError: `source_unreachable`, `source_changed`.
+            TransientError: `source_unreachable` (`NoAnswerError` where nobody answered), `source_changed`.
         """
         cancellation.check()
         head, separator, _ = request.source.partition("://")
@@ -113,7 +116,7 @@ class Fetcher:
         limits = self._limits
         with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period) as watch:
             room = Room(limits.max_bytes, reserve, cancellation, watch)
-            client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT)
+            client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT, self._on_answer)
             try:
                 with SourceWriter(path, room, watch) as writer:
                     HttpDownload(url, client, writer, watch, limits).run(cancellation)

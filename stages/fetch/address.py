@@ -149,6 +149,14 @@ class AddressPolicy:
                 return connection
         raise failure or OSError(f"{host} has no address")
 
+    def answers(self, host: str, port: int, timeout: float) -> bool:
+        """Whether a connection comes about, which is then closed: for asking whether the network works."""
+        try:
+            self.connect(host, port, timeout).close()
+        except (OSError, PermanentError):
+            return False
+        return True
+
     def refusal(self, address: IPAddress) -> str | None:
         """What kind of forbidden address this is, or None when it may be connected to."""
         for inner in _embedded(address):

@@ -25,13 +25,25 @@ from stages.fetch.address import AddressPolicy, port_of
 from stages.fetch.request import FetchLimits
 from stages.fetch.watch import TransferWatch
 
-__all__ = ["Answer", "HttpClient", "check_status", "refusal"]
+__all__ = ["Answer", "HttpClient", "NoAnswerError", "check_status", "refusal"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN = frozenset({401, 402, 403, 407, 451})
 _TRY_AGAIN = frozenset({408, 425, 429})
 #: Headers that go to the origin they were meant for, and no further.
 _SECRETS = frozenset({"authorization", "cookie"})
+
+
+class NoAnswerError(TransientError):
+    """Nobody answered: no address for the name, no connection, or no first word. It may be us who are cut off.
+
+    Attributes:
+        host: Who did not.
+    """
+
+    def __init__(self, host: str, message: str) -> None:
+        super().__init__(ErrorCode.SOURCE_UNREACHABLE, message)
+        self.host = host
 
 
 class _Dialled:
@@ -105,16 +117,24 @@ class HttpClient:
     Args:
         tls: Whom to believe; costly to build, so that fetches share one.
         user_agent: What the worker calls itself.
+        on_answer: Told the host and port of every answer, whatever its status.
     """
 
     def __init__(
-        self, policy: AddressPolicy, limits: FetchLimits, watch: TransferWatch, tls: ssl.SSLContext, user_agent: str
+        self,
+        policy: AddressPolicy,
+        limits: FetchLimits,
+        watch: TransferWatch,
+        tls: ssl.SSLContext,
+        user_agent: str,
+        on_answer: Callable[[str, int], None] = lambda _host, _port: None,
     ) -> None:
         self._policy = policy
         self._limits = limits
         self._watch = watch
         self._user_agent = user_agent
         self._tls = tls
+        self._on_answer = on_answer
 
     def open(
         self,
@@ -132,7 +152,7 @@ class HttpClient:
         Raises:
             Cancelled: The job is called off.
             PermanentError: `source_blocked`, `bad_message`; `source_not_found` for a chain without an end.
-            TransientError: `source_unreachable`.
+            TransientError: `source_unreachable`; `NoAnswerError` where nobody answered.
         """
         sent = {"User-Agent": self._user_agent, "Accept": "*/*", **headers}
         origin: tuple[str | None, str | None, int] | None = None
@@ -172,7 +192,7 @@ class HttpClient:
             sent["Cookie"] = carrier.get_header("Cookie", "")
         if target.auth:
             sent.update(make_headers(basic_auth=target.auth))
-        with ExitStack() as line, line_faults(url, self._watch):
+        with ExitStack() as line, line_faults(url, self._watch, unanswered=_host_of(target)):
             connection = self._connection(target)
             line.callback(connection.close)
             connection.connect()
@@ -182,12 +202,12 @@ class HttpClient:
                 method, target.request_uri, body=body, headers=sent, preload_content=False, decode_content=True
             )
             response = connection.getresponse()
+            self._on_answer(_host_of(target), port_of(target))
             jar.extract_cookies(response, carrier)  # type: ignore[arg-type] # only its headers are looked at
             return Answer(line.pop_all(), response, url, self._watch)
 
     def _connection(self, target: Url) -> HTTPConnection:
-        host = (target.host or "").strip("[]")
-        port = port_of(target)
+        host, port = _host_of(target), port_of(target)
         connection: _PlainConnection | _TlsConnection
         if target.scheme == "https":
             connection = _TlsConnection(host, port, ssl_context=self._tls, timeout=self._limits.connect_timeout)
@@ -197,16 +217,28 @@ class HttpClient:
         return connection
 
 
+def _host_of(target: Url) -> str:
+    return (target.host or "").strip("[]")
+
+
 @contextmanager
-def line_faults(url: str, watch: TransferWatch) -> Iterator[None]:
-    """Turns trouble on the line into `source_unreachable`, or into what made the watch cut the line."""
+def line_faults(url: str, watch: TransferWatch, unanswered: str | None = None) -> Iterator[None]:
+    """Turns trouble on the line into `source_unreachable`, or into what made the watch cut the line.
+
+    Args:
+        url: For the message.
+        watch: What watches the line.
+        unanswered: The host, as long as it has not answered: the error is a `NoAnswerError` then.
+    """
     try:
         yield
     except (HTTPError, http.client.HTTPException, OSError) as error:
         watch.check()
-        raise TransientError(
-            ErrorCode.SOURCE_UNREACHABLE, f"{redact(url)} cannot be reached or broke off: {type(error).__name__}"
-        ) from error
+        said = f"{redact(url)} cannot be reached or broke off: {type(error).__name__}"
+        # A wrong certificate, or what is no HTTP, has come from somebody.
+        if unanswered is not None and isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+            raise NoAnswerError(unanswered, said) from error
+        raise TransientError(ErrorCode.SOURCE_UNREACHABLE, said) from error
 
 
 def check_status(answer: Answer) -> None:

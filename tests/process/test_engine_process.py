@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from sqscribe.errors import ErrorCode
 from stages.inference.client import EngineClient
@@ -369,6 +370,26 @@ def test_stopping_finishes_the_batch_in_hand_and_no_other(start: Start, listener
 
     listener.rest()
     assert len(listener.windows("job")) in (4, 6)
+
+
+def test_results_that_are_larger_than_the_pipe_do_not_hold_up_a_stop(
+    start: Start, listener: EngineListener, pcm: str
+) -> None:
+    # Given windows of which each says more than a pipe holds
+    engine = start(f"text={'x' * 200_000}", batch_size=1)
+    engine.submit(task("job", pcm, 300))
+    listener.until(lambda: listener.windows("job"))
+
+    # When it is stopped in the middle, then it ends by itself, without a kill
+    with capture_logs() as logs:
+        assert took(lambda: engine.stop(60.0)) < QUICK
+    assert [entry for entry in logs if entry["event"] == "engine_killed"] == []
+
+    # And what came is whole
+    listener.rest()
+    texts = {segment.text for event in listener.all(WindowDone) for segment in event.result.segments}
+    assert {len(text.strip()) for text in texts} == {200_000}
+    assert len(listener.windows("job")) < 300
 
 
 def test_stopping_while_it_starts_does_not_wait_for_the_start(start: Start) -> None:

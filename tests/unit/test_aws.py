@@ -9,6 +9,9 @@ import pytest
 
 from sqscribe.errors import SettingsError
 from worker.aws import AwsClients
+from worker.build import _poll, connect_aws
+from worker.config import Settings
+from worker.telemetry.metrics import Metrics
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
 
@@ -59,6 +62,45 @@ def test_timeouts_attempts_and_connections_are_arguments() -> None:
     heartbeat: Any = clients.heartbeat_sqs(QUEUE).meta.config
     assert heartbeat.read_timeout == 3
     assert heartbeat.retries == {"mode": "standard", "total_max_attempts": 2}
+
+
+def connected(**settings: Any) -> tuple[Any, Any, Any]:
+    """The settings of a worker's clients: for the queue, for the heartbeat, for the store."""
+    outside = connect_aws(Settings(_env_file=None, queue_url=QUEUE, output="s3://bucket/out", **settings), Metrics())
+    queue: Any = outside.queue
+    clients = (queue._client, queue._heartbeat_client, outside.s3_client())
+    configs = [client.meta.config for client in clients]
+    return configs[0], configs[1], configs[2]
+
+
+@pytest.mark.parametrize("lease", [3, 8, 30, 300, 43_200])
+def test_no_call_hangs_for_longer_than_a_lease(lease: int) -> None:
+    for config in connected(visibility_timeout=lease):
+        assert config.connect_timeout < lease
+        assert config.read_timeout < lease
+
+
+@pytest.mark.parametrize(("lease", "grace"), [(3, 25), (8, 25), (30, 25), (30, 3600), (300, 25), (300, 3600)])
+def test_a_long_poll_ends_before_its_client_gives_up(lease: int, grace: float) -> None:
+    settings = Settings(_env_file=None, visibility_timeout=lease, shutdown_grace=grace)
+    queue, _, _ = connected(visibility_timeout=lease, shutdown_grace=grace)
+    assert _poll(settings) < queue.read_timeout
+
+
+def test_with_all_their_tries_calls_end_before_the_usual_lease_does() -> None:
+    queue, heartbeat, store = connected()
+    for config in (queue, store):
+        assert config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout) < 150
+    # Of 300 s, 180 are left when a renewal is due
+    assert heartbeat.retries["total_max_attempts"] * (heartbeat.connect_timeout + heartbeat.read_timeout) < 20
+
+
+def test_there_is_a_connection_for_every_thread() -> None:
+    # Downloaders, uploaders, the deleter, the daemon; the heartbeat has one of its own
+    queue, heartbeat, store = connected(downloaders=40, uploaders=10)
+    assert queue.max_pool_connections >= 40 + 10 + 2
+    assert store.max_pool_connections >= 40 + 10
+    assert heartbeat.max_pool_connections == 1
 
 
 def test_endpoints_come_from_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -108,6 +109,41 @@ def test_an_outage_costs_no_message(bench: Bench) -> None:
     bench.queue._faults.clear()
     bench.clock.run(10, waiters=2)
     assert future.result(5) is DeleteOutcome.DELETED
+    heartbeat.stop(5)
+
+
+@pytest.mark.parametrize("stall", [120, 140])
+@pytest.mark.parametrize("where", ["before the effect", "after it", "in turn"])
+def test_where_every_call_takes_two_minutes_no_message_is_lost(bench: Bench, stall: float, where: str) -> None:
+    # Given a queue each of whose calls takes so long
+    faults = {
+        "before the effect": [Fault(delay=stall)],
+        "after it": [Fault(lag=stall)],
+        "in turn": [Fault(lag=stall), Fault(delay=stall)],
+    }
+    for operation in ("receive", "extend", "delete"):
+        bench.queue.script(operation, *faults[where], times=50)
+    heartbeat = Heartbeat(bench.table, bench.queue, bench.clock)
+    heartbeat.start()
+    for number in range(10):
+        bench.queue.send(None, Outgoing(f"body {number}"))
+    received: list[Lease] = []
+    receive = threading.Thread(target=lambda: received.extend(bench.table.add(bench.queue.receive(10, 0))), daemon=True)
+    receive.start()
+    bench.clock.run(stall, waiters=2)
+    receive.join(10)
+    # Then no other worker gets any of them while they are worked on
+    for _ in range(180):
+        bench.clock.run(10, waiters=2)
+        assert bench.queue.visible == 0
+    assert [lease.state for lease in received] == [LeaseState.HELD] * 10
+    # And all are deleted in the end
+    futures = [bench.deleter.delete(lease) for lease in received]
+    outcomes = {bench.outcome(future, 20 * stall) for future in futures}
+    assert outcomes == {DeleteOutcome.DELETED}
+    assert len(bench.queue) == 0
+    bench.queue._faults.clear()
+    bench.clock.advance(stall)  # lets go of what is under way
     heartbeat.stop(5)
 
 

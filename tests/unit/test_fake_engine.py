@@ -111,6 +111,22 @@ def test_held_windows_come_when_they_are_let_go(engines: list[Engine], events: E
     assert [index for _, index, _ in windows(events, 3)] == [2, 3, 4]
 
 
+def test_nothing_comes_from_an_engine_that_is_away(engines: list[Engine], events: Events, pcm: str) -> None:
+    engine = FakeEngine(SystemClock(), held=True)
+    engines.append(engine)
+    engine.start(events.put)
+    engine.submit(task("job", pcm, 1))
+    assert isinstance(following(events), EngineReady)
+    engine.lose(exit_code=1)
+    engine.release()
+    assert following(events) == EngineLost(1, 1)
+    with pytest.raises(queue.Empty):
+        events.get(timeout=0.1)
+    engine.come_back()
+    assert isinstance(following(events), EngineReady)
+    assert [job for job, _, _ in windows(events, 1)] == ["job"]
+
+
 def test_a_cancelled_job_says_nothing_more(engines: list[Engine], events: Events, pcm: str) -> None:
     engine = FakeEngine(SystemClock(), held=True)
     engines.append(engine)

@@ -102,6 +102,27 @@ def test_heavy_libraries_are_imported_in_the_inference_process_alone() -> None:
     assert [each for each in found if each.partition(":")[0] not in allowed] == []
 
 
+def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
+    """Forking takes locks and CUDA along; shared memory needs a /dev/shm; a semaphore's holder may be killed."""
+    forbidden = {
+        "fork", "forkpty", "forkserver", "Process", "Manager", "ProcessPoolExecutor", "shared_memory",
+        "SharedMemory", "RawArray", "RawValue", "Semaphore", "BoundedSemaphore", "set_start_method", "preexec_fn",
+    }  # fmt: skip
+    contexts, found = [], []
+    for path in (path for package in ("sqscribe", "stages", "worker") for path in modules(package)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = {getattr(node, field, None) for field in ("id", "attr", "arg", "module")}
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names |= {name.name.rpartition(".")[2] for name in node.names}
+            found += [f"{path.relative_to(ROOT)}: {name}" for name in names & forbidden]
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "get_context":
+                contexts += [ast.literal_eval(argument) for argument in node.args]
+
+    # `SpawnContext.Process` is the one that is meant
+    assert [each for each in found if each != "stages/inference/child.py: Process"] == []
+    assert set(contexts) == {"spawn"}
+
+
 @pytest.mark.parametrize(
     ("module", "stranger"),
     [

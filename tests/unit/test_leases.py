@@ -200,6 +200,21 @@ def test_stop_says_so_when_a_request_hangs(bench: Bench) -> None:
     assert bench.heartbeat.stop(5)
 
 
+def test_leases_do_not_ask_the_wall_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It jumps: when it is set, and on home machines at any time."""
+    monkeypatch.setattr(FakeClock, "time", lambda _: pytest.fail("the wall clock was asked"))
+    monkeypatch.setattr("time.time", lambda: pytest.fail("the wall clock was asked"))
+    leases = bench.receive(3)
+    bench.heartbeat.start()
+    bench.clock.run(3600)
+    leases[0].fence()
+    bench.table.snapshot()
+    assert bench.table.take(leases[1])
+    bench.table.release(leases[2:])
+    assert bench.heartbeat.errors == 0
+    assert len(bench.extends()) > 10
+
+
 def test_a_late_beat_is_reported(bench: Bench) -> None:
     bench.receive(1)
     bench.heartbeat.start()

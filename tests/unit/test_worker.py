@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +22,7 @@ import pytest
 from sqscribe import bundled
 from sqscribe.errors import ExitCode, NodeFaultError
 from sqscribe.job import JobDefaults
+from stages.fetch import FetchLimits
 from worker.build import Outside, build_worker
 from worker.clock import SystemClock
 from worker.config import Settings
@@ -245,6 +249,70 @@ def test_a_source_that_fails_at_the_last_receive_is_given_up(tmp_path: Path, now
     world.stop()
 
 
+class LateMedia:
+    """A server of the bundled clips on all of this machine's addresses, to which nobody gets through so far."""
+
+    def __init__(self) -> None:
+        folder = str(bundled.demo_clips()[0].path.parent)
+        self._server = ThreadingHTTPServer(("", 0), partial(Quiet, directory=folder), bind_and_activate=False)
+        self._server.server_bind()
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def source(self, host: int) -> str:
+        return f"http://127.0.0.{host}:{self._server.server_port}/hello.wav"
+
+    def open(self) -> None:
+        self._server.server_activate()
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.ident is not None:
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def late_media() -> Iterator[LateMedia]:
+    media = LateMedia()
+    yield media
+    media.close()
+
+
+def test_sources_that_all_fall_silent_are_the_nodes_fault_and_burn_no_receive(
+    tmp_path: Path, late_media: LateMedia, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given four sources on different hosts, to none of which this node finds a way
+    monkeypatch.setattr("worker.build.FetchLimits", partial(FetchLimits, attempts=1))
+    world = World(tmp_path, shutdown_grace=1)
+    jobs = [f"job-{number}" for number in range(1, 6)]
+    for number, job in enumerate(jobs[:4], 1):
+        world.send({"source": late_media.source(number), "job_id": job})
+    daemon = world.start()
+    told = watch_room(daemon)
+    eventually(lambda: told[-1:] == [0])
+    # Then two have been taken at their word, and come back after a while; the others are kept, and it is said why
+    eventually(lambda: sum(call.operation == "release" for call in world.queue.calls) == 2)
+    released = [message for call in world.queue.calls if call.operation == "release" for message in call.ids]
+    assert "nor does any other source answer" in daemon.status()["trouble"][0]
+    # And nothing more is received; the node is not ready, and not given up either
+    world.send({"source": late_media.source(5), "job_id": jobs[4]})
+    asked = len(told)
+    eventually(lambda: len(told) > asked + 2)
+    assert told[asked:] == [0] * (len(told) - asked)
+    assert world.queue.visible == 1
+    eventually(lambda: not daemon._parts.health.ready().ok)
+    assert daemon._parts.health.live().ok
+    # When the sources can be reached again
+    late_media.open()
+    # Then what was kept, and what comes now, is done in its first receive
+    kept = [job for number, job in enumerate(jobs, 1) if f"m{number}" not in released]
+    eventually(lambda: all(world.result(job) for job in kept), seconds=60)
+    assert [(world.result(job) or {})["attempts"] for job in kept] == [1, 1, 1]
+    eventually(lambda: daemon._parts.health.ready().ok)
+    world.stop()
+
+
 def test_an_option_that_the_model_lacks_is_refused_before_anything_is_fetched(tmp_path: Path, media: str) -> None:
     world = World(tmp_path)
     info = replace(simulated_info(), can_translate=False)
@@ -288,6 +356,57 @@ def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str)
     world.stop()
 
 
+def fails_twice(work: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    failures = [error, error]
+
+    def failing(*args: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return work(*args, **options)
+
+    return failing
+
+
+@pytest.mark.parametrize("step", ["folder", "segment"])
+def test_a_disk_that_fails_at_any_step_burns_no_receive(
+    world: World, media: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    # Given a disk on which no folder can be made, or from which the audio cannot be read back
+    daemon = world.start()
+    if step == "folder":
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr("worker.scratch.tempfile.mkdtemp", fails_twice(tempfile.mkdtemp, full))
+    else:
+        segmenter = daemon._parts.pipeline._preparer._segmenter
+        broken = NodeFaultError("the PCM file ends early")
+        monkeypatch.setattr(segmenter, "segment", fails_twice(segmenter.segment, broken))
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    # Then the job is done in its first receive all the same, and leaves nothing
+    eventually(lambda: not len(world.queue), seconds=40)
+    assert (world.result("one") or {})["attempts"] == 1
+    assert not any(call.operation == "release" for call in world.queue.calls)
+    assert world.scratch_files() == []
+    assert daemon._parts.scratch.used == 0
+
+
+def test_nothing_is_received_while_the_scratch_space_has_no_room(tmp_path: Path, media: str) -> None:
+    # Given a worker of whose scratch space one source takes nearly all
+    world = World(tmp_path, scratch_bytes=1 << 20, shutdown_grace=1)
+    with slow_server() as address:
+        world.send({"source": address, "job_id": "one"})
+        daemon = world.start()
+        told = watch_room(daemon)
+        eventually(lambda: told[-1:] == [0])
+        # When another message comes
+        world.send({"source": f"{media}/hello.wav", "job_id": "two"})
+        asked = len(told)
+        eventually(lambda: len(told) > asked + 2)
+        # Then it is left to others
+        assert told[asked:] == [0] * (len(told) - asked)
+        assert world.queue.visible == 1
+        world.stop()
+
+
 def test_an_engine_that_dies_costs_no_job_anything(world: World, media: str) -> None:
     # Given a job of several windows, of which the engine has finished one when it dies
     world.engine.hold()
@@ -301,6 +420,51 @@ def test_an_engine_that_dies_costs_no_job_anything(world: World, media: str) -> 
     # Then the job is done all the same, every window once
     transcript = json.loads(world.store.objects[f"{OUTPUT}/one/transcript.json"])
     assert transcript["text"].count(SPOKEN) == len(world.engine.submitted[0].windows)
+
+
+def watch_room(daemon: Daemon) -> list[int]:
+    """What the intake is told of the room from now on. A 0 at the end means that no receive is under way."""
+    intake = daemon._parts.intake
+    told: list[int] = []
+    room = intake._room
+
+    def noted() -> int:
+        told.append(room())
+        return told[-1]
+
+    intake._room = noted
+    return told
+
+
+def test_nothing_is_received_while_the_engine_restarts(tmp_path: Path, media: str) -> None:
+    # Given a worker whose polls last for 0.3 s, with a job in the engine when that is lost
+    world = World(tmp_path, shutdown_grace=1)
+    world.engine.hold()
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    told = watch_room(daemon)
+    world.engine.lose()
+    eventually(lambda: told[-1:] == [0])
+    # When another message comes
+    world.send({"source": f"{media}/hello.wav", "job_id": "two"})
+    asked = len(told)
+    eventually(lambda: len(told) > asked + 2)
+    # Then it is left to others, and the node is not ready, though it lives
+    assert told[asked:] == [0] * (len(told) - asked)
+    assert world.queue.visible == 1
+    eventually(lambda: not daemon._parts.health.ready().ok)
+    assert daemon._parts.health.ready().reasons == ("engine: lost (exit code -9), and not ready again yet",)
+    assert daemon.status()["trouble"] == ["lost (exit code -9), and not ready again yet"]
+    assert daemon._parts.health.live().ok
+    # And once it is back, both are done, each in its first receive
+    world.engine.release()
+    world.engine.come_back()
+    eventually(lambda: not len(world.queue))
+    assert [(world.result(job) or {})["attempts"] for job in ("one", "two")] == [1, 1]
+    eventually(lambda: daemon._parts.health.ready().ok)
+    assert daemon.status()["trouble"] == []
+    world.stop()
 
 
 def test_a_lost_lease_ends_the_work_and_nothing_is_written(tmp_path: Path, media: str) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from sqscribe.bundled import demo_clips
-from sqscribe.errors import ErrorCode, ExitCode
-from sqscribe.job import Job, JobDefaults, parse_job
+from sqscribe.errors import ErrorCode, ExitCode, NodeFaultError, PermanentError
+from sqscribe.job import Job, JobDefaults, JobRef, parse_job
 from stages.inference.protocol import DecodeTask
 from worker import delivery
 from worker.build import Outside, build_worker
 from worker.clock import SystemClock
 from worker.config import Settings
-from worker.messages import Parsed
+from worker.messages import Parsed, Rejected
 from worker.queues import Outgoing
 from worker.testing.engine import FakeEngine
 from worker.testing.queue import FakeQueue
@@ -40,10 +40,14 @@ def eventually(condition: Callable[[], object]) -> None:
         pause.wait(0.02)
 
 
-class World:
-    """A worker whose one message holds a job for each of some clips."""
+#: A record of the message that is no job.
+NO_JOB = Rejected(JobRef("no-job", OUTPUT), PermanentError(ErrorCode.BAD_MESSAGE, "no key"), '{"no": "key"}')
 
-    def __init__(self, tmp_path: Path, *clips: str, max_receives: int = 3) -> None:
+
+class World:
+    """A worker whose one message holds a job for each of some clips, and perhaps records that are none."""
+
+    def __init__(self, tmp_path: Path, *clips: str, max_receives: int = 3, rejected: tuple[Rejected, ...] = ()) -> None:
         clock = SystemClock()
         self.dead_letters = FakeQueue(clock, url="https://sqs.test/1/dead")
         self.queue = FakeQueue(clock, max_receives=max_receives, dead_letters=self.dead_letters)
@@ -51,7 +55,7 @@ class World:
         self.rejects: dict[str, ErrorCode] = {}
         self.engine = FakeEngine(clock, text=lambda *_: " said", rejects=self._rejects)
         jobs = tuple(Job(source=str(CLIPS[name].path), job_id=name, output=OUTPUT) for name in clips)
-        outside = Outside(self.queue, self.store, lambda _: Parsed(jobs=jobs), allow_local=True)
+        outside = Outside(self.queue, self.store, lambda _: Parsed(jobs, rejected), allow_local=True)
         settings = Settings(_env_file=None, output=OUTPUT, http_port=0, scratch_dir=tmp_path, shutdown_grace=6)
         self.daemon = build_worker(settings, lambda *_: outside, lambda *_: self.engine)
         self._code: ExitCode | None = None
@@ -184,3 +188,37 @@ def test_what_the_engine_refuses_for_good_is_not_tried_again(build: Callable[...
     assert [letter["job_id"] for letter in world.letters] == ["numbers.mp3"]
     assert world.released() == []
     assert world.outcomes() == {"succeeded": 1, "failed": 1}
+
+
+def test_a_failure_beside_one_that_comes_back_is_dead_lettered_once(
+    build: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a message with a broken file, a record that is no job, and a job that fails for now, again and again
+    monkeypatch.setattr(delivery, "BACKOFF_SECONDS", 0.0)
+    world = build("broken.mp3", "numbers.mp3", rejected=(NO_JOB,))
+    world.rejects["numbers.mp3"] = ErrorCode.INTERRUPTED
+    world.start()
+    eventually(lambda: not len(world.queue))
+    # Then it was received three times, and each has its dead letter, once
+    assert len(world.released()) == 2
+    codes = [letter.attributes["error_code"] for letter in world.dead_letters.messages]
+    assert sorted(codes) == ["bad_message", "interrupted", "media_unreadable"]
+    assert [world.status(job) for job in ("broken.mp3", "no-job", "numbers.mp3")] == ["failed"] * 3
+
+
+def test_a_store_that_does_not_take_the_note_of_a_letter_costs_nothing_else(build: Callable[..., World]) -> None:
+    # Given a store that takes results and nothing else
+    world = build("broken.mp3", "hello.wav")
+    world.store.script("put", PermanentError(ErrorCode.OUTPUT_FORBIDDEN, "results only"), times=9)
+    world.start()
+    eventually(lambda: not len(world.queue))
+    assert [letter["job_id"] for letter in world.letters] == ["broken.mp3"]
+    assert (world.status("broken.mp3"), world.status("hello.wav")) == ("failed", "succeeded")
+
+
+def test_a_store_that_is_away_after_a_letter_does_not_have_it_sent_again(build: Callable[..., World]) -> None:
+    world = build("broken.mp3", "hello.wav")
+    world.store.script("put", NodeFaultError("away"), times=2)
+    world.start()
+    eventually(lambda: not len(world.queue))
+    assert [letter["job_id"] for letter in world.letters] == ["broken.mp3"]

@@ -69,6 +69,7 @@ class FakeEngine:
         self._windows: dict[str, tuple[DecodeTask, deque[Window]]] = {}
         self._passes: float = 0 if held else float("inf")  # how many windows may still come out
         self._restarts = 0
+        self._away = False  # lost, and not ready again
         self._ended = False
         self._stood_still: float | None = None
 
@@ -135,9 +136,23 @@ class FakeEngine:
     def die(self, exit_code: int = -9) -> None:
         """Is lost and starts again: what is not finished comes later all the same."""
         with self._changed:
+            self.lose(exit_code)
+            self.come_back()
+
+    def lose(self, exit_code: int = -9) -> None:
+        """Is lost; nothing comes out until it is back."""
+        with self._changed:
             self._restarts += 1
             self._stood_still = None
-            self._events.extend([EngineLost(exit_code, self._restarts), EngineReady(self._info)])
+            self._away = True
+            self._events.append(EngineLost(exit_code, self._restarts))
+            self._changed.notify_all()
+
+    def come_back(self) -> None:
+        """Is ready again after it was lost."""
+        with self._changed:
+            self._away = False
+            self._events.append(EngineReady(self._info))
             self._changed.notify_all()
 
     def hang(self) -> None:
@@ -166,7 +181,7 @@ class FakeEngine:
                 return
 
     def _has_news(self) -> bool:
-        return self._stood_still is None and bool(self._events or (self._windows and self._passes))
+        return self._stood_still is None and bool(self._events or (self._windows and self._passes and not self._away))
 
     def _decode(self) -> None:
         job, (task, windows) = next(iter(self._windows.items()))

@@ -50,6 +50,7 @@ class Fault:
 
     Attributes:
         delay: Seconds of the clock that the request takes before it has its effect.
+        lag: Seconds from its effect to its answer.
         gate: Held there, before its effect, until a test opens it (at most 30 real seconds).
         code: Error code; None: it succeeds.
         message: The error's text.
@@ -59,6 +60,7 @@ class Fault:
     """
 
     delay: float = 0.0
+    lag: float = 0.0
     gate: Gate | None = None
     code: str | None = None
     message: str = ""
@@ -213,6 +215,7 @@ class FakeQueue:
             if messages or left <= 0:
                 break
             self._clock.wait(changed, min(left, wake_at - now))
+        self._lag(fault)
         if fault.code:
             raise NodeFaultError(f"{fault.code}: {fault.message}")
         return messages
@@ -240,6 +243,7 @@ class FakeQueue:
         if fault.code and not fault.applied:
             raise NodeFaultError(f"{fault.code}: {fault.message}")
         self._put(outgoing)
+        self._lag(fault)
         if fault.code:
             raise NodeFaultError(f"{fault.code}: {fault.message}")
 
@@ -261,6 +265,10 @@ class FakeQueue:
         if fault.code is None and self._clock.now() < self._outage_until:
             return Fault(code="ServiceUnavailable", message="outage")
         return fault
+
+    def _lag(self, fault: Fault) -> None:
+        if fault.lag:
+            self._clock.wait(threading.Event(), fault.lag)
 
     def _put(self, outgoing: Outgoing) -> None:
         with self._lock:
@@ -379,5 +387,6 @@ class FakeQueue:
                         errors[message.id] = error
                     else:
                         done.add(message.id)
+            self._lag(fault)
         judged = gather(done, errors)
         return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed})

@@ -88,6 +88,18 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
             assert connection.getpeername()[0] == "127.0.0.2"
 
 
+def test_whether_anybody_answers_at_an_address() -> None:
+    policy = AddressPolicy(allow_private=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert policy.answers("127.0.0.1", port, 1)
+        # But where it may not go, it has not been
+        assert not AddressPolicy(allow_private=False).answers("127.0.0.1", port, 1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert not policy.answers("127.0.0.1", nobody.getsockname()[1], 1)
+
+
 @pytest.mark.parametrize("url", ["https://host/a", "http://host:8080/", "http://host:80", "https://host:50000/"])
 def test_web_ports_and_high_ports_may_be_asked(url: str) -> None:
     assert AddressPolicy(allow_private=False).check_url(url).host == "host"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import hashlib
@@ -32,7 +33,7 @@ from sqscribe.errors import (
     PermanentError,
     TransientError,
 )
-from stages.fetch import Fetcher, FetchLimits, FetchRequest
+from stages.fetch import Fetcher, FetchLimits, FetchRequest, NoAnswerError
 from stages.fetch.address import AddressPolicy
 from stages.fetch.client import HttpClient
 from stages.fetch.watch import TransferWatch
@@ -56,9 +57,16 @@ class Case:
         self.limits = limits
         self.folder = folder
         self.cancellation = Cancellation()
+        self.answers: list[tuple[str, int]] = []
 
     def fetch(self, url: str, *, allow_private: bool = True, policy: AddressPolicy | None = None) -> Source:
-        fetcher = Fetcher(self.limits, no_s3, allow_private=allow_private, policy=policy)
+        fetcher = Fetcher(
+            self.limits,
+            no_s3,
+            allow_private=allow_private,
+            policy=policy,
+            on_answer=lambda host, port: self.answers.append((host, port)),
+        )
         return fetcher.fetch(FetchRequest(url), self.folder, self.held, self.cancellation)
 
     def fails(self, url: str, kind: type[Exception] = PermanentError, **how: Any) -> Any:
@@ -250,7 +258,7 @@ def test_messages_hold_no_query_and_no_password(case: Case) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/f", "http://no.such.host.invalid/f"])
-def test_an_unreachable_host_is_transient(case: Case, url: str) -> None:
+def test_an_unreachable_host_is_transient_and_named_as_one_that_did_not_answer(case: Case, url: str) -> None:
     def resolve(host: str, port: int, type: int) -> Any:  # noqa: A002 - getaddrinfo's own name
         if host.endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -260,8 +268,59 @@ def test_an_unreachable_host_is_transient(case: Case, url: str) -> None:
     port = closed.getsockname()[1]
     closed.close()
     url = url.replace(":1/", f":{port}/")
-    code = case.fails(url, TransientError, policy=AddressPolicy(allow_private=True, resolve=resolve))
-    assert code == ErrorCode.SOURCE_UNREACHABLE
+    with pytest.raises(NoAnswerError) as caught:
+        case.fetch(url, policy=AddressPolicy(allow_private=True, resolve=resolve))
+    assert isinstance(caught.value, TransientError)
+    assert caught.value.code == ErrorCode.SOURCE_UNREACHABLE
+    assert caught.value.host in {"127.0.0.1", "no.such.host.invalid"}
+    assert list(case.folder.iterdir()) == []
+    assert case.answers == []
+
+
+def test_a_server_that_says_nothing_has_not_answered(case: Case) -> None:
+    def mute(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+
+    case.web.routes["/mute"] = mute
+    case.fails(case.web.url + "/mute", NoAnswerError)
+    assert case.answers == []
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 200])
+def test_any_status_is_an_answer(case: Case, status: int) -> None:
+    url = case.web.serve("/f", BODY, status=status)
+    with contextlib.suppress(PermanentError, TransientError):
+        case.fetch(url)
+    assert set(case.answers) == {("127.0.0.1", case.web.port)}
+
+
+def test_a_transfer_that_breaks_off_has_been_answered(case: Case) -> None:
+    case.web.routes["/f"] = Flaky(99)
+    with pytest.raises(TransientError) as caught:
+        case.fetch(case.web.url + "/f")
+    assert not isinstance(caught.value, NoAnswerError)
+    assert case.answers == [("127.0.0.1", case.web.port)] * case.limits.attempts
+
+
+def test_what_is_no_http_has_come_from_somebody(case: Case) -> None:
+    def nonsense(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"220 mail.test ESMTP\r\n")
+        handler.close_connection = True
+
+    case.web.routes["/f"] = nonsense
+    with pytest.raises(TransientError) as caught:
+        case.fetch(case.web.url + "/f")
+    assert not isinstance(caught.value, NoAnswerError)
+
+
+def test_of_a_redirect_to_where_nobody_is_the_first_host_has_answered(case: Case) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        target = f"http://localhost:{nobody.getsockname()[1]}/f"
+        with pytest.raises(NoAnswerError) as caught:
+            case.fetch(case.web.redirect("/here", target))
+    assert caught.value.host == "localhost"
+    assert case.answers == [("127.0.0.1", case.web.port)] * case.limits.attempts
 
 
 def test_too_large_is_said_before_a_byte_is_written(case: Case) -> None:
@@ -416,8 +475,12 @@ def test_tls_verifies_the_name_of_the_url_at_the_checked_address(
 
     policy = AddressPolicy(allow_private=True, resolve=resolve)
     url = f"https://media.test:{case.web.port}/f"
-    # Then it is not believed by itself
-    assert case.fails(url, TransientError, policy=policy) == ErrorCode.SOURCE_UNREACHABLE
+    # Then it is not believed by itself, though somebody is there
+    with pytest.raises(TransientError) as caught:
+        case.fetch(url, policy=policy)
+    assert caught.value.code == ErrorCode.SOURCE_UNREACHABLE
+    assert not isinstance(caught.value, NoAnswerError)
+    assert case.answers == []
     # And with its issuer known it is, under its own name alone
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     assert case.fetch(url, policy=policy).path.read_bytes() == BODY

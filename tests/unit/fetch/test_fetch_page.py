@@ -4,6 +4,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import io
+import socket
 import time
 import wave
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, PermanentError, SqscribeError, TransientError
-from stages.fetch import Fetcher, FetchLimits, FetchRequest, page_network
+from stages.fetch import Fetcher, FetchLimits, FetchRequest, NoAnswerError, page_network
 from stages.ports import Cancellation
 from stages.values import Source
 
@@ -118,6 +119,13 @@ def test_only_the_web_is_read(site: Site, target: str) -> None:
 def test_media_that_cannot_be_had(site: Site, status: int, kind: type[SqscribeError], code: ErrorCode) -> None:
     site.web.serve("/clip.wav", b"", status=status)
     assert site.fails(site.page('<audio src="/clip.wav"></audio>'), kind) == code
+
+
+def test_media_whose_host_does_not_answer(site: Site) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        media = f"http://127.0.0.1:{nobody.getsockname()[1]}/clip.wav"
+        assert site.fails(site.page(f'<audio src="{media}"></audio>'), NoAnswerError) == ErrorCode.SOURCE_UNREACHABLE
 
 
 def test_a_page_that_refuses_programs_is_forbidden_where_yt_dlp_does_not_know_the_site(site: Site) -> None:

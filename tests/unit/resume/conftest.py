@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from sqscribe.errors import NodeFaultError
-from sqscribe.job import Job
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
+from sqscribe.job import Job, JobRef
 from stages.inference.protocol import EngineInfo, EngineReady
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Audio, Piece, Window, Windows
 from worker.build import Outside, build_worker
 from worker.config import Settings
-from worker.messages import Parsed
+from worker.messages import Parsed, Rejected
 from worker.queues import BatchResult, Message, Outgoing
 from worker.testing.clock import FakeClock
 from worker.testing.engine import FakeEngine
@@ -83,17 +83,23 @@ class Wire:
 
     Args:
         calls: So many calls come through, and the last one's answer does not.
+
+    Attributes:
+        made: Names of the calls that came through, in order.
+        after_call: Called after each of them.
     """
 
     def __init__(self, calls: float) -> None:
         self.calls = calls
         self.made: list[str] = []
+        self.after_call: Callable[[], None] = lambda: None
 
     def carry(self, name: str, call: Callable[[], Any]) -> Any:
         self._refuse()
         self.calls -= 1
         self.made.append(name)
         answer = call()
+        self.after_call()
         self._refuse()
         return answer
 
@@ -184,9 +190,9 @@ class World:
         self.lapse()
         return worker
 
-    def until_a_crash(self, live: Callable[[Worker], None], calls: float) -> Worker:
+    def until_a_crash(self, live: Callable[[Worker], None], calls: float, **options: Any) -> Worker:
         """A worker that is killed after so many calls, if it makes as many."""
-        worker = self.worker(calls=calls)
+        worker = self.worker(calls=calls, **options)
         try:
             live(worker)
         except Crash:
@@ -231,6 +237,7 @@ class Worker:
         language: What it takes everything for.
         info: What its engine says of itself.
         most: Messages that it receives at once.
+        rejects: Jobs that its engine refuses for now.
         **settings: Of `Settings`.
     """
 
@@ -243,12 +250,19 @@ class Worker:
         language: str = "en",
         info: EngineInfo | None = None,
         most: int = 1,
+        rejects: tuple[str, ...] = (),
         **settings: Any,
     ) -> None:
         self.world = world
         self.wire = Wire(calls)
         self.most = most
-        self.engine = FakeEngine(world.clock, language=language, info=info, held=True)
+        self.engine = FakeEngine(
+            world.clock,
+            language=language,
+            info=info,
+            held=True,
+            rejects=lambda task: ErrorCode.INTERRUPTED if task.job.partition("-")[2] in rejects else None,
+        )
         # The first event comes from the test's own thread, so that nothing has to be waited for.
         self.engine._events.clear()
         world.cutter = Cutter(window_seconds)
@@ -277,11 +291,18 @@ class Worker:
     def _parse(message: Message) -> Parsed:
         content = json.loads(message.body)
         known = {field.name for field in dataclasses.fields(Job)}
-        jobs = [content] if isinstance(content, dict) else content
+        records = [content] if isinstance(content, dict) else content
+        jobs = [record for record in records if "source" in record]
+        error = PermanentError(ErrorCode.BAD_MESSAGE, "source: is required")
+        rejected = [
+            Rejected(JobRef(record["job_id"], OUTPUT), error, json.dumps(record))
+            for record in records
+            if record not in jobs
+        ]
         made = [
             Job(**{"output": OUTPUT, **{name: value for name, value in job.items() if name in known}}) for job in jobs
         ]
-        return Parsed(jobs=tuple(dataclasses.replace(job, formats=tuple(job.formats)) for job in made))
+        return Parsed(tuple(dataclasses.replace(job, formats=tuple(job.formats)) for job in made), tuple(rejected))
 
     @property
     def decoded(self) -> int:

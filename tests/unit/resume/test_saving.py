@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 from sqscribe.errors import NodeFaultError
@@ -53,6 +54,28 @@ def test_all_of_it_is_gone_once_the_job_has_succeeded(world: Any) -> None:
     assert sorted(world.store.objects) == [f"{world.base}/result.json", f"{world.base}/transcript.json"]
     calls = [(call.operation, call.url.removeprefix(world.base)) for call in world.store.calls]
     assert calls.index(("put_if_absent", "/result.json")) < calls.index(("keys", "/checkpoint/"))
+
+
+def test_what_a_failed_attempt_left_is_gone_once_the_job_has_succeeded_under_another_message(
+    world: Any, tmp_path: Path
+) -> None:
+    # Given a job that was given up when a part of it was saved: its source was gone by then
+    recording = world.recording
+    world.recording = tmp_path / "link.wav"
+    world.recording.symlink_to(recording)
+    world.send()
+    world.interrupted()
+    world.recording.unlink()
+    world.worker().run()
+    assert world.result()["status"] == "failed"
+    assert world.checkpoint() != []
+    # When it is sent again, and its source is there
+    world.recording.symlink_to(recording)
+    world.send()
+    world.worker().run()
+    # Then nothing is left but its result
+    assert world.result()["status"] == "succeeded"
+    assert world.checkpoint() == []
 
 
 def test_checkpoints_that_cannot_be_removed_cost_nothing(world: Any) -> None:
