@@ -35,8 +35,11 @@ STUCK_HEARTBEAT_SECONDS = 60.0
 DRAIN_SHARE = 0.4
 #: Share of it in which what is finished of them is saved.
 SAVE_SHARE = 0.2
-#: Seconds that the engine is given to end once nobody waits for its work any more.
-ENGINE_STOP_SECONDS = 5.0
+#: Share of it in which threads that hang (in a store that does not answer, say) may still end, all of them together.
+#: What the three leave is for the last releases.
+JOIN_SHARE = 0.25
+#: Most seconds that the engine is given to end once nobody waits for its work any more, and share of the grace.
+ENGINE_STOP_SECONDS, ENGINE_STOP_SHARE = 5.0, 0.2
 
 
 class Daemon:
@@ -136,6 +139,7 @@ class Daemon:
     def _shut_down(self) -> None:
         """Stops the parts inside the grace; every message that is not done is visible again at the end."""
         parts, deadline = self._parts, Deadline(self._parts.clock, self._grace)
+        polled = Deadline(parts.clock, self._grace * (DRAIN_SHARE + SAVE_SHARE))
         with self._lock:
             self._phase = Phase.DRAINING
         parts.health.draining("shutting down")
@@ -158,17 +162,21 @@ class Daemon:
         # 5. They are called off and given back.
         parts.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
         self._stop.set()
+        # A poll is not broken off: messages that the queue sends to a connection that was closed stay hidden. It ends
+        # by itself, long before this deadline if the queue answers, and what it brings goes back.
+        parts.intake.wait_polled(polled.left())
+        joined = Deadline(parts.clock, self._grace * JOIN_SHARE)
         for thread in (*self._downloaders, *self._uploaders):
             if thread.ident is not None:
-                thread.join(deadline.left(self._grace / 4))
+                thread.join(joined.left(deadline.left()))
         parts.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
         # 6. Deletes that are still being gathered, then whatever lease is left (a stage that did not end in time).
         parts.deleter.stop(deadline.left())
-        parts.leases.release_all()
+        parts.leases.release_all(deadline.left())
         # 7. Only now may the heartbeat end: until its release, a message was ours to keep.
         parts.heartbeat.stop(deadline.left(1.0))
         # 8. Nobody waits for the engine any more.
-        parts.engine.stop(deadline.left(ENGINE_STOP_SECONDS))
+        parts.engine.stop(deadline.left(min(ENGINE_STOP_SECONDS, self._grace * ENGINE_STOP_SHARE)))
         # 9. The scratch folder goes when nobody reads from it; probes answer to the last.
         parts.scratch.close()
         if self._http:

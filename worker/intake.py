@@ -119,6 +119,15 @@ class Intake:
         for task in left:
             self._settle(task.delivery, Fate.RELEASE)
 
+    def wait_polled(self, timeout: float) -> bool:
+        """Waits until no poll is under way, and what it brought was dealt out or given back.
+
+        Returns:
+            False when one still is after `timeout` seconds.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._receiving, timeout)
+
     def _receive(self) -> None:
         room = self._room()
         if room <= 0:

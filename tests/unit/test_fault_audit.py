@@ -214,3 +214,14 @@ def test_a_log_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (first.number, first.fault, first.answered, first.done) == (1, "reset", False, False)
     assert (second.number, second.done) == (2, True)
     assert second.entries == (Entry("m", stale=True), Entry(None, "ReceiptHandleIsInvalid"))
+
+
+def test_a_call_that_is_being_written_is_not_read_yet(tmp_path: Path) -> None:
+    # Given a call that was written, and the beginning of another
+    path = tmp_path / "log"
+    with AccessLog(path) as log:
+        log.write(began=1.0, ended=2.0, caller="w", operation="GetObject", resource="a/b")
+    with path.open("a") as file:
+        file.write('{"number": 2, "beg')
+    # Then the first one is read
+    assert [access.number for access in read_log(path)] == [1]

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from worker.testing.faults.calls import Call, read_call
-from worker.testing.faults.misfortune import Dice, Kind
+from worker.testing.faults.misfortune import Dice, Kind, Misfortune
 from worker.testing.faults.receipts import Receipts
 
 SIGNED = {"authorization": "AWS4-HMAC-SHA256 Credential=sim-1/20260101/us-east-1/sqs/aws4_request, Signature=x"}
@@ -129,3 +129,20 @@ def test_only_reads_break_off_and_only_mutations_fail_after_their_effect() -> No
 
     assert any(fall.kind is Kind.TRUNCATED for fall in falls)
     assert not any(fall.after for fall in falls)
+
+
+def test_what_is_ordered_comes_whatever_the_dice_say() -> None:
+    read, write, dice = (
+        Call("GetObject", "w", "b/k", None, {}, b""),
+        Call("PutObject", "w", "b/k", None, {}, b""),
+        Dice(7),
+    )
+    hang = Misfortune(Kind.TIMEOUT, seconds=9.0)
+
+    dice.order("PutObject", hang)
+
+    assert {dice.draw(write) for _ in range(100)} == {hang}
+    assert hang not in {dice.draw(read) for _ in range(1000)}
+    # And once it is called off, chance has its way again
+    dice.order("PutObject", None)
+    assert None in {dice.draw(write) for _ in range(100)}

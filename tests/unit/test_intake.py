@@ -236,6 +236,24 @@ def test_messages_that_a_poll_brings_after_the_stop_go_back_at_once(bench: Bench
     assert Counter(seconds for call in releases for seconds in call.seconds) == {0: 3}
 
 
+def test_the_end_of_a_poll_can_be_waited_for(bench: Bench) -> None:
+    # Given a poll that is under way when the worker is told to stop
+    assert bench.intake.wait_polled(0.0)
+    gate = Gate()
+    bench.queue.script("receive", Fault(gate=gate))
+    bench.send(1)
+    thread, _ = next_in_thread(bench.intake)
+    assert gate.entered.wait(10)
+    bench.intake.stop()
+    # Then whoever waits learns that it still is
+    assert not bench.intake.wait_polled(0.01)
+    # And, once it has ended, finds its message given back
+    gate.leave.set()
+    assert bench.intake.wait_polled(10)
+    assert bench.queue.visible == 1
+    joined(thread)
+
+
 def record(key: str) -> dict[str, object]:
     return {
         "eventVersion": "2.1",

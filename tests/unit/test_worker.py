@@ -23,7 +23,7 @@ from sqscribe import bundled
 from sqscribe.errors import ExitCode, NodeFaultError
 from sqscribe.job import JobDefaults
 from stages.fetch import FetchLimits
-from worker.build import Outside, build_worker
+from worker.build import POLL_SHARE_OF_GRACE, Outside, build_worker
 from worker.clock import SystemClock
 from worker.config import Settings
 from worker.daemon import Daemon
@@ -32,7 +32,7 @@ from worker.queues import Outgoing
 from worker.telemetry.metrics import JobOutcome, Stage
 from worker.testing.decoder import simulated_info
 from worker.testing.engine import FakeEngine
-from worker.testing.queue import FakeQueue, Fault
+from worker.testing.queue import FakeQueue, Fault, Gate
 from worker.testing.store import MemoryStore
 
 OUTPUT = "s3://bucket/out"
@@ -548,6 +548,47 @@ def test_a_store_that_hangs_does_not_hold_up_a_stop(tmp_path: Path, media: str) 
     leave.set()
     # Then the message is visible in time all the same
     assert time.monotonic() - begun < world.settings.shutdown_grace + 1
+    assert world.queue.visible == 1
+
+
+def test_many_threads_that_hang_hold_up_a_stop_no_longer_than_one(tmp_path: Path, media: str) -> None:
+    # Given six uploaders that wait for a store that does not answer
+    world = World(tmp_path, shutdown_grace=4, uploaders=6)
+    leave, waiting = threading.Event(), threading.Semaphore(0)
+
+    def hang(*_: object, **__: object) -> bool:
+        waiting.release()
+        return leave.wait(30)
+
+    world.store.put_if_absent = hang  # type: ignore[method-assign]
+    for number in range(6):
+        world.send({"source": f"{media}/hello.wav", "job_id": f"job-{number}"})
+    world.start()
+    assert all(waiting.acquire(timeout=15) for _ in range(6))
+    begun = time.monotonic()
+    world.stop()
+    leave.set()
+    # Then the messages are visible inside the grace all the same
+    assert time.monotonic() - begun < world.settings.shutdown_grace
+    assert world.queue.visible == 6
+
+
+def test_a_stop_waits_for_what_the_last_poll_brings(tmp_path: Path, media: str) -> None:
+    # Given a worker without work, whose poll takes as long as polls may
+    world = World(tmp_path, shutdown_grace=10)
+    poll = Gate()
+    world.queue.script("receive", Fault(gate=poll))
+    daemon = world.start()
+    assert poll.entered.wait(15)
+    daemon.stop(ExitCode.DONE, "the test is over")
+    # When it brings a message at its very end
+    threading.Event().wait(POLL_SHARE_OF_GRACE * 10)
+    assert world.thread.is_alive()
+    world.send({"source": f"{media}/hello.wav", "job_id": "late"})
+    poll.leave.set()
+    # Then that is given back before the worker ends
+    world.thread.join(20)
+    assert [call.operation for call in world.queue.calls] == ["send", "receive", "release"]
     assert world.queue.visible == 1
 
 

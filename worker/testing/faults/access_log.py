@@ -102,9 +102,11 @@ class AccessLog:
 
 
 def read_log(path: Path) -> Iterator[Access]:
-    """The calls of a log, in order."""
+    """The calls of a log, in order; without one that is being written at this moment."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
+            if not line.endswith("\n"):
+                return
             facts = json.loads(line)
             entries = tuple(Entry(**entry) for entry in facts.pop("entries", ()))
             yield Access(entries=entries, **facts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong with a call, and the dice that decide about it."""
+"""What goes wrong with a call, and the dice that decide about it, where nobody has ordered it."""
 
 from __future__ import annotations
 
@@ -74,15 +74,26 @@ class Dice:
         timeout_seconds: float = 40.0,
     ) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._orders: dict[str, Misfortune] = {}
         self._rate = rate
         self._truncated = truncated
         self._stall_seconds = stall_seconds
         self._timeout_seconds = timeout_seconds
-        self._lock = threading.Lock()  # guards _rng
+        self._lock = threading.Lock()  # guards _rng and _orders
+
+    def order(self, operation: str, misfortune: Misfortune | None) -> None:
+        """Has every call of an operation go wrong in the same way from now on; None leaves it to chance again."""
+        with self._lock:
+            if misfortune is None:
+                self._orders.pop(operation, None)
+            else:
+                self._orders[operation] = misfortune
 
     def draw(self, call: Call) -> Misfortune | None:
         """What goes wrong with a call; None: nothing."""
         with self._lock:
+            if call.operation in self._orders:
+                return self._orders[call.operation]
             if self._rng.random() < self._rate:
                 kind = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
                 after = call.mutates and kind is not Kind.STALL and self._rng.random() < 0.5

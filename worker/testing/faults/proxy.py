@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import threading
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import worker
+from worker.testing.faults.misfortune import Misfortune
 
 __all__ = ["FaultProxy"]
 
@@ -44,6 +48,7 @@ class FaultProxy:
         timeout_seconds: float = 40.0,
     ) -> None:
         self.log = log
+        self._lock = threading.Lock()  # guards the way to the process: one order and its answer at a time
         # Callers may connect at once: they wait in this socket's backlog until the process accepts them.
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -63,8 +68,9 @@ class FaultProxy:
                     *(sys.executable, "-m", f"{__package__}.server"),
                     *(str(part) for pair in arguments.items() for part in pair),
                 ],
-                # It ends when this pipe closes, which it does however this process goes.
+                # Orders come through this pipe. It ends when the pipe closes, which it does however this process goes.
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=[descriptor],
                 env=os.environ | {"PYTHONPATH": str(Path(worker.__file__).parents[1])},
@@ -83,10 +89,31 @@ class FaultProxy:
         """Whether it runs."""
         return self._process.poll() is None
 
+    def order(self, operation: str, misfortune: Misfortune | None) -> None:
+        """Has every call of an operation that comes from now on go wrong in the same way.
+
+        Args:
+            operation: AWS's name.
+            misfortune: None leaves it to chance again.
+
+        Raises:
+            RuntimeError: The process has ended.
+        """
+        order = {"operation": operation, "misfortune": asdict(misfortune) if misfortune else None}
+        with self._lock:
+            orders, answers = self._process.stdin, self._process.stdout
+            if orders is None or answers is None or not self.alive:
+                raise RuntimeError("the fault proxy does not run")
+            orders.write(json.dumps(order).encode() + b"\n")
+            orders.flush()
+            if not answers.readline():
+                raise RuntimeError("the fault proxy has ended")
+
     def stop(self, timeout: float = 5.0) -> None:
         """Ends it, by force after `timeout` seconds. Repeating it is harmless."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serves until standard input ends."""
+    """Serves until standard input ends; an order is a line of JSON there, and is answered with an empty one."""
     parser = argparse.ArgumentParser(prog="python -m worker.testing.faults.server")
     parser.add_argument("--socket", type=int, required=True, help="number of a socket that listens")
     parser.add_argument("--upstream", required=True)
@@ -170,7 +170,6 @@ def main() -> None:
     parser.add_argument("--stall", type=float, required=True, help="longest, in seconds")
     parser.add_argument("--timeout", type=float, required=True, help="in seconds")
     options = parser.parse_args()
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     dice = Dice(
         options.seed,
         rate=options.rate,
@@ -178,13 +177,18 @@ def main() -> None:
         stall_seconds=options.stall,
         timeout_seconds=options.timeout,
     )
+    threading.Thread(target=_obey_parent, args=(dice,), name="parent-watch", daemon=True).start()
     with AccessLog(options.log) as log:
         listening = socket.socket(fileno=options.socket)
         ProxyServer(listening, options.upstream, log, dice).serve_forever()
 
 
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()  # comes back when the parent has closed its end, or is gone
+def _obey_parent(dice: Dice) -> None:
+    for line in sys.stdin:  # comes to its end when the parent has closed its end, or is gone
+        order = json.loads(line)
+        facts = order["misfortune"]
+        dice.order(order["operation"], Misfortune(**{**facts, "kind": Kind(facts["kind"])}) if facts else None)
+        print(flush=True)  # noqa: T201 - the parent waits for it
     os._exit(0)  # every line of the log is in its file
 
 
