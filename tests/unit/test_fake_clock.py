@@ -7,7 +7,7 @@ import time
 import pytest
 
 from worker.clock import SystemClock
-from worker.testing.clock import FakeClock
+from worker.testing.clock import FakeClock, PassingClock
 
 
 def waiting(clock: FakeClock, event: threading.Event, timeout: float) -> tuple[threading.Thread, list[bool]]:
@@ -71,6 +71,34 @@ def test_run_stops_at_every_deadline() -> None:
     assert clock.now() == 30
     stop.set()
     thread.join(5)
+
+
+def test_a_wait_on_the_only_thread_lets_its_time_pass() -> None:
+    clock, event = PassingClock(start=0), threading.Event()
+    assert not clock.wait(event, 7)
+    assert clock.now() == 7
+    event.set()
+    assert clock.wait(event, 7)
+    assert clock.now() == 7
+
+
+def test_others_have_their_turn_while_the_only_thread_waits() -> None:
+    # Given somebody who looks every three seconds and sets the event the third time
+    clock, event = PassingClock(start=0), threading.Event()
+    looks: list[float] = []
+
+    def look() -> float:
+        looks.append(clock.now())
+        if len(looks) == 3:
+            event.set()
+        return 3
+
+    clock.meanwhile = look
+    # Then a shorter wait ends without the event, and a longer one as soon as it is set
+    assert not clock.wait(event, 2)
+    assert clock.wait(event, 100)
+    assert looks == [0, 2, 5]
+    assert clock.now() == 5
 
 
 def test_the_system_clock_goes_on_and_waits() -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["FakeClock"]
+__all__ = ["FakeClock", "PassingClock"]
 
 #: Real seconds after which a waiter looks whether its event was set; the clock itself wakes it at once.
 _POLL_SECONDS = 0.005
@@ -103,3 +105,29 @@ class FakeClock:
 
     def _resting(self) -> int:
         return sum(not waiter.event.is_set() for waiter in self._waiters)
+
+
+class PassingClock(FakeClock):
+    """A fake clock for a test that does everything on one thread: a wait lets its own time pass.
+
+    Args:
+        start: What `now` says at first.
+        epoch: What `time` says at first.
+
+    Attributes:
+        meanwhile: Called while something waits: does what other threads would do now, and tells after how many
+            seconds, more than none, they have something to do again.
+    """
+
+    def __init__(self, start: float = 1_000.0, epoch: float = 1_750_000_000.0) -> None:
+        super().__init__(start, epoch)
+        self.meanwhile: Callable[[], float] = lambda: math.inf
+
+    def wait(self, event: threading.Event, timeout: float) -> bool:
+        """Lets `timeout` seconds pass, or fewer if the event is set meanwhile; True when it is set."""
+        end = self.now() + timeout
+        while not event.is_set() and self.now() < end:
+            pause = self.meanwhile()
+            if not event.is_set():
+                self.advance(max(0.0, min(pause, end - self.now())))
+        return event.is_set()
