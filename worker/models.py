@@ -20,7 +20,7 @@ from worker.config import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["download_model", "engine_settings", "is_simulated"]
+__all__ = ["RANDOM_MARK", "download_model", "engine_settings", "is_simulated"]
 
 log = structlog.get_logger()
 
@@ -28,6 +28,9 @@ log = structlog.get_logger()
 DEMO = "demo"
 #: What comes before the query string of a simulated model: see `worker.testing.decoder.Simulation`.
 SIMULATED_PREFIX = "simulated:"
+#: A file beside a model's own that says that its weights are random, as the benchmark's are: it hears nothing, so that
+#: no recording can show whether the device works.
+RANDOM_MARK = "random-weights"
 #: What a model must have: CTranslate2's own files.
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 #: A model for real speech hears the synthetic voice of the control clip with errors (and writes numbers as digits);
@@ -104,8 +107,10 @@ def engine_settings(
         cpu_threads=settings.cpu_threads,
         beam_size=settings.beam_size,
         short_encode=settings.short_encode,
-        # A simulated model cannot hear the control clip's words.
-        control=None if simulated else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),
+        # Neither a simulated model nor one with random weights can hear the control clip's words.
+        control=None
+        if simulated or (Path(model) / RANDOM_MARK).is_file()
+        else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),
         log_level=settings.log_level,
         log_format=log_format,
     )

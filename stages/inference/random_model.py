@@ -20,6 +20,8 @@ import tokenizers
 from ctranslate2.specs import whisper_spec
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
+from stages.inference.steady_text import make_steady
+
 __all__ = ["make_random_model"]
 
 _ENCODER_POSITIONS = 1500
@@ -55,7 +57,9 @@ def make_random_model(
     languages: Sequence[str] = ("en", "de", "fr"),
     words: int = 200,
     text_tokens: int = TEXT_TOKENS,
+    steady: bool = False,
     alignment_heads: bool = True,
+    quantization: str | None = None,
     seed: int = DEFAULT_SEED,
 ) -> Path:
     """Writes a CTranslate2 model folder with all its files. The same arguments give the same model.
@@ -70,7 +74,10 @@ def make_random_model(
         languages: Whisper codes; empty for an English-only model.
         words: Words of its vocabulary, one token each: " w0", " w1", ….
         text_tokens: Positions of the decoder after which a text ends, and again after so many.
+        steady: Whether every text is the same `text_tokens` words instead, whatever the audio, spread evenly over
+            the window: so every decode takes as many steps, and a patient beam search goes on for nothing else.
         alignment_heads: Whether words can be aligned.
+        quantization: Of the weights on disk, as CTranslate2's `compute_type`; None for single precision.
         seed: Of the weights.
 
     Returns:
@@ -107,6 +114,9 @@ def make_random_model(
             attention.linear[-1].weight *= np.float32(loudness)
             attention.linear[-1].weight[0] = 0.0  # the channel that makes the text end is the position's alone
 
+    if steady:
+        make_steady(spec, text_tokens, end=len(text), last_timestamp=len(vocabulary) - 1, loudness=_LOUD)
+
     identifiers = {token: index for index, token in enumerate(vocabulary)}
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = []
@@ -115,7 +125,7 @@ def make_random_model(
         spec.config.alignment_heads = [[count - 1, head] for head in range(heads)]
     spec.register_vocabulary(vocabulary)
     spec.validate()
-    spec.optimize()
+    spec.optimize(quantization=quantization)
     spec.save(str(folder))
     _write_tokenizer(folder, identifiers, marks, timestamps)
     (folder / "preprocessor_config.json").write_text(

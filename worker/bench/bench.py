@@ -13,7 +13,7 @@ from worker.bench.compare import Comparison, Plan
 from worker.bench.figures import figures
 from worker.bench.library import Library
 from worker.bench.machine import this_machine
-from worker.bench.model import RANDOM, model_folder
+from worker.bench.model import model_folder
 from worker.bench.report import Report, write_json
 from worker.bench.run import Conditions
 from worker.bench.site import Site
@@ -66,7 +66,6 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
         device=device,
         compute_type=setting.compute_type or ("float16" if device == "cuda" else "int8"),
         beam_size=setting.beam_size,
-        timestamps=not setting.model.startswith(RANDOM),
         cores=machine.cores,
     )
     library = Library(setting.cache)

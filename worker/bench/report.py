@@ -25,7 +25,7 @@ _CAPTION = (
     "contender's processes, without the embedded SQS and S3, which share the machine.\n"
     "limit: no queue, no download, no decoding, no VAD in its time. sqscribe: falls back and decodes again where a "
     "text looks wrong, and aligns words in either case. loop, batched: temperature 0 alone, not conditioned on "
-    "previous text; loop decodes {timestamps}."
+    "previous text; loop decodes timestamps and batched does not, which are their defaults."
 )
 
 
@@ -141,7 +141,7 @@ def _title(report: Report) -> str:
 
 
 def _caption(report: Report) -> str:
-    lines = [_CAPTION.format(timestamps="timestamps" if report.conditions.timestamps else "no timestamps")]
+    lines = [_CAPTION]
     for name, took in report.sweeps.items():
         sizes = ", ".join(f"{size}: {seconds:.1f} s" for size, seconds in took.items())
         lines.append(f"Batch sizes of {name}, tried on {report.sweep_seconds:g} s of audio: {sizes}.")

@@ -26,8 +26,6 @@ class Conditions:
         device: `cpu` or `cuda`.
         compute_type: As CTranslate2.
         patience: As sqscribe has it.
-        timestamps: Whether `loop` decodes timestamps, as is its default. A model with random weights writes none
-            that make sense, so that it would find no way through a file.
         cores: Cores to use, by all processes of a contender together.
     """
 
@@ -36,7 +34,6 @@ class Conditions:
     device: str
     compute_type: str
     beam_size: int
-    timestamps: bool
     cores: int
     patience: float = 2.0
     language: str = "en"

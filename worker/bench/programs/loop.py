@@ -34,7 +34,6 @@ class Order:
         warm_up: Address of the recording that is transcribed before anything counts.
         threads: Of the engine on a CPU.
         batch_size: Windows of a batch; None for one after another.
-        timestamps: Whether one after another decodes timestamps.
         sweep: Batch sizes to be tried on the files of `sample`, instead of any work.
     """
 
@@ -45,7 +44,6 @@ class Order:
     beam_size: int
     patience: float
     language: str
-    timestamps: bool
     queue_url: str = ""
     output: str = ""
     warm_up: str = ""
@@ -105,8 +103,7 @@ class Transcriber:
         }
         if batch_size is None:
             # Conditioned on what was said before, the bundled model loses its way, and prompts get longer for all.
-            alone = {"condition_on_previous_text": False, "without_timestamps": not self._order.timestamps}
-            segments, info = self.model.transcribe(audio, **shared, **alone)
+            segments, info = self.model.transcribe(audio, **shared, condition_on_previous_text=False)
         else:
             segments, info = self._pipeline.transcribe(audio, batch_size=batch_size, **shared)
         said = [_segment(segment) for segment in segments]
