@@ -10,7 +10,7 @@ stamp := $(VENV)/.installed
 scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py bench/*.py bench/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench chaos soak clean
+.PHONY: help setup demo test check format bench quality chaos soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,10 @@ format: $(stamp) ## Formats the code and fixes what lint can fix
 	$(bin)/ruff format .
 	$(bin)/ruff check --fix .
 
-bench: $(stamp) ## Compares the engine's words and word times with faster-whisper's own
+bench: $(stamp) ## Compares the worker's speed with faster-whisper's, in a few minutes; docs/speed.md has the long way
+	@$(bin)/sqscribe bench --short --name short $(ARGS)
+
+quality: $(stamp) ## Compares the engine's words and word times with faster-whisper's own
 	@$(bin)/python bench/quality.py $(ARGS)
 
 chaos: $(stamp) ## Kills, freezes and starves real workers for 20 minutes; nothing may be lost. ARGS='--seed 1'

@@ -61,6 +61,10 @@ def bench(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting of the worker, as BATCH_SIZE=8; may be repeated."),
     ] = None,
+    s2t: Annotated[
+        Path | None,
+        typer.Option("--s2t", metavar="DIR", help="Take whisper-s2t too, from this environment; made if need be."),
+    ] = None,
     sweep_seconds: Annotated[
         float | None,
         typer.Option(
@@ -111,6 +115,7 @@ def bench(
         contenders=tuple(each for each in CONTENDERS if not contenders or each in contenders),
         settings=_pairs(settings or []),
         rounds=rounds,
+        s2t=s2t,
         sweep_seconds=_DEFAULT_SWEEP[device] if sweep_seconds is None else sweep_seconds,
         timeout=timeout,
     )

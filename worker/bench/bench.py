@@ -14,6 +14,7 @@ from worker.bench.figures import figures
 from worker.bench.library import Library
 from worker.bench.machine import this_machine
 from worker.bench.model import model_folder
+from worker.bench.plot import plot_comparison
 from worker.bench.report import Report, write_json
 from worker.bench.run import Conditions
 from worker.bench.site import Site
@@ -49,7 +50,7 @@ class Setting:
 
 
 def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report:
-    """Makes what is missing, compares, and writes the JSON.
+    """Makes what is missing, compares, and writes JSON and plot.
 
     Args:
         setting: With what.
@@ -93,4 +94,5 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
         figures=figures(runs),
     )
     tell(f"wrote {write_json(report, setting.results)}")
+    tell(f"wrote {plot_comparison(report, setting.results)}")
     return report

@@ -6,12 +6,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from sqscribe.errors import SqscribeError
 from worker.bench.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_order, loop_program
 from worker.bench.limit import Limit, limit_order, limit_program
 from worker.bench.program import Program
-from worker.bench.run import Conditions, Run, Task
+from worker.bench.run import BenchError, Conditions, Run, Task
+from worker.bench.s2t import s2t_environment, s2t_program
 from worker.bench.site import Site
 from worker.bench.workload import Recording, Workload
 
@@ -19,6 +23,8 @@ __all__ = ["CONTENDERS", "Comparison", "Plan"]
 
 #: Names that `--contender` takes; `loops` are several parallel ones.
 CONTENDERS = ("limit", "sqscribe", "loop", "loops", "batched")
+#: Comes to them when there is an environment for it.
+S2T = "whisper-s2t"
 
 _BATCHED_SIZES = {"cpu": (4, 8, 16), "cuda": (8, 16, 24, 32)}
 _LIMIT_SIZES = {"cpu": (1, 2, 4, 8), "cuda": (8, 16, 32, 48, 64)}
@@ -35,6 +41,7 @@ class Plan:
         contenders: Of `CONTENDERS`.
         settings: Of the worker, as environment variables, beside the defaults.
         rounds: How often each contender runs each workload.
+        s2t: Environment of whisper-s2t, made if need be; None: without it.
         sweep_seconds: Audio on which batch sizes are tried before; 0: they are not, and the defaults are taken.
         timeout: Seconds for one run.
     """
@@ -44,6 +51,7 @@ class Plan:
     contenders: tuple[str, ...]
     settings: Mapping[str, str]
     rounds: int
+    s2t: Path | None
     sweep_seconds: float
     timeout: float
 
@@ -81,12 +89,17 @@ class Comparison:
     def runs(self) -> Iterator[Run]:
         """Runs everything; a contender that fails gives a run that says why, and the others go on."""
         self.contenders = [contender for name in self._plan.contenders for contender in self._made(name)]
+        if self._plan.s2t is not None:
+            self.contenders.append(self._s2t(self._plan.s2t))
         for workload in self._plan.workloads:
             for words in self._plan.words:
+                able = [contender for contender in self.contenders if contender.word_times or not words]
                 for number in range(1, self._plan.rounds + 1):
-                    task = Task(workload, words, number)
-                    for contender in self.contenders:
-                        yield self._run(contender, task)
+                    for contender in tuple(able):
+                        run = self._run(contender, Task(workload, words, number))
+                        yield run
+                        if run.failure is not None:  # it would fail again, and again take its time
+                            able.remove(contender)
 
     def _run(self, contender: Contender, task: Task) -> Run:
         what = f"{task.workload.name}, words {'on' if task.words else 'off'}, round {task.round}: {contender.name}"
@@ -101,7 +114,7 @@ class Comparison:
     def _made(self, name: str) -> list[Contender]:
         match name:
             case "limit":
-                return [Limit(self._best("limit", _LIMIT_SIZES))]
+                return [Limit(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
             case "sqscribe":
                 return [Sqscribe(self._plan.settings)]
             case "loop":
@@ -110,14 +123,25 @@ class Comparison:
                 counts = sorted({2, self._conditions.cores} - {1})
                 return [Loop(f"loop x{count}", count) for count in counts]
             case _:
-                return [Loop("batched", batch_size=self._best("batched", _BATCHED_SIZES) or _BATCHED_SIZE)]
+                sweep = partial(self._sweep_loop, loop_program)
+                return [Loop(name, batch_size=self._best(name, _BATCHED_SIZES, sweep) or _BATCHED_SIZE)]
 
-    def _best(self, name: str, sizes: Mapping[str, Sequence[int]]) -> int | None:
+    def _s2t(self, folder: Path) -> Contender:
+        try:
+            start = s2t_program(s2t_environment(folder, self._tell))
+        except BenchError as error:
+            return _Absent(S2T, str(error))
+        size = self._best(S2T, _BATCHED_SIZES, partial(self._sweep_loop, start)) or _BATCHED_SIZE
+        return Loop(S2T, batch_size=size, start=start, more="up to 50 messages at once", word_times=False)
+
+    def _best(
+        self, name: str, sizes: Mapping[str, Sequence[int]], sweep: Callable[[Sequence[int], str], Program]
+    ) -> int | None:
         """The batch size at which the sample takes the least time; None without a sweep, or when it failed."""
         if not self._plan.sweep_seconds:
             return None
         try:
-            with self._sweeping(name, sizes[self._conditions.device]) as program:
+            with sweep(sizes[self._conditions.device], f"{self._site.name()}-sweep-{name}") as program:
                 swept = json.loads(program.line(START_SECONDS + self._plan.timeout))
         except SqscribeError as error:
             self._tell(f"{name}: trying batch sizes failed: {error}")
@@ -127,11 +151,27 @@ class Comparison:
         self._tell(f"{name}: " + ", ".join(f"batch {size} {seconds:.1f} s" for size, seconds in took.items()))
         return min(took, key=lambda size: took[size])
 
-    def _sweeping(self, name: str, sizes: Sequence[int]) -> Program:
-        log, sample = f"{self._site.name()}-sweep-{name}", self._plan.sample
-        if name == "limit":
-            return limit_program(
-                limit_order(self._conditions, [sample], self._site) | {"sweep": sizes}, self._site, log
-            )
+    def _sweep_limit(self, sizes: Sequence[int], log: str) -> Program:
+        order = limit_order(self._conditions, [self._plan.sample], self._site)
+        return limit_program(order | {"sweep": sizes}, self._site, log)
+
+    def _sweep_loop(
+        self, start: Callable[[Mapping[str, Any], Site, str], Program], sizes: Sequence[int], log: str
+    ) -> Program:
         order = loop_order(self._conditions, self._conditions.cores)
-        return loop_program(order | {"sweep": sizes, "sample": [str(self._site.path(sample))]}, self._site, log)
+        sample = [str(self._site.path(self._plan.sample).absolute())]
+        return start(order | {"sweep": sizes, "sample": sample}, self._site, log)
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """A contender that could not be installed: its row says why."""
+
+    name: str
+    why: str
+    setting: str = ""
+    word_times: bool = True
+
+    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:  # noqa: ARG002 - `Contender`
+        """Fails."""
+        raise BenchError(self.why)

@@ -20,7 +20,7 @@ from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.site import Site, source
 from worker.bench.workload import WARM_UP
 
-__all__ = ["Contender", "Loop", "Sqscribe", "count_words"]
+__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program"]
 
 #: Longest that loading a model and transcribing one short recording may take.
 START_SECONDS = 900.0
@@ -42,6 +42,10 @@ class Contender(Protocol):
     def setting(self) -> str:
         """Its processes, threads and batch size, for people."""
 
+    @property
+    def word_times(self) -> bool:
+        """Whether it can be asked for them."""
+
     def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
         """Does the task, from a cold start to a warm one to its end.
 
@@ -60,6 +64,7 @@ class Sqscribe:
 
     settings: Mapping[str, str]
     name: str = "sqscribe"
+    word_times: bool = True
 
     @property
     def setting(self) -> str:
@@ -91,24 +96,36 @@ class Sqscribe:
         return replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
 
 
+def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
+    """Starts the loop's program."""
+    arguments = ["-m", "worker.bench.programs.loop", json.dumps(order)]
+    return Program(arguments, site.aws.child_env(environment()), site.folder / f"{name}.log")
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """faster-whisper in a loop over the queue, in so many processes.
+    """faster-whisper, or a library like it, in a loop over the queue, in so many processes.
 
     Attributes:
         processes: At once; they share the cores.
         batch_size: Windows of a batch; None for one after another.
+        start: Starts a process that follows an order.
+        more: What else is worth knowing of its setting.
     """
 
     name: str
     processes: int = 1
     batch_size: int | None = None
+    start: Callable[[Mapping[str, Any], Site, str], Program] = loop_program
+    more: str = ""
+    word_times: bool = True
 
     @property
     def setting(self) -> str:
         """What there is to set."""
         batch = "one window at a time" if self.batch_size is None else f"batch {self.batch_size}"
-        return f"{batch}, {self.processes} process{'es' if self.processes > 1 else ''}"
+        processes = f"{self.processes} process{'es' if self.processes > 1 else ''}"
+        return ", ".join(filter(None, [batch, processes, self.more]))
 
     def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
         """See `Contender`."""
@@ -122,7 +139,7 @@ class Loop:
         }
         with ExitStack() as stack:
             programs = [
-                stack.enter_context(loop_program(order, site, f"{name}-{self.name}-{number}"))
+                stack.enter_context(self.start(order, site, f"{name}-{self.name}-{number}"))
                 for number in range(self.processes)
             ]
             deadline = time.monotonic() + START_SECONDS
@@ -130,10 +147,11 @@ class Loop:
                 program.line(max(0.0, deadline - time.monotonic()))
             run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
         transcripts = site.transcripts(name, task).values()
+        tokens = [transcript["tokens"] for transcript in transcripts]
         return replace(
             run,
             windows=sum(transcript["windows"] for transcript in transcripts),
-            tokens=sum(transcript["tokens"] for transcript in transcripts),
+            tokens=None if None in tokens else sum(tokens),
         )
 
 
@@ -141,12 +159,6 @@ def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
     """What every order to the loop's program says."""
     asked = asdict(conditions)
     return {name: value for name, value in asked.items() if name not in ("model", "cores")} | {"threads": threads}
-
-
-def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
-    """Starts the loop's program."""
-    arguments = ["-m", "worker.bench.programs.loop", json.dumps(order)]
-    return Program(arguments, site.aws.child_env(environment()), site.folder / f"{name}.log")
 
 
 def count_words(text: str) -> int:

@@ -28,6 +28,7 @@ class Limit:
 
     batch_size: int | None = None
     name: str = "limit"
+    word_times: bool = True
 
     @property
     def setting(self) -> str:
