@@ -374,8 +374,8 @@ def test_a_store_that_is_away_is_outlasted_and_burns_no_receive(world: World, me
 
 
 def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str) -> None:
-    # Given a worker whose polls last for 0.3 s, and a store that stays away
-    world = World(tmp_path, shutdown_grace=1)
+    # Given a worker with short leases whose polls last for 0.3 s, and a store that stays away
+    world = World(tmp_path, shutdown_grace=1, visibility_timeout=2)
     world.store.script("put_if_absent", NodeFaultError("the store is away"), times=1000)
     world.send({"source": f"{media}/hello.wav", "job_id": "one"})
     daemon = world.start()
@@ -388,6 +388,9 @@ def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str)
     assert world.queue.visible == 1
     assert not daemon._parts.health.ready().ok
     assert daemon._parts.health.live().ok
+    # And the lease of the first one goes on all the while
+    eventually(lambda: sum(call.operation == "extend" for call in world.queue.calls) >= 5)
+    assert world.queue.visible == 1
     world.stop()
 
 
