@@ -77,6 +77,20 @@ def test_every_metric_is_described() -> None:
     assert all(f"`{value}`" in section(7) for values in (JobOutcome, RenewalOutcome, Stage) for value in values)
 
 
+def test_every_test_that_is_named_as_a_proof_exists() -> None:
+    text = (ROOT / "docs" / "failures.md").read_text(encoding="utf-8")
+    there = {
+        f"{path.name}::{name}"
+        for path in ROOT.glob("tests/**/test_*.py")
+        for name in re.findall(r"(?m)^def (test_\w+)\(", path.read_text(encoding="utf-8"))
+    }
+
+    named = set(re.findall(r"`([^`\s]+::[^`]+)`", text))
+
+    assert len(named) > 50
+    assert sorted(named - there) == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

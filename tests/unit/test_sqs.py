@@ -124,6 +124,8 @@ def test_an_empty_receive_has_no_messages_key(bench: Bench) -> None:
         ("AccessDeniedException", SettingsError),
         ("InvalidClientTokenId", SettingsError),
         ("KmsAccessDenied", SettingsError),
+        ("SignatureDoesNotMatch", SettingsError),
+        ("InvalidSignatureException", SettingsError),
         ("OverLimit", NodeFaultError),
         ("RequestThrottled", NodeFaultError),
         ("ServiceUnavailable", NodeFaultError),

@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 
 from sqscribe import bundled
-from sqscribe.errors import ExitCode, NodeFaultError
+from sqscribe.errors import Cancelled, CancelReason, ExitCode, NodeFaultError
 from sqscribe.job import JobDefaults
 from stages.fetch import FetchLimits
 from worker.build import POLL_SHARE_OF_GRACE, Outside, build_worker
 from worker.clock import SystemClock
 from worker.config import Settings
 from worker.daemon import Daemon
+from worker.lifecycle import Phase
 from worker.messages import MessageParser
 from worker.queues import Outgoing
 from worker.telemetry.metrics import JobOutcome, Stage
@@ -178,6 +179,40 @@ def test_a_file_that_is_no_media_fails_for_good_and_costs_the_others_nothing(wor
     statuses = [(world.result(name) or {})["status"] for name in ("hello.wav", "numbers.mp3")]
     assert statuses == ["succeeded", "succeeded"]
     assert world.scratch_files() == []
+
+
+def test_without_a_dead_letter_queue_a_failure_is_only_recorded(tmp_path: Path, media: str) -> None:
+    world = World(tmp_path)
+    world.queue = FakeQueue(world.clock, visibility_timeout=30)
+    world.send({"source": f"{media}/broken.mp3", "job_id": "one"})
+    world.start()
+    eventually(lambda: not len(world.queue))
+    assert (world.result("one") or {})["error"]["code"] == "media_unreadable"
+    assert [call.operation for call in world.queue.calls] == ["send", "receive", "delete"]
+    world.stop()
+
+
+def test_a_dead_letter_queue_that_is_away_is_outlasted_and_burns_no_receive(world: World, media: str) -> None:
+    world.dead_letters.script("send", Fault(code="ServiceUnavailable"), times=2)
+    world.send({"source": f"{media}/broken.mp3", "job_id": "one"})
+    world.start()
+    eventually(lambda: not len(world.queue), seconds=40)
+    assert [letter.attributes["error_code"] for letter in world.dead_letters.messages] == ["media_unreadable"]
+    assert (world.result("one") or {})["attempts"] == 1
+    assert not any(call.operation == "release" for call in world.queue.calls)
+
+
+def test_a_dead_letter_keeps_the_senders_attributes_beside_its_own_within_the_limits_of_sqs(world: World) -> None:
+    # Given a message with as many attributes as SQS takes, and a fault that takes long to tell
+    attributes = {f"a{number}": str(number) for number in range(10)}
+    unknown = {f"{number}{chr(0x1D11E) * 100}": 1 for number in range(10)}
+    body = json.dumps({"source": "https://x.test/a.mp3", "job_id": "j", **unknown})
+    world.queue.send(None, Outgoing(body, attributes))
+    world.start()
+    eventually(lambda: not len(world.queue))
+    (letter,) = world.dead_letters.messages
+    assert list(letter.attributes) == [*(f"a{number}" for number in range(8)), "error_code", "error_message"]
+    assert 900 < len(letter.attributes["error_message"].encode()) <= 1024
 
 
 @pytest.mark.parametrize(
@@ -339,8 +374,8 @@ def test_a_store_that_is_away_is_outlasted_and_burns_no_receive(world: World, me
 
 
 def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str) -> None:
-    # Given a worker whose polls last for 0.3 s, and a store that stays away
-    world = World(tmp_path, shutdown_grace=1)
+    # Given a worker with short leases whose polls last for 0.3 s, and a store that stays away
+    world = World(tmp_path, shutdown_grace=1, visibility_timeout=2)
     world.store.script("put_if_absent", NodeFaultError("the store is away"), times=1000)
     world.send({"source": f"{media}/hello.wav", "job_id": "one"})
     daemon = world.start()
@@ -353,6 +388,9 @@ def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str)
     assert world.queue.visible == 1
     assert not daemon._parts.health.ready().ok
     assert daemon._parts.health.live().ok
+    # And the lease of the first one goes on all the while
+    eventually(lambda: sum(call.operation == "extend" for call in world.queue.calls) >= 5)
+    assert world.queue.visible == 1
     world.stop()
 
 
@@ -506,6 +544,27 @@ def test_a_stop_gives_everything_back_at_once(tmp_path: Path, media: str, held_i
     assert world.scratch_files() == []
 
 
+def test_what_is_finished_while_the_worker_drains_is_published_and_deleted(tmp_path: Path, media: str) -> None:
+    # Given a job in the engine of a worker with short leases that is told to stop
+    world = World(tmp_path, visibility_timeout=2, shutdown_grace=10)
+    world.engine.hold()
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    daemon = world.start()
+    eventually(lambda: world.engine.submitted)
+    daemon.stop(ExitCode.DONE, "the test says so")
+    eventually(lambda: daemon.phase is Phase.DRAINING)
+    # Then its lease is renewed all the while
+    begun = world.clock.now()
+    eventually(lambda: sum(call.operation == "extend" and call.at > begun for call in world.queue.calls) >= 3)
+    assert world.queue.visible == 0
+    # And when the engine gets through in time, the job is done, and nothing is given back
+    world.engine.release()
+    world.thread.join(20)
+    assert (world.result("one") or {})["status"] == "succeeded"
+    assert len(world.queue) == 0
+    assert not any(call.operation == "release" for call in world.queue.calls)
+
+
 def test_a_stop_saves_what_the_engine_has_finished(tmp_path: Path, media: str) -> None:
     # Given a job of several windows of which the engine has finished one
     world = World(tmp_path, shutdown_grace=2)
@@ -644,6 +703,26 @@ def test_a_stage_that_dies_ends_the_worker(world: World, media: str, monkeypatch
     world.send({"source": f"{media}/hello.wav", "job_id": "one"})
     # Then the worker does not look alive and do nothing: it ends, and says so
     world.thread.join(15)
+    assert world.code is ExitCode.UNEXPECTED
+    assert world.queue.visible == 1
+
+
+def test_a_stage_that_is_stuck_ends_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, media: str) -> None:
+    # Given a downloader that hangs in a call that nothing can end
+    monkeypatch.setattr("worker.daemon.STUCK_SECONDS", 2.0)
+    world = World(tmp_path, shutdown_grace=2)
+    daemon = world.start()
+    leave = threading.Event()
+
+    def hangs(*_: object) -> None:
+        leave.wait(60)
+        raise Cancelled(CancelReason.SHUTDOWN)
+
+    monkeypatch.setattr(daemon._parts.pipeline._preparer._fetcher, "fetch", hangs)
+    world.send({"source": f"{media}/hello.wav", "job_id": "one"})
+    # Then its job is not kept from others for ever
+    world.thread.join(15)
+    leave.set()
     assert world.code is ExitCode.UNEXPECTED
     assert world.queue.visible == 1
 

@@ -198,7 +198,7 @@ class SqsQueue:
             if code in _ABSENT_CODES:
                 raise SettingsError(f"{text}; check the queue's URL, region and account") from error
             if code in _SETTINGS_CODES:
-                raise SettingsError(f"{text}; check the credentials and what they permit") from error
+                raise SettingsError(f"{text}; check the credentials, what they permit, and the clock") from error
             raise NodeFaultError(text) from error
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             raise SettingsError(f"{operation} on {target}: {error}; set AWS credentials") from error

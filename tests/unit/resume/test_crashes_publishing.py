@@ -206,3 +206,23 @@ def test_what_fails_for_now_at_its_last_receive(make_world: Any, receives: int) 
         assert codes, made
         if "interrupted" in codes:
             assert result(world, "long")["error"]["code"] == "interrupted", made
+
+
+@pytest.mark.parametrize("fields", [{}, {"force": True}, {"source": "gone.wav"}], ids=["plain", "forced", "failed"])
+def test_a_message_that_the_queue_hands_out_once_more_after_its_delete(make_world: Any, fields: dict[str, Any]) -> None:
+    """Standard queues do so now and then; nothing is done twice for it, not even by force."""
+    world = make_world()
+    world.send(**fields)
+    ((name, message),) = world.queue._messages.items()
+    world.worker().run()
+    assert len(world.queue) == 0
+    stood = dict(world.store.objects)
+    # When it is there again
+    message.visible_at = world.clock.now()
+    world.queue._messages[name] = message
+    second = world.worker()
+    second.run()
+    # Then it goes without any work
+    assert len(world.queue) == 0
+    assert second.submitted == []
+    assert world.store.objects == stood
