@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sqscribe.cli.bench_busy import busy
+from sqscribe.cli.bench_extras import WIDE, need_extras
 from sqscribe.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -21,13 +22,11 @@ __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-#: Needed beside what the worker needs.
-_EXTRAS = ("moto", "psutil", "matplotlib")
 _DEFAULT_SWEEP = {"cpu": 600.0, "cuda": 7200.0}
 #: What `--short` stands for.
 _SHORT_WORKLOADS, _SHORT_SCALE = ("clips", "files"), 0.05
-#: Off a terminal, tables are as wide as their text.
-_WIDE = 200
+
+app.command()(busy)
 
 
 @app.callback(invoke_without_command=True)
@@ -90,7 +89,7 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    _need_extras()
+    need_extras()
     from rich.console import Console  # noqa: PLC0415 - `--help` should answer at once
 
     from worker.bench.bench import Setting, compare  # noqa: PLC0415
@@ -130,7 +129,7 @@ def bench(
         name=name,
         keep=logs,
     )
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     report = compare(setting, plan, lambda line: console.print(line, style="dim", highlight=False, markup=False))
     raise typer.Exit(_show(report, console))
 
@@ -140,12 +139,6 @@ def _show(report: Report, console: Console) -> ExitCode:
 
     console.print(table(report))
     return ExitCode.JOBS_FAILED if any(run.failure for run in report.runs) else ExitCode.DONE
-
-
-def _need_extras() -> None:
-    missing = [name for name in _EXTRAS if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SettingsError(f"the benchmark needs {', '.join(missing)}; install sqscribe[bench]")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -47,15 +47,16 @@ class Meter:
     def running(self) -> Iterator[None]:
         """Measures what happens inside."""
         watcher = threading.Thread(target=self._watch, name="meter", daemon=True)
-        before = sum(map(cpu_seconds, self._roots))
+        before, main, ended = sum(map(cpu_seconds, self._roots)), *_main_cpu(self._roots[0])
         watcher.start()
         try:
             yield
         finally:
             used = sum(map(cpu_seconds, self._roots)) - before
+            main_now, ended_now = _main_cpu(self._roots[0])
             self._ended.set()
             watcher.join()
-            self._usage = Usage(used, self._peak, self._main_peak)
+            self._usage = Usage(used, self._peak, self._main_peak, main_now - main, ended_now - ended)
 
     def _watch(self) -> None:
         while True:
@@ -74,6 +75,15 @@ def cpu_seconds(root: psutil.Process) -> float:
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def _main_cpu(process: psutil.Process) -> tuple[float, float]:
+    """CPU time of a process itself, and of its children that have ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0, 0.0
+    return times.user + times.system, times.children_user + times.children_system
 
 
 def _family(root: psutil.Process) -> list[psutil.Process]:

@@ -56,11 +56,15 @@ class Usage:
         cpu_seconds: Of all of them, also of those that have ended.
         peak_memory: Bytes, all of them together at one moment; what they share counts for each.
         peak_main_memory: The same of the first process alone.
+        main_seconds: CPU of the first process alone.
+        ended_seconds: CPU of those that it has started and that have ended: of a worker, ffmpeg's.
     """
 
     cpu_seconds: float
     peak_memory: int
     peak_main_memory: int
+    main_seconds: float = 0.0
+    ended_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
