@@ -59,7 +59,8 @@ def test_of_any_other_device_a_batch_under_way_is_what_is_known() -> None:
 
 def test_batches_waits_and_processor_time_are_added_up() -> None:
     found = activity(RUN, batch_size=4)
-    assert (found.batches, found.fill) == (2, pytest.approx(0.75))
+    assert found.batches == 2
+    assert found.fill == pytest.approx(0.75)
     assert found.waits == {"decode": 2.0, "inference": 8.0}
     assert found.stage_cpu == {"decode": 0.75, "inference": 0.0}
 
