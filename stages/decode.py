@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from stages.disk import disk_faults
 from stages.ffmpeg import Ended, find_ffmpeg, run
 from stages.ports import Cancellation, ScratchReserve
 from stages.values import SAMPLE_RATE, Audio, Source
+from stages.wav import find_plain_wav
 
 __all__ = ["DecodeLimits", "Decoder"]
 
@@ -24,6 +26,9 @@ _SAMPLE_BYTES = 2
 _STEP = 16 * 2**20
 #: The largest single piece of memory that ffmpeg may ask for; the index of a day-long video has some tens of MiB.
 _MAX_ALLOC = 512 * 2**20
+
+#: Samples that ffmpeg writes at a time.
+_PIECE = 65_536
 
 #: Demuxers of files that hold media. What is missing is missing on purpose: playlists and scripts (hls, dash, concat,
 #: ffmetadata) name other files, text and image formats take whatever comes, network ones need no file.
@@ -35,10 +40,12 @@ _CONTAINERS = (
 #: Where a stream begins late or has a hole (a muted call, a discontinuous transmission) silence is laid in, so that
 #: times stay those of the file. Timestamps are first made to run forwards only: `aresample` answers a step back, as
 #: where two recordings were joined, by dropping sound. Down-mixing comes first, so that a long hole is cheap to fill.
+#: Sound leaves in pieces of a few seconds and not of a few milliseconds: to hand on each costs more than to decode it.
 _FILTERS = (
     f"aformat=sample_rates={SAMPLE_RATE}:channel_layouts=mono:sample_fmts=s16,"
     "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+NB_SAMPLES/SR/TB);ld(1)',"
-    "aresample=async=1:first_pts=0"
+    "aresample=async=1:first_pts=0,"
+    f"asetnsamples=n={_PIECE}:p=0"
 )
 
 _KILLED_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -83,6 +90,8 @@ class Decoder:
     ) -> Audio:
         """Decodes the first audio stream to `folder/audio.pcm`, complete or not there at all.
 
+        A WAV file that holds such PCM already is copied; all else goes through ffmpeg.
+
         A part is cut out of the decoded stream, not sought in the file: containers without an index give wrong times
         after a seek, and so the samples of a part are the very ones of the whole.
 
@@ -111,22 +120,34 @@ class Decoder:
         held = 0 if source.path.is_symlink() else source.bytes
         partial = folder / "audio.pcm.part"
         with _PcmWriter(partial, begin, end, self._limits.max_seconds, held, reserve, cancellation) as pcm:
-            ended = run(
-                self._command(source.path, begin, end),
-                pcm.write,
-                cancellation,
-                timeout=self._limits.timeout,
-                stall_timeout=self._limits.stall_timeout,
-            )
-            failure = _failure(ended, pcm, source.path)
+            # One second more than allowed, to tell a recording that is too long from one that just fits.
+            stop = begin + self._limits.max_seconds + 1
+            if end is not None:
+                stop = min(stop, end)
+            wav = find_plain_wav(source.path)
+            if wav:  # to start ffmpeg costs more than all else that is done for a short clip
+                wav.copy(pcm.write, cancellation, math.ceil(stop * SAMPLE_RATE) * _SAMPLE_BYTES)
+                failure = _emptiness(pcm)
+            else:
+                failure = self._run_ffmpeg(source.path, stop, pcm, cancellation)
             if failure:
                 raise failure
         path = partial.rename(folder / "audio.pcm")
         return Audio(path=path, samples=pcm.samples, start=begin, source_sha256=source.sha256, media=source.media)
 
-    def _command(self, path: Path, begin: float, end: float | None) -> list[str]:
-        # One second more than allowed, to tell a recording that is too long from one that just fits.
-        stop = begin + self._limits.max_seconds + 1
+    def _run_ffmpeg(
+        self, path: Path, stop: float, pcm: _PcmWriter, cancellation: Cancellation
+    ) -> JobFailedError | None:
+        ended = run(
+            self._command(path, stop),
+            pcm.write,
+            cancellation,
+            timeout=self._limits.timeout,
+            stall_timeout=self._limits.stall_timeout,
+        )
+        return _failure(ended, pcm, path) or _emptiness(pcm)
+
+    def _command(self, path: Path, stop: float) -> list[str]:
         media = ffmpeg.input(
             f"file:{path}",
             protocol_whitelist="file",
@@ -137,7 +158,7 @@ class Decoder:
             media["a:0"],
             "pipe:1",
             af=_FILTERS,
-            t=min(stop, end) if end is not None else stop,
+            t=stop,
             format="s16le",
             acodec="pcm_s16le",
             threads=1,
@@ -221,7 +242,7 @@ class _PcmWriter:
 
 
 def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | None:
-    """What the end of ffmpeg means for the job; None for audio."""
+    """What the end of ffmpeg means for the job; None for nothing bad."""
     said = ended.messages.replace(str(source), source.name).strip().rsplit("\n", 1)[-1][:300]
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name
@@ -232,8 +253,13 @@ def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | No
         return PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the file has no audio stream")
     if ended.returncode > 0 or (said and not pcm.heard):
         return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg cannot decode the file: {said}")
-    if not pcm.samples:
-        return PermanentError(
-            ErrorCode.MEDIA_NO_AUDIO, f"there is no audio in the part that is asked for; the file has {pcm.heard:.1f} s"
-        )
     return None
+
+
+def _emptiness(pcm: _PcmWriter) -> JobFailedError | None:
+    """What it means that nothing was written; None when something was."""
+    if pcm.samples:
+        return None
+    return PermanentError(
+        ErrorCode.MEDIA_NO_AUDIO, f"there is no audio in the part that is asked for; the file has {pcm.heard:.1f} s"
+    )

@@ -253,7 +253,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, before:
 
 @pytest.fixture
 def media_file(media: Path) -> Path:
-    return media / "tone.wav"
+    """One that goes through ffmpeg."""
+    return media / "tone.flac"
 
 
 @pytest.mark.parametrize(
@@ -317,6 +318,29 @@ def test_a_cancelled_decode_leaves_no_process(
             return
         threading.Event().wait(0.02)
     pytest.fail("the process that ffmpeg had started lives on")
+
+
+def test_the_threads_of_ffmpeg_do_not_interrupt_each_other(
+    bench: Bench, media_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an ffmpeg at work
+    note = scripted(monkeypatch, tmp_path, "exec sleep 60")
+    policies: list[int] = []
+
+    def look() -> None:
+        for _ in range(200):
+            policies.append(os.sched_getscheduler(int(note.read_text())))
+            if policies[-1] == os.SCHED_BATCH:
+                break
+            threading.Event().wait(0.02)
+        bench.cancellation.cancel(CancelReason.SHUTDOWN)
+
+    # When it is looked at
+    thread = when_there(note, look)
+    bench.fails(media_file, Cancelled)
+    thread.join()
+    # Then it was told to work in batches
+    assert policies[-1] == os.SCHED_BATCH
 
 
 @pytest.mark.parametrize("how", [{"timeout": 0.5}, {"stall_timeout": 0.5}])
