@@ -95,7 +95,7 @@ def engine_settings(
         log.info("model_download_started", model=model)
         fetch(model, folder)
         model = str(folder)
-    if Path(model).is_dir() or settings.model.startswith((".", "/", "s3://")):
+    if not simulated and (Path(model).is_dir() or settings.model.startswith((".", "/", "s3://"))):
         _check_folder(settings.model, Path(model))
     return EngineSettings(
         model=model,

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +18,12 @@ from worker.bench.model import model_folder
 from worker.bench.plot import plot_comparison
 from worker.bench.report import Report, write_json
 from worker.bench.run import Conditions
+from worker.bench.scale import TINY, Scale, ScalePlan, verdicts
+from worker.bench.scale_report import ScaleReport, plot_scale, write_scale_json
 from worker.bench.site import Site
 from worker.bench.workload import WARM_UP
 
-__all__ = ["Setting", "compare"]
+__all__ = ["Setting", "compare", "measure_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,9 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     made = library.make([WARM_UP, *plan.recordings])
     if made:
         tell(f"made {made} recordings in {setting.cache}")
-    with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
-        logs = setting.keep or Path(scratch)
-        logs.mkdir(parents=True, exist_ok=True)
-        with Site(library, logs.absolute()) as site:
-            comparison = Comparison(plan, site, conditions, tell)
-            runs = list(comparison.runs())
+    with _site(library, setting.keep) as site:
+        comparison = Comparison(plan, site, conditions, tell)
+        runs = list(comparison.runs())
     report = Report(
         name=setting.name,
         started=started,
@@ -96,3 +96,46 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     tell(f"wrote {write_json(report, setting.results)}")
     tell(f"wrote {plot_comparison(report, setting.results)}")
     return report
+
+
+def measure_scale(
+    plan: ScalePlan,
+    *,
+    cache: Path,
+    results: Path,
+    name: str,
+    keep: Path | None,
+    tell: Callable[[str], None],
+) -> ScaleReport:
+    """Makes what is missing, measures, and writes JSON and plot.
+
+    Args:
+        plan: What.
+        cache: For recordings.
+        results: Folder for JSON and plot.
+        name: Of those.
+        keep: Folder for the workers' logs; None: they go with everything else.
+        tell: Told what happens, line by line.
+    """
+    machine = this_machine()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    library = Library(cache)
+    library.make([WARM_UP, *plan.recordings])
+    with _site(library, keep) as site:
+        tiny = library.wav(TINY, site.folder)
+        points = list(Scale(plan, site, str(tiny), machine.cores, tell).points())
+    report = ScaleReport(
+        name=name, started=started, machine=machine, device=plan.device, points=points, verdicts=verdicts(points)
+    )
+    tell(f"wrote {write_scale_json(report, results)}")
+    tell(f"wrote {plot_scale(report, results)}")
+    return report
+
+
+@contextmanager
+def _site(library: Library, keep: Path | None) -> Iterator[Site]:
+    with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
+        logs = keep or Path(scratch)
+        logs.mkdir(parents=True, exist_ok=True)
+        with Site(library, logs.absolute()) as site:
+            yield site

@@ -53,9 +53,7 @@ def plot_comparison(report: Report, folder: Path) -> Path:
     axes[0][0].set_ylabel("audio seconds per second (more is better)")
     axes[1][0].set_ylabel("CPU seconds per hour of audio (less is better)")
     shades = {label: bar for each in axes[0] for bar, label in zip(*each.get_legend_handles_labels(), strict=True)}
-    canvas.legend(
-        shades.values(), shades.keys(), loc="outside lower center", ncols=max(1, len(shades)), frameon=False
-    )
+    canvas.legend(shades.values(), shades.keys(), loc="outside lower center", ncols=max(1, len(shades)), frameon=False)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{report.name}.png"
     canvas.savefig(path, dpi=150)

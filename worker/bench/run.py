@@ -54,13 +54,27 @@ class Usage:
 
     Attributes:
         cpu_seconds: Of all of them, also of those that have ended.
+        main_cpu_seconds: Of those that were started, without their children.
+        ended_cpu_seconds: Of children that have ended, such as ffmpeg.
         peak_memory: Bytes, all of them together at one moment; what they share counts for each.
         peak_main_memory: The same of the first process alone.
     """
 
     cpu_seconds: float
+    main_cpu_seconds: float
+    ended_cpu_seconds: float
     peak_memory: int
     peak_main_memory: int
+
+    @property
+    def outside_cpu_seconds(self) -> float:
+        """Without children that still run: in a worker's case, all but inference."""
+        return self.main_cpu_seconds + self.ended_cpu_seconds
+
+    @property
+    def living_cpu_seconds(self) -> float:
+        """Of children that still run: in a worker's case, its engine."""
+        return self.cpu_seconds - self.outside_cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +100,7 @@ class Run:
     seconds: float = 0.0
     audio_seconds: float = 0.0
     jobs: int = 0
-    usage: Usage = field(default=Usage(0.0, 0, 0))
+    usage: Usage = field(default=Usage(0.0, 0.0, 0.0, 0, 0))
     text_words: int = 0
     windows: int | None = None
     tokens: int | None = None
@@ -102,3 +116,8 @@ class Run:
     def cpu_per_hour(self) -> float:
         """CPU seconds for an hour of audio."""
         return 3600 * self.usage.cpu_seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+    @property
+    def outside_per_hour(self) -> float:
+        """The same of what is not inference, for a worker."""
+        return 3600 * self.usage.outside_cpu_seconds / self.audio_seconds if self.audio_seconds else 0.0
