@@ -71,6 +71,10 @@ def bench(
             min=0, help="Audio on which batch sizes are tried before; 0: not at all. [default: 600, on CUDA 7200]"
         ),
     ] = None,
+    timeline: Annotated[
+        bool,
+        typer.Option("--timeline", help="Draw what every stage and the device did, for each of the worker's runs."),
+    ] = False,
     short: Annotated[
         bool, typer.Option("--short", help="A few minutes: little of clips and files, one round.")
     ] = False,
@@ -129,6 +133,7 @@ def bench(
         results=results,
         name=name,
         keep=logs,
+        timeline=timeline,
     )
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     report = compare(setting, plan, lambda line: console.print(line, style="dim", highlight=False, markup=False))

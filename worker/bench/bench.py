@@ -17,10 +17,12 @@ from worker.bench.machine import this_machine
 from worker.bench.model import model_folder
 from worker.bench.plot import plot_comparison
 from worker.bench.report import Report, write_json
-from worker.bench.run import Conditions
+from worker.bench.run import Conditions, Run
 from worker.bench.scale import TINY, Scale, ScalePlan, verdicts
 from worker.bench.scale_report import ScaleReport, plot_scale, write_scale_json
 from worker.bench.site import Site
+from worker.bench.timeline import plot_timeline
+from worker.bench.trace import Trace
 from worker.bench.workload import WARM_UP
 
 __all__ = ["Setting", "compare", "measure_scale"]
@@ -39,6 +41,7 @@ class Setting:
         results: Folder for JSON and plots.
         name: Of those.
         keep: Folder for the contenders' logs; None: they go with everything else.
+        timeline: Whether the worker traces what it does, and each of its runs is drawn.
     """
 
     model: str
@@ -50,6 +53,7 @@ class Setting:
     results: Path
     name: str
     keep: Path | None = None
+    timeline: bool = False
 
 
 def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report:
@@ -76,8 +80,14 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     made = library.make([WARM_UP, *plan.recordings])
     if made:
         tell(f"made {made} recordings in {setting.cache}")
+
+    def draw(trace: Trace, run: Run) -> None:
+        words = "words" if run.words else "no-words"
+        path = setting.results / f"{setting.name}-timeline-{run.workload}-{words}-{run.round}.png"
+        tell(f"wrote {plot_timeline(trace, run, path)}")
+
     with _site(library, setting.keep) as site:
-        comparison = Comparison(plan, site, conditions, tell)
+        comparison = Comparison(plan, site, conditions, tell, draw if setting.timeline else None)
         runs = list(comparison.runs())
     report = Report(
         name=setting.name,

@@ -18,6 +18,7 @@ from worker.bench.meter import Meter
 from worker.bench.program import Program, environment
 from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.site import Site, source
+from worker.bench.trace import TRACE_VARIABLE, Trace, read_trace
 from worker.bench.workload import WARM_UP
 
 __all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program"]
@@ -61,11 +62,13 @@ class Sqscribe:
     Attributes:
         settings: Environment variables beside those that the task needs.
         workers: On the one queue.
+        on_trace: Takes the trace of every run, if there is to be one.
     """
 
     settings: Mapping[str, str]
     name: str = "sqscribe"
     workers: int = 1
+    on_trace: Callable[[Trace, Run], None] | None = None
     word_times: bool = True
 
     @property
@@ -86,6 +89,9 @@ class Sqscribe:
             "SQSCRIBE_LOG_FORMAT": "json",
             **self.settings,
         }
+        trace = site.folder / f"{name}-trace.jsonl"
+        if self.on_trace:
+            settings[TRACE_VARIABLE] = str(trace)
         with ExitStack() as stack:
             ports = [_free_port() for _ in range(self.workers)]
             programs = [
@@ -98,7 +104,12 @@ class Sqscribe:
             before = _metrics(ports)
             run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
             counted = {key: value - before[key] for key, value in _metrics(ports).items()}
-        return replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
+        run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
+        if self.on_trace:
+            traced = read_trace(trace, run.began, run.began + run.seconds)
+            run = replace(run, notes={**run.notes, **traced.figures(run.audio_seconds)})
+            self.on_trace(traced, run)
+        return run
 
 
 def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
@@ -201,6 +212,7 @@ def _through_queue(
         words=task.words,
         round=task.round,
         seconds=seconds,
+        began=begun,
         audio_seconds=task.workload.seconds,
         jobs=len(task.workload.recordings),
         usage=meter.usage,

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import log
 from statistics import median
 
 from worker.bench.run import Run
 
-__all__ = ["Figure", "best", "figures", "growth"]
+__all__ = ["Figure", "best", "figures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +97,6 @@ def best(made: Iterable[Figure], prefix: str) -> Figure | None:
     """The fastest of the contenders whose name begins so; of failed ones any; None without one."""
     own = [figure for figure in made if figure.contender.startswith(prefix)]
     return max(own, key=lambda figure: figure.speed, default=None)
-
-
-def growth(sizes: Mapping[float, float]) -> float:
-    """The exponent with which a cost grows, by least squares on logarithms: 1 is linear.
-
-    Args:
-        sizes: Size to cost, both above 0; two or more.
-    """
-    points = [(log(size), log(cost)) for size, cost in sizes.items()]
-    mean_x, mean_y = (sum(axis) / len(points) for axis in zip(*points, strict=True))
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    return float(sum((x - mean_x) * (y - mean_y) for x, y in points) / spread)
 
 
 def _failed(workload: str, words: bool, contender: str, why: str) -> Figure:

@@ -89,6 +89,7 @@ class Run:
         text_words: Words of all transcripts together: whether the contenders did the same work.
         windows: Windows that were decoded, again or not, where the contender tells.
         tokens: Tokens that were decoded, timestamps among them, where the contender tells.
+        began: When the clock started, by the machine's monotonic clock.
         notes: What else the contender tells.
         failure: Why there are no figures; None for a good run.
     """
@@ -104,6 +105,7 @@ class Run:
     text_words: int = 0
     windows: int | None = None
     tokens: int | None = None
+    began: float = 0.0
     notes: Mapping[str, float | str] = field(default_factory=dict)
     failure: str | None = None
 

@@ -76,12 +76,20 @@ class Point:
     @property
     def cost(self) -> float:
         """What should grow in proportion to the size: CPU seconds, per recording where their length is the size."""
-        return self.cpu_seconds / self.jobs if self.axis == "length" else self.cpu_seconds
+        return self._each(self.cpu_seconds)
+
+    @property
+    def own_cost(self) -> float:
+        """The same of the worker's own process, without ffmpeg and engine; 0 where that was not measured."""
+        return self._each(self.parts.get("worker", 0.0))
 
     @property
     def speed(self) -> float:
         """Audio seconds a second."""
         return self.audio_seconds / self.seconds if self.seconds else 0.0
+
+    def _each(self, seconds: float) -> float:
+        return seconds / self.jobs if self.axis == "length" else seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +227,9 @@ class Scale:
 
 
 def verdicts(points: Sequence[Point]) -> list[str]:
-    """Where cost does not grow in proportion, in words; one line at least for each axis."""
+    """Where cost does not grow in proportion, in words; one line at least for each axis with two good points."""
     lines = []
-    for axis, about in AXES.items():
+    for axis in AXES:
         own = [point for point in points if point.axis == axis and point.failure is None]
         if len(own) < 2:
             continue
@@ -232,10 +240,17 @@ def verdicts(points: Sequence[Point]) -> list[str]:
 
 
 def _steep(points: Sequence[Point]) -> Iterator[str]:
+    """Steps at which all CPU time, or the worker's own, grows faster than the size."""
     for early, late in pairwise(points):
-        exponent = log(late.cost / early.cost) / log(late.size / early.size)
-        if exponent > _STEEP:
-            yield f"from {early.size:g} to {late.size:g}, CPU time grows with the power {exponent:.2f}"
+        for whose, before, after in (
+            ("CPU time", early.cost, late.cost),
+            ("the worker's own CPU time", early.own_cost, late.own_cost),
+        ):
+            if before <= 0 or after <= 0:
+                continue
+            power = log(after / before) / log(late.size / early.size)
+            if power > _STEEP:
+                yield f"from {early.size:g} to {late.size:g}, {whose} grows with the power {power:.2f}"
 
 
 def _crowded(points: Sequence[Point]) -> Iterator[str]:
