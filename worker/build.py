@@ -52,7 +52,7 @@ from worker.sources import SourceOutage
 from worker.stores.s3 import S3Store
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
-from worker.telemetry.trace import Trace
+from worker.telemetry.trace import TraceWriter
 from worker.testing.decoder import SIMULATED
 
 __all__ = ["Outside", "build_worker", "connect_aws"]
@@ -155,7 +155,7 @@ def build_worker(
         NodeFaultError: The queue, or the store that holds the model, cannot be reached.
     """
     clock, node = SystemClock(), node_name()
-    metrics, health = Metrics(Trace(settings.trace) if settings.trace else None), Health()
+    metrics, health = Metrics(TraceWriter(settings.trace) if settings.trace else None), Health()
     outside = connect(settings, metrics)
     # Wrong settings end here, before a model is loaded.
     facts = outside.queue.facts()

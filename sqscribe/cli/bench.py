@@ -70,6 +70,10 @@ def bench(
             min=0, help="Audio on which batch sizes are tried before; 0: not at all. [default: 600, on CUDA 7200]"
         ),
     ] = None,
+    timeline: Annotated[
+        bool,
+        typer.Option("--timeline", help="Draw what every stage and the device did, for each of the worker's runs."),
+    ] = False,
     short: Annotated[
         bool, typer.Option("--short", help="A few minutes: little of clips and files, one round.")
     ] = False,
@@ -128,10 +132,76 @@ def bench(
         results=results,
         name=name,
         keep=logs,
+        timeline=timeline,
     )
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     report = compare(setting, plan, lambda line: console.print(line, style="dim", highlight=False, markup=False))
     raise typer.Exit(_show(report, console))
+
+
+@app.command(name="scale")
+def scale_command(
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Most jobs with queue and store in memory: 10, 100, … up to so many.")
+    ] = 10_000,
+    embedded: Annotated[int, typer.Option(min=0, help="The same on the embedded SQS and S3.")] = 300,
+    minutes: Annotated[float, typer.Option(min=0, help="Longest recording: 1, 5, 15, 60 up to so many.")] = 60.0,
+    workers: Annotated[int, typer.Option(min=0, help="Most workers on one queue: 1, 2, … up to so many.")] = 3,
+    device: Annotated[
+        str, typer.Option(help="The simulated device of each of those, as SQSCRIBE_MODEL.")
+    ] = "simulated:window_seconds=0.45&batch_seconds=0.02",
+    shared: Annotated[int, typer.Option(min=1, help="Minutes of audio that those share, a minute each.")] = 120,
+    short: Annotated[bool, typer.Option("--short", help="A minute or two: few of everything.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds for one point.")] = 3600.0,
+    results: Annotated[Path, typer.Option("--output", "-o", help="Folder for JSON and plot.")] = Path("bench/results"),
+    name: Annotated[str, typer.Option(help="Of the files there.")] = "scale",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for recordings that are made. [default: ~/.cache/sqscribe/bench]")
+    ] = None,
+    logs: Annotated[Path | None, typer.Option(help="Folder to keep the workers' logs in.")] = None,
+) -> None:
+    """Show how cost grows with the number of jobs, the length of the audio and the number of workers.
+
+    No model is loaded: what is measured is all that stands around one. 0 leaves an axis out.
+    """
+    need_extras()
+    from rich.console import Console  # noqa: PLC0415 - `--help` should answer at once
+
+    from worker.bench.bench import measure_scale  # noqa: PLC0415
+    from worker.bench.library import default_cache  # noqa: PLC0415
+    from worker.bench.scale import ScalePlan  # noqa: PLC0415
+    from worker.bench.scale_report import scale_table  # noqa: PLC0415
+
+    if short:
+        jobs, embedded, workers = min(jobs, 100), min(embedded, 30), min(workers, 2)
+        minutes, shared = min(minutes, 5.0), min(shared, 20)
+    plan = ScalePlan(
+        jobs=_decades(jobs),
+        embedded=_decades(embedded),
+        minutes=[each for each in (1.0, 5.0, 15.0, 60.0) if each <= minutes],
+        length_minutes=minutes,
+        workers=range(1, workers + 1),
+        device=device,
+        shared_minutes=shared,
+        timeout=timeout,
+    )
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    report = measure_scale(
+        plan,
+        cache=cache or default_cache(),
+        results=results,
+        name=name,
+        keep=logs,
+        tell=lambda line: console.print(line, style="dim", highlight=False, markup=False),
+    )
+    console.print(scale_table(report))
+    raise typer.Exit(ExitCode.JOBS_FAILED if any(point.failure for point in report.points) else ExitCode.DONE)
+
+
+def _decades(most: int) -> list[int]:
+    """10, 100, … and the most."""
+    below = [10**power for power in range(1, 9) if 10**power < most]
+    return [*below, most] if most else []
 
 
 def _show(report: Report, console: Console) -> ExitCode:

@@ -70,7 +70,7 @@ def busy(
             for device in devices:
                 each = keep_busy(device, task, number, site, conditions, results, timeout)
                 console.print(
-                    f"{device.speed:g}x, round {number}: busy {each.activity.busy:.3f}, {each.run.seconds:.1f} s",
+                    f"{device.speed:g}x, round {number}: busy {each.share:.3f}, {each.run.seconds:.1f} s",
                     style="dim",
                     highlight=False,
                 )

@@ -120,7 +120,7 @@ def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
                 contexts += [ast.literal_eval(argument) for argument in node.args]
 
     # `SpawnContext.Process` is the one that is meant; the benchmark looks at processes with psutil's.
-    meant = re.compile(r"(stages/inference/child|worker/bench/\w+)\.py: Process")
+    meant = re.compile(r"(stages/inference/child|worker/bench/[/\w]+)\.py: Process")
     assert [each for each in found if not meant.fullmatch(each)] == []
     assert set(contexts) == {"spawn"}
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,15 @@ from worker.bench.machine import this_machine
 from worker.bench.model import model_folder
 from worker.bench.plot import plot_comparison
 from worker.bench.report import Report, write_json
-from worker.bench.run import Conditions
+from worker.bench.run import Conditions, Run
+from worker.bench.scale import TINY, Scale, ScalePlan, verdicts
+from worker.bench.scale_report import ScaleReport, plot_scale, write_scale_json
 from worker.bench.site import Site
+from worker.bench.timeline import plot_timeline
+from worker.bench.trace import Trace
 from worker.bench.workload import WARM_UP
 
-__all__ = ["Setting", "compare"]
+__all__ = ["Setting", "compare", "measure_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Setting:
         results: Folder for JSON and plots.
         name: Of those.
         keep: Folder for the contenders' logs; None: they go with everything else.
+        timeline: Whether the worker traces what it does, and each of its runs is drawn.
     """
 
     model: str
@@ -47,6 +53,7 @@ class Setting:
     results: Path
     name: str
     keep: Path | None = None
+    timeline: bool = False
 
 
 def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report:
@@ -73,12 +80,15 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     made = library.make([WARM_UP, *plan.recordings])
     if made:
         tell(f"made {made} recordings in {setting.cache}")
-    with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
-        logs = setting.keep or Path(scratch)
-        logs.mkdir(parents=True, exist_ok=True)
-        with Site(library, logs.absolute()) as site:
-            comparison = Comparison(plan, site, conditions, tell)
-            runs = list(comparison.runs())
+
+    def draw(trace: Trace, run: Run) -> None:
+        words = "words" if run.words else "no-words"
+        path = setting.results / f"{setting.name}-timeline-{run.workload}-{words}-{run.round}.png"
+        tell(f"wrote {plot_timeline(trace, run, path)}")
+
+    with _site(library, setting.keep) as site:
+        comparison = Comparison(plan, site, conditions, tell, draw if setting.timeline else None)
+        runs = list(comparison.runs())
     report = Report(
         name=setting.name,
         started=started,
@@ -96,3 +106,46 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     tell(f"wrote {write_json(report, setting.results)}")
     tell(f"wrote {plot_comparison(report, setting.results)}")
     return report
+
+
+def measure_scale(
+    plan: ScalePlan,
+    *,
+    cache: Path,
+    results: Path,
+    name: str,
+    keep: Path | None,
+    tell: Callable[[str], None],
+) -> ScaleReport:
+    """Makes what is missing, measures, and writes JSON and plot.
+
+    Args:
+        plan: What.
+        cache: For recordings.
+        results: Folder for JSON and plot.
+        name: Of those.
+        keep: Folder for the workers' logs; None: they go with everything else.
+        tell: Told what happens, line by line.
+    """
+    machine = this_machine()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    library = Library(cache)
+    library.make([WARM_UP, *plan.recordings])
+    with _site(library, keep) as site:
+        tiny = library.wav(TINY, site.folder)
+        points = list(Scale(plan, site, str(tiny), machine.cores, tell).points())
+    report = ScaleReport(
+        name=name, started=started, machine=machine, device=plan.device, points=points, verdicts=verdicts(points)
+    )
+    tell(f"wrote {write_scale_json(report, results)}")
+    tell(f"wrote {plot_scale(report, results)}")
+    return report
+
+
+@contextmanager
+def _site(library: Library, keep: Path | None) -> Iterator[Site]:
+    with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
+        logs = keep or Path(scratch)
+        logs.mkdir(parents=True, exist_ok=True)
+        with Site(library, logs.absolute()) as site:
+            yield site

@@ -6,17 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlencode
 
-from worker.bench.activity import Activity, activity
 from worker.bench.contender import Sqscribe
-from worker.bench.run import Conditions, Run, Task
+from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.site import Site
-from worker.bench.timeline import draw_timeline
-from worker.bench.workload import WARM_UP, Workload
-from worker.telemetry.trace import Span, SpanKind, read_trace
+from worker.bench.timeline import plot_timeline
+from worker.bench.trace import TRACE_VARIABLE, Span, Trace
+from worker.bench.workload import Workload
 
-__all__ = ["Busy", "Device", "keep_busy"]
+__all__ = ["Busy", "Device", "keep_busy", "longest_gap"]
 
 #: Seconds of a full window.
 _WINDOW_SECONDS = 30.0
@@ -60,12 +60,19 @@ class Busy:
     """What came of one run.
 
     Attributes:
+        share: Of the time from the first batch's start to the last one's end, in which the device computed.
+        longest_gap: Seconds of that time in which it did not, at most in one piece.
+        fill: Windows of a batch, as a share of a full one, over all batches.
+        waits: Median seconds of a job in each stage.
         timeline: The picture of it.
     """
 
     device: Device
     run: Run
-    activity: Activity
+    share: float
+    longest_gap: float
+    fill: float
+    waits: dict[str, float]
     timeline: Path
 
 
@@ -86,27 +93,47 @@ def keep_busy(
     Raises:
         BenchError: It did not get through in time.
     """
-    trace = site.folder / f"{site.name()}.trace"
+    file = site.folder / f"{site.name()}-busy.jsonl"
     settings = {
-        "SQSCRIBE_MODEL": device.model(trace),
-        "SQSCRIBE_TRACE": str(trace),
+        "SQSCRIBE_MODEL": device.model(file),
         "SQSCRIBE_BATCH_SIZE": str(device.batch_size),
+        TRACE_VARIABLE: str(file),
     }
-    run = Sqscribe(settings).run(Task(workload, words=False, round=number), site, conditions, timeout)
-    spans = _measured(read_trace(trace))
-    results.mkdir(parents=True, exist_ok=True)
+    kept: list[Trace] = []
+    contender = Sqscribe(settings, on_trace=lambda trace, _: kept.append(trace))
+    run = contender.run(Task(workload, words=False, round=number), site, conditions, timeout)
+    trace = kept[0]
     picture = results / f"timeline-{workload.name}-{device.speed:g}x.png"
-    found = activity(spans, device.batch_size)
-    title = f"{workload.name} on a simulated device of {device.speed:g}x real time: busy {found.busy:.1%}"
-    draw_timeline(spans, picture, title)
-    return Busy(device, run, found, picture)
-
-
-def _measured(spans: Sequence[Span]) -> list[Span]:
-    """The spans behind the recording that nobody's clock counts."""
-    begun = min(
-        span.start
-        for span in spans
-        if span.kind is SpanKind.STAGE and not (span.job or "").partition("-")[2].startswith(WARM_UP.name)
+    return Busy(
+        device=device,
+        run=run,
+        share=float(run.notes["device_busy_share"]),
+        longest_gap=longest_gap(trace.of("device")),
+        fill=_fill(trace.of("batch"), device.batch_size),
+        waits=_waits(trace.of("stage")),
+        timeline=plot_timeline(trace, run, picture),
     )
-    return [span for span in spans if span.start >= begun]
+
+
+def longest_gap(spans: Sequence[Span]) -> float:
+    """Seconds between the first and the last of them in which none was under way, at most in one piece.
+
+    Raises:
+        BenchError: There are none.
+    """
+    if not spans:
+        raise BenchError("the device never computed")
+    ordered = sorted(spans, key=lambda span: span.start)
+    longest, until = 0.0, ordered[0].end
+    for span in ordered:
+        longest, until = max(longest, span.start - until), max(until, span.end)
+    return longest
+
+
+def _fill(batches: Sequence[Span], size: int) -> float:
+    return sum(span.windows or 0 for span in batches) / (size * len(batches)) if batches else 0.0
+
+
+def _waits(stages: Sequence[Span]) -> dict[str, float]:
+    names = dict.fromkeys(span.name for span in stages)
+    return {name: median(span.seconds for span in stages if span.name == name) for name in names}

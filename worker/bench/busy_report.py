@@ -16,6 +16,8 @@ from worker.bench.machine import Machine
 
 __all__ = ["busy_table", "cpu_table", "write_busy"]
 
+#: Those that a thread of the worker computes for.
+_STAGES = ("fetch", "decode", "segment", "publish")
 _CAPTION = (
     "Busy: share of the time from the first batch's start to the last one's end in which the device computed, from "
     "messages in SQS to deleted messages. The device is simulated: it takes the time of one, one batch after another, "
@@ -35,14 +37,14 @@ def busy_table(found: Sequence[Busy], machine: Machine) -> Table:
         first = own[0]
 
         stages = ("fetch", "decode", "segment", "wait", "inference", "publish")
-        waits = [median(each.activity.waits.get(stage, 0.0) for each in own) for stage in stages]
+        waits = [median(each.waits.get(stage, 0.0) for each in own) for stage in stages]
         table.add_row(
             f"{first.device.speed:g}x",
             f"{first.device.host_share:g}",
-            f"{median(each.activity.busy for each in own):.3f}",
-            f"{min(each.activity.busy for each in own):.3f}",
-            f"{median(each.activity.longest_gap for each in own):.2f} s",
-            f"{median(each.activity.fill for each in own):.0%} of {first.device.batch_size}",
+            f"{median(each.share for each in own):.3f}",
+            f"{min(each.share for each in own):.3f}",
+            f"{median(each.longest_gap for each in own):.2f} s",
+            f"{median(each.fill for each in own):.0%} of {first.device.batch_size}",
             f"{median(each.run.speed for each in own):.1f}",
             *(f"{wait:.2f} s" for wait in waits),
             f"{max(each.run.usage.peak_main_memory for each in own) / 1e6:.0f}",
@@ -72,14 +74,16 @@ def _cpu(found: Sequence[Busy]) -> Mapping[tuple[str, str], float]:
     """Of each part, by name and place."""
     parts: dict[tuple[str, str], list[float]] = {}
     for each in found:
-        usage, stages, hours = each.run.usage, each.activity.stage_cpu, each.run.audio_seconds / 3600
-        threads = {stage: stages.get(stage, 0.0) for stage in ("fetch", "decode", "segment", "publish")}
+        usage, per_hour = each.run.usage, 3600 / each.run.audio_seconds
+        threads = {stage: float(each.run.notes.get(f"{stage}_cpu_per_hour", 0.0)) for stage in _STAGES}
         shares = {(stage, "its thread"): seconds for stage, seconds in threads.items()}
-        shares[("ffmpeg", "child processes")] = usage.ended_seconds
-        shares[("all else", "receive, leases, deletes, events, logs")] = usage.main_seconds - sum(threads.values())
-        shares[("outside inference", "sum of the above")] = usage.main_seconds + usage.ended_seconds
+        shares["ffmpeg", "child processes"] = usage.ended_cpu_seconds * per_hour
+        shares["all else", "receive, leases, deletes, events, logs"] = usage.main_cpu_seconds * per_hour - sum(
+            threads.values()
+        )
+        shares["outside inference", "sum of the above"] = usage.outside_cpu_seconds * per_hour
         for part, seconds in shares.items():
-            parts.setdefault(part, []).append(seconds / hours)
+            parts.setdefault(part, []).append(seconds)
     return {part: median(seconds) for part, seconds in parts.items()}
 
 

@@ -17,6 +17,7 @@ from worker.bench.program import Program
 from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.s2t import s2t_environment, s2t_program
 from worker.bench.site import Site
+from worker.bench.trace import Trace
 from worker.bench.workload import Recording, Workload
 
 __all__ = ["CONTENDERS", "Comparison", "Plan"]
@@ -72,19 +73,28 @@ class Comparison:
 
     Args:
         tell: Told what happens, line by line.
+        on_trace: Takes the trace of each of the worker's runs; None: it is not asked for one.
 
     Attributes:
         sweeps: By contender: batch size to seconds, where batch sizes were tried.
         contenders: Those that run; known once `runs` has begun.
     """
 
-    def __init__(self, plan: Plan, site: Site, conditions: Conditions, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        site: Site,
+        conditions: Conditions,
+        tell: Callable[[str], None],
+        on_trace: Callable[[Trace, Run], None] | None = None,
+    ) -> None:
         self.sweeps: dict[str, dict[int, float]] = {}
         self.contenders: list[Contender] = []
         self._plan = plan
         self._site = site
         self._conditions = conditions
         self._tell = tell
+        self._on_trace = on_trace
 
     def runs(self) -> Iterator[Run]:
         """Runs everything; a contender that fails gives a run that says why, and the others go on."""
@@ -116,7 +126,7 @@ class Comparison:
             case "limit":
                 return [Limit(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
             case "sqscribe":
-                return [Sqscribe(self._plan.settings)]
+                return [Sqscribe(self._plan.settings, on_trace=self._on_trace)]
             case "loop":
                 return [Loop("loop")]
             case "loops":

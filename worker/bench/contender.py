@@ -18,6 +18,7 @@ from worker.bench.meter import Meter
 from worker.bench.program import Program, environment
 from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.site import Site, source
+from worker.bench.trace import TRACE_VARIABLE, Trace, read_trace
 from worker.bench.workload import WARM_UP
 
 __all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program"]
@@ -60,10 +61,14 @@ class Sqscribe:
 
     Attributes:
         settings: Environment variables beside those that the task needs.
+        workers: On the one queue.
+        on_trace: Takes the trace of every run, if there is to be one.
     """
 
     settings: Mapping[str, str]
     name: str = "sqscribe"
+    workers: int = 1
+    on_trace: Callable[[Trace, Run], None] | None = None
     word_times: bool = True
 
     @property
@@ -73,7 +78,7 @@ class Sqscribe:
 
     def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
         """See `Contender`."""
-        name, port = site.name(), _free_port()
+        name = site.name()
         queue_url = site.queue(name, _LEASE_SECONDS)
         settings = {
             "SQSCRIBE_QUEUE_URL": queue_url,
@@ -81,19 +86,30 @@ class Sqscribe:
             "SQSCRIBE_MODEL": conditions.model if conditions.model == "demo" else conditions.folder,
             "SQSCRIBE_DEVICE": conditions.device,
             "SQSCRIBE_COMPUTE_TYPE": conditions.compute_type,
-            "SQSCRIBE_HTTP_PORT": str(port),
             "SQSCRIBE_LOG_FORMAT": "json",
             **self.settings,
         }
-        env = site.aws.child_env(environment()) | settings
-        with Program(["-m", "sqscribe", "worker"], env, site.folder / f"{name}-sqscribe.log", lines=False) as program:
-            _wait_until_ready(program, port)
+        trace = site.folder / f"{name}-trace.jsonl"
+        if self.on_trace:
+            settings[TRACE_VARIABLE] = str(trace)
+        with ExitStack() as stack:
+            ports = [_free_port() for _ in range(self.workers)]
+            programs = [
+                stack.enter_context(_worker(site, f"{name}-{self.name}-{port}", settings, port)) for port in ports
+            ]
+            for program, port in zip(programs, ports, strict=True):
+                _wait_until_ready(program, port)
             site.send_warm_up(queue_url, task.words, conditions.beam_size, conditions.language)
-            site.wait_until_empty(queue_url, program.check, START_SECONDS)
-            before = _metrics(port)
-            run = _through_queue(self.name, task, site, conditions, name, queue_url, [program], timeout)
-            counted = {key: value - before.get(key, 0.0) for key, value in _metrics(port).items()}
-        return replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
+            site.wait_until_empty(queue_url, _checks(programs), START_SECONDS)
+            before = _metrics(ports)
+            run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
+            counted = {key: value - before[key] for key, value in _metrics(ports).items()}
+        run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
+        if self.on_trace:
+            traced = read_trace(trace, run.began, run.began + run.seconds)
+            run = replace(run, notes={**run.notes, **traced.figures(run.audio_seconds)})
+            self.on_trace(traced, run)
+        return run
 
 
 def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
@@ -161,6 +177,11 @@ def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if name not in ("model", "cores")} | {"threads": threads}
 
 
+def _worker(site: Site, name: str, settings: Mapping[str, str], port: int) -> Program:
+    env = {**site.aws.child_env(environment()), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
+    return Program(["-m", "sqscribe", "worker"], env, site.folder / f"{name}.log", lines=False)
+
+
 def count_words(text: str) -> int:
     """Words of a text."""
     return len(text.split())
@@ -191,6 +212,7 @@ def _through_queue(
         words=task.words,
         round=task.round,
         seconds=seconds,
+        began=begun,
         audio_seconds=task.workload.seconds,
         jobs=len(task.workload.recordings),
         usage=meter.usage,
@@ -223,10 +245,9 @@ def _answers(port: int, page: str) -> bool:
         return False
 
 
-def _metrics(port: int) -> dict[str, float]:
-    """What the worker counts: windows, batches, seconds in which the device was busy, calls."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_ASK_SECONDS) as answer:
-        page = answer.read().decode()
+def _metrics(ports: Sequence[int]) -> dict[str, float]:
+    """What the workers count together: windows, batches, seconds in which the device was busy, calls."""
+    page = "\n".join(_page(port) for port in ports)
     series = {
         "windows": r"sqscribe_batch_windows_sum",
         "batches": r"sqscribe_batch_windows_count",
@@ -236,6 +257,11 @@ def _metrics(port: int) -> dict[str, float]:
         "retries": r"sqscribe_window_retries_total\{.*\}",
     }
     return {name: sum(_values(pattern, page)) for name, pattern in series.items()}
+
+
+def _page(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_ASK_SECONDS) as answer:
+        return str(answer.read().decode())
 
 
 def _values(pattern: str, page: str) -> Iterator[float]:

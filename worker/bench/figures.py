@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import log
 from statistics import median
 
 from worker.bench.run import Run
 
-__all__ = ["Figure", "best", "figures", "growth"]
+__all__ = ["Figure", "best", "figures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +23,11 @@ class Figure:
         slowest: Of the runs' speeds.
         fastest: Likewise.
         cpu_per_hour: CPU seconds for an hour of audio.
+        outside_per_hour: The same without children that still run: in a worker's case, all but inference.
         peak_memory: Bytes; of any run the most.
+        peak_main_memory: The same of the first process alone.
         text_words: Words of the transcripts.
+        tokens: Tokens decoded; None where the contender does not tell.
         windows: Windows decoded; None where the contender does not tell.
         ratio: sqscribe's median speed over this one's; None without one of the two.
         failure: Why there is no good run.
@@ -40,9 +42,12 @@ class Figure:
     slowest: float
     fastest: float
     cpu_per_hour: float
+    outside_per_hour: float
     peak_memory: int
+    peak_main_memory: int
     text_words: float
     windows: float | None
+    tokens: float | None = None
     ratio: float | None = None
     failure: str | None = None
 
@@ -65,7 +70,6 @@ def figures(runs: Sequence[Run], measured: str = "sqscribe") -> list[Figure]:
             made.append(_failed(workload, words, contender, own[0].failure or ""))
             continue
         speeds = [run.speed for run in good]
-        windows = [run.windows for run in good if run.windows is not None]
         made.append(
             Figure(
                 contender=contender,
@@ -77,9 +81,12 @@ def figures(runs: Sequence[Run], measured: str = "sqscribe") -> list[Figure]:
                 slowest=min(speeds),
                 fastest=max(speeds),
                 cpu_per_hour=median(run.cpu_per_hour for run in good),
+                outside_per_hour=median(run.outside_per_hour for run in good),
                 peak_memory=max(run.usage.peak_memory for run in good),
+                peak_main_memory=max(run.usage.peak_main_memory for run in good),
                 text_words=median(run.text_words for run in good),
-                windows=median(windows) if windows else None,
+                windows=_told(run.windows for run in good),
+                tokens=_told(run.tokens for run in good),
                 ratio=median(mine) / median(speeds) if mine else None,
             )
         )
@@ -92,17 +99,23 @@ def best(made: Iterable[Figure], prefix: str) -> Figure | None:
     return max(own, key=lambda figure: figure.speed, default=None)
 
 
-def growth(sizes: Mapping[float, float]) -> float:
-    """The exponent with which a cost grows, by least squares on logarithms: 1 is linear.
-
-    Args:
-        sizes: Size to cost, both above 0; two or more.
-    """
-    points = [(log(size), log(cost)) for size, cost in sizes.items()]
-    mean_x, mean_y = (sum(axis) / len(points) for axis in zip(*points, strict=True))
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    return float(sum((x - mean_x) * (y - mean_y) for x, y in points) / spread)
-
-
 def _failed(workload: str, words: bool, contender: str, why: str) -> Figure:
-    return Figure(contender, workload, words, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, None, None, why)
+    nothing = dict.fromkeys(("seconds", "speed", "slowest", "fastest", "cpu_per_hour", "outside_per_hour"), 0.0)
+    return Figure(
+        contender=contender,
+        workload=workload,
+        words=words,
+        runs=0,
+        **nothing,
+        peak_memory=0,
+        peak_main_memory=0,
+        text_words=0.0,
+        windows=None,
+        failure=why,
+    )
+
+
+def _told(values: Iterable[int | None]) -> float | None:
+    """The median of what was told."""
+    told = [value for value in values if value is not None]
+    return median(told) if told else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import wave
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +44,17 @@ class Library:
     def path(self, recording: Recording) -> Path:
         """Where the mp3 of a recording stands, or would."""
         return self._folder / f"{recording.name}-{recording.seconds:g}.mp3"
+
+    def wav(self, recording: Recording, folder: Path) -> Path:
+        """Makes a recording as a WAV file in a folder, whether or not there is an mp3 of it."""
+        samples = Speech().say(f"{self._seed}/{recording.name}", recording.seconds)
+        path = folder / f"{recording.name}.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(samples.itemsize)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes(samples.tobytes())
+        return path
 
     def make(self, recordings: Iterable[Recording]) -> int:
         """Makes those that are missing, several at once; says how many those were.

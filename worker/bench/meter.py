@@ -29,7 +29,6 @@ class Meter:
         self._look_seconds = look_seconds
         self._ended = threading.Event()
         self._peak = self._main_peak = 0  # written by the watching thread alone, read when it has ended
-        self._cpu = 0.0
         self._usage: Usage | None = None
 
     @property
@@ -47,16 +46,18 @@ class Meter:
     def running(self) -> Iterator[None]:
         """Measures what happens inside."""
         watcher = threading.Thread(target=self._watch, name="meter", daemon=True)
-        before, main, ended = sum(map(cpu_seconds, self._roots)), *_main_cpu(self._roots[0])
+        before = [cpu_seconds(root) for root in self._roots]
         watcher.start()
         try:
             yield
         finally:
-            used = sum(map(cpu_seconds, self._roots)) - before
-            main_now, ended_now = _main_cpu(self._roots[0])
+            after = [cpu_seconds(root) for root in self._roots]
             self._ended.set()
             watcher.join()
-            self._usage = Usage(used, self._peak, self._main_peak, main_now - main, ended_now - ended)
+            spent = [
+                sum(late[part] - early[part] for early, late in zip(before, after, strict=True)) for part in range(3)
+            ]
+            self._usage = Usage(sum(spent), spent[0], spent[1], self._peak, self._main_peak)
 
     def _watch(self) -> None:
         while True:
@@ -67,23 +68,18 @@ class Meter:
                 return
 
 
-def cpu_seconds(root: psutil.Process) -> float:
-    """CPU time of a process and all that it has started, those that have ended and were waited for included."""
-    total = 0.0
+def cpu_seconds(root: psutil.Process) -> tuple[float, float, float]:
+    """CPU time of a process, of its children that have ended and were waited for, and of all that still run."""
+    own = ended = living = 0.0
     for process in _family(root):
         with suppress(psutil.Error):  # it has just ended; its parent has its time once it is reaped
             times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-    return total
-
-
-def _main_cpu(process: psutil.Process) -> tuple[float, float]:
-    """CPU time of a process itself, and of its children that have ended."""
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0, 0.0
-    return times.user + times.system, times.children_user + times.children_system
+            theirs, gone = times.user + times.system, times.children_user + times.children_system
+            if process == root:
+                own, ended = theirs, gone
+            else:
+                living += theirs + gone
+    return own, ended, living
 
 
 def _family(root: psutil.Process) -> list[psutil.Process]:

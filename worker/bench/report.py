@@ -78,6 +78,7 @@ def table(report: Report) -> Table:
         "x real time",
         "lowest - highest",
         "CPU s per audio hour",
+        "outside the engine",
         "peak MB",
         "words heard",
         "windows",
@@ -110,13 +111,14 @@ def _cell(figure: Figure) -> tuple[str, str]:
 def _row(figure: Figure, settings: Mapping[str, str]) -> list[str]:
     start = [figure.contender, settings.get(figure.contender, "")]
     if figure.failure is not None:
-        return [*start, "failed", *[""] * 7]
+        return [*start, "failed", *[""] * 8]
     return [
         *start,
         f"{figure.seconds:.1f}",
         f"{figure.speed:.1f}",
         f"{figure.slowest:.1f} - {figure.fastest:.1f}",
         f"{figure.cpu_per_hour:.1f}",
+        f"{figure.outside_per_hour:.1f}" if figure.contender == "sqscribe" else "",
         f"{figure.peak_memory / 1e6:.0f}",
         f"{figure.text_words:.0f}",
         "" if figure.windows is None else f"{figure.windows:.0f}",

@@ -54,6 +54,8 @@ class Usage:
 
     Attributes:
         cpu_seconds: Of all of them, also of those that have ended.
+        main_cpu_seconds: Of those that were started, without their children.
+        ended_cpu_seconds: Of children that have ended, such as ffmpeg.
         peak_memory: Bytes, all of them together at one moment; what they share counts for each.
         peak_main_memory: The same of the first process alone.
         main_seconds: CPU of the first process alone.
@@ -61,10 +63,22 @@ class Usage:
     """
 
     cpu_seconds: float
+    main_cpu_seconds: float
+    ended_cpu_seconds: float
     peak_memory: int
     peak_main_memory: int
     main_seconds: float = 0.0
     ended_seconds: float = 0.0
+
+    @property
+    def outside_cpu_seconds(self) -> float:
+        """Without children that still run: in a worker's case, all but inference."""
+        return self.main_cpu_seconds + self.ended_cpu_seconds
+
+    @property
+    def living_cpu_seconds(self) -> float:
+        """Of children that still run: in a worker's case, its engine."""
+        return self.cpu_seconds - self.outside_cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,7 @@ class Run:
         text_words: Words of all transcripts together: whether the contenders did the same work.
         windows: Windows that were decoded, again or not, where the contender tells.
         tokens: Tokens that were decoded, timestamps among them, where the contender tells.
+        began: When the clock started, by the machine's monotonic clock.
         notes: What else the contender tells.
         failure: Why there are no figures; None for a good run.
     """
@@ -90,10 +105,11 @@ class Run:
     seconds: float = 0.0
     audio_seconds: float = 0.0
     jobs: int = 0
-    usage: Usage = field(default=Usage(0.0, 0, 0))
+    usage: Usage = field(default=Usage(0.0, 0.0, 0.0, 0, 0))
     text_words: int = 0
     windows: int | None = None
     tokens: int | None = None
+    began: float = 0.0
     notes: Mapping[str, float | str] = field(default_factory=dict)
     failure: str | None = None
 
@@ -106,3 +122,8 @@ class Run:
     def cpu_per_hour(self) -> float:
         """CPU seconds for an hour of audio."""
         return 3600 * self.usage.cpu_seconds / self.audio_seconds if self.audio_seconds else 0.0
+
+    @property
+    def outside_per_hour(self) -> float:
+        """The same of what is not inference, for a worker."""
+        return 3600 * self.usage.outside_cpu_seconds / self.audio_seconds if self.audio_seconds else 0.0

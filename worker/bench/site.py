@@ -63,6 +63,14 @@ class Site:
                 )
                 self._uploaded.add(recording)
 
+    def put(self, recordings: Iterable[Recording], path: str) -> None:
+        """Puts one file into the bucket as all of these recordings."""
+        body = Path(path).read_bytes()
+        for recording in recordings:
+            if recording not in self._uploaded:
+                self.aws.s3.put_object(Bucket=_SOURCES, Key=recording.name, Body=body)
+                self._uploaded.add(recording)
+
     def path(self, recording: Recording) -> Path:
         """The recording as a file."""
         return self._library.path(recording)

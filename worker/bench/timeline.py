@@ -1,100 +1,101 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of a run: what each thread of the worker and the device did at every moment."""
+"""One run as a picture: what every stage and the device did at every moment, so that a gap is seen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from worker.bench.activity import busy_share, merged
-from worker.telemetry.trace import Span, SpanKind
+from matplotlib.figure import Figure as Canvas
 
-__all__ = ["draw_timeline"]
+from worker.bench.run import Run
+from worker.bench.trace import Span, Trace, busy_seconds
 
-_COLOURS = {
-    "fetch": "#4c78a8",
-    "decode": "#72b7b2",
-    "segment": "#54a24b",
-    "wait": "#d9d9d9",
-    "publish": "#b279a2",
-    "batch": "#f58518",
-    "device": "#e45756",
+__all__ = ["busy_over_time", "plot_timeline"]
+
+_STAGES = ("fetch", "decode", "segment", "wait", "inference", "publish", "delete")
+_SHADES = {
+    "fetch": "#56B4E9",
+    "decode": "#E69F00",
+    "segment": "#F0E442",
+    "wait": "#CCCCCC",
+    "inference": "#999999",
+    "publish": "#CC79A7",
+    "batch": "#009E73",
+    "device": "#0072B2",
 }
-#: Bars of the device's busy share over a run.
-_BARS = 120
-_LANE = 0.8
+_OTHER = "#555555"
+#: Points of the busy share's line.
+_STEPS = 120
+#: Rows of one stage at most; what does not fit is drawn over the last one.
+_MOST_ROWS = 8
 
 
-def draw_timeline(spans: Sequence[Span], path: Path, title: str) -> None:
-    """Writes the picture as PNG.
-
-    Args:
-        spans: Of one run.
-        path: Of the picture.
-        title: Above it.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra; needed here alone
-    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
-    from matplotlib.patches import Patch  # noqa: PLC0415 - as above
-
-    begun, ended = min(span.start for span in spans), max(span.end for span in spans)
-    lanes = _lanes(spans)
-    figure = Figure(figsize=(14.0, 2.8 + 0.34 * len(lanes)), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[0.34 * len(lanes), 1.3])
-    for number, (_, own) in enumerate(lanes):
-        _draw_lane(upper, number, own, begun)
-    upper.set_yticks(range(len(lanes)), [name for name, _ in lanes])
-    upper.invert_yaxis()
-    upper.set_title(title)
-    upper.legend(
-        handles=[Patch(color=colour, label=name) for name, colour in _COLOURS.items()],
-        ncols=len(_COLOURS),
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.02),
-        frameon=False,
+def plot_timeline(trace: Trace, run: Run, path: Path) -> Path:
+    """Writes a PNG: rows of bars for stages, batches and device, and the device's busy share below."""
+    names = {span.name for span in trace.of("stage")}
+    stages = [*(name for name in _STAGES if name in names), *sorted(names - set(_STAGES))]
+    groups = {name: [span for span in trace.of("stage") if span.name == name] for name in stages}
+    groups |= {kind: spans for kind in ("batch", "device") if (spans := trace.of(kind))}
+    rows = {name: _rows(spans) for name, spans in groups.items()}
+    height = sum(map(len, rows.values()))
+    canvas = Canvas(figsize=(16.0, 3.5 + 0.28 * height), layout="constrained")
+    bars, share = canvas.subplots(2, 1, sharex=True, height_ratios=[max(2, height), 6])
+    busy = run.notes.get("device_busy_share")
+    told = f"; device busy {busy:.1%} between first and last batch" if isinstance(busy, float) else ""
+    canvas.suptitle(
+        f"{run.contender} on {run.workload}: {run.audio_seconds / 3600:.2f} h of audio in {run.seconds:.0f} s, "
+        f"{run.speed:.0f}x real time{told}",
+        fontsize=11,
     )
-    _draw_busy(lower, spans, begun, ended)
-    figure.savefig(path, dpi=110)
+    place, ticks = 0, []
+    for name, own in rows.items():
+        ticks.append((place + (len(own) - 1) / 2, name))
+        for row in own:
+            pieces = [(span.start, span.seconds) for span in row]
+            bars.broken_barh(pieces, (place - 0.4, 0.8), facecolor=_SHADES.get(name, _OTHER), edgecolor="none")
+            place += 1
+        bars.axhline(place - 0.5, color="#dddddd", linewidth=0.8)
+    bars.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    bars.set_ylim(place - 0.4, -0.6)
+    bars.spines[["top", "right"]].set_visible(False)
+    edges, shares = busy_over_time(trace.busy, run.seconds, _STEPS)
+    share.stairs([100 * each for each in shares], edges, fill=True, color="#0072B2")
+    share.set_ylim(0, 105)
+    share.set_ylabel("device busy, %")
+    share.set_xlabel(f"seconds since the first message was sent (each step {edges[1] - edges[0]:.2g} s)")
+    share.set_xlim(0, run.seconds)
+    share.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, dpi=130)
+    return path
 
 
-def _lanes(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
-    """The device, the batches under way (each lane without overlaps), then the worker's threads."""
-    lanes = [("device", [span for span in spans if span.kind is SpanKind.DEVICE])]
-    under_way: list[list[Span]] = []
-    for span in sorted((span for span in spans if span.kind is SpanKind.BATCH), key=lambda span: span.start):
-        free = next((lane for lane in under_way if lane[-1].end <= span.start), None)
-        if free is None:
-            under_way.append([span])
-        else:
+def busy_over_time(spans: Sequence[Span], seconds: float, steps: int) -> tuple[list[float], list[float]]:
+    """The share of each of so many equal steps in which at least one span was under way: edges, shares."""
+    width = seconds / steps
+    edges = [step * width for step in range(steps + 1)]
+    shares = []
+    for start in edges[:-1]:
+        end = start + width
+        inside = [
+            Span(span.kind, span.name, max(span.start, start), min(span.end, end))
+            for span in spans
+            if span.start < end and span.end > start
+        ]
+        shares.append(busy_seconds(inside) / width)
+    return edges, shares
+
+
+def _rows(spans: Sequence[Span]) -> list[list[Span]]:
+    """Spans in as few rows as there are under way at once."""
+    rows: list[list[Span]] = []
+    for span in spans:
+        free = next((row for row in rows if row[-1].end <= span.start), None)
+        if free is not None:
             free.append(span)
-    lanes += [(f"batch {number}", lane) for number, lane in enumerate(under_way, 1)]
-    threads: dict[str, list[Span]] = {}
-    for span in spans:
-        # A job that the engine has keeps no thread busy.
-        if span.kind is SpanKind.STAGE and span.name != "inference":
-            threads.setdefault(span.thread, []).append(span)
-    return [lane for lane in lanes if lane[1]] + sorted(threads.items())
-
-
-def _draw_lane(axes: Any, number: int, spans: Sequence[Span], begun: float) -> None:
-    by_colour: dict[str, list[tuple[float, float]]] = {}
-    for span in spans:
-        name = span.name if span.kind is SpanKind.STAGE else span.kind.value
-        by_colour.setdefault(_COLOURS[name], []).append((span.start - begun, span.seconds))
-    for colour, bars in by_colour.items():
-        axes.broken_barh(bars, (number - _LANE / 2, _LANE), facecolors=colour, linewidth=0)
-
-
-def _draw_busy(axes: Any, spans: Sequence[Span], begun: float, ended: float) -> None:
-    kind = SpanKind.DEVICE if any(span.kind is SpanKind.DEVICE for span in spans) else SpanKind.BATCH
-    computed = merged((span.start, span.end) for span in spans if span.kind is kind)
-    width = (ended - begun) / _BARS
-    edges = [begun + number * width for number in range(_BARS)]
-    shares = [100 * busy_share(computed, edge, edge + width) for edge in edges]
-    axes.bar([edge - begun for edge in edges], shares, width=width, align="edge", color=_COLOURS[kind.value])
-    axes.set_ylim(0, 105)
-    axes.set_xlim(0, ended - begun)
-    axes.set_ylabel("device busy, %")
-    axes.set_xlabel("seconds")
+        elif len(rows) < _MOST_ROWS:
+            rows.append([span])
+        else:
+            rows[-1].append(span)
+    return rows

@@ -25,7 +25,7 @@ from prometheus_client import (
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import EngineStats
-from worker.telemetry.trace import SpanKind, Trace
+from worker.telemetry.trace import SpanKind, TraceWriter
 
 __all__ = ["JobOutcome", "Metrics", "RenewalOutcome", "Stage"]
 
@@ -79,7 +79,7 @@ class Metrics:
         registry: For those who expose the metrics otherwise.
     """
 
-    def __init__(self, trace: Trace | None = None) -> None:
+    def __init__(self, trace: TraceWriter | None = None) -> None:
         self._trace = trace
         # A time stamp beside every counter would double the page and is in nobody's contract.
         disable_created_metrics()  # type: ignore[no-untyped-call]

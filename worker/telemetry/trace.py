@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trace: what each stage and the engine did, and when, one JSON line each; read by `sqscribe bench`."""
+"""A trace: what each stage and the engine did, and when, one JSON line each; `worker.bench.trace` reads it."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["Span", "SpanKind", "Trace", "read_trace"]
+__all__ = ["SpanKind", "TraceWriter"]
 
 
 class SpanKind(StrEnum):
@@ -21,38 +20,7 @@ class SpanKind(StrEnum):
     DEVICE = "device"  # the device computed
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Something that took some time.
-
-    Attributes:
-        name: The stage's, or the batch's kind.
-        start: Seconds of the monotonic clock, which all processes of a machine share.
-        end: Likewise.
-        job: The job's key within its worker; None of a batch.
-        cpu: Seconds that the thread computed meanwhile, without its child processes; None where several had a hand in.
-        windows: Of a batch.
-        thread: Name of the thread that it ended on.
-        process: Its id.
-    """
-
-    kind: SpanKind
-    name: str
-    start: float
-    end: float
-    job: str | None = None
-    cpu: float | None = None
-    windows: int | None = None
-    thread: str = ""
-    process: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return self.end - self.start
-
-
-class Trace:
+class TraceWriter:
     """Adds spans to a file. Thread-safe, and several processes may write to one file: a line is one write.
 
     Args:
@@ -73,14 +41,26 @@ class Trace:
         cpu: float | None = None,
         windows: int | None = None,
     ) -> None:
-        """Writes a span down; see `Span`."""
-        thread = threading.current_thread().name
-        span = Span(kind, name, start, end, job, cpu, windows, thread, os.getpid())
-        os.write(self._file, json.dumps(asdict(span), separators=(",", ":")).encode() + b"\n")
+        """Writes a span down.
 
-
-def read_trace(path: Path) -> list[Span]:
-    """The spans of a file, in the order in which they ended."""
-    lines = path.read_text("utf-8").splitlines()
-    spans = [Span(**(entry := json.loads(line)) | {"kind": SpanKind(entry["kind"])}) for line in lines]
-    return sorted(spans, key=lambda span: span.end)
+        Args:
+            kind: What it is about.
+            name: The stage's, or the batch's kind.
+            start: Seconds of the monotonic clock, which all processes of a machine share.
+            end: Likewise.
+            job: The job's key within its worker.
+            cpu: Seconds that the thread computed meanwhile, without child processes; None where several had a hand in.
+            windows: Of a batch.
+        """
+        span = {
+            "kind": kind,
+            "name": name,
+            "job": job,
+            "process": os.getpid(),
+            "thread": threading.current_thread().name,
+            "start": start,
+            "end": end,
+            "cpu": cpu,
+            "windows": windows,
+        }
+        os.write(self._file, json.dumps(span, separators=(",", ":")).encode() + b"\n")

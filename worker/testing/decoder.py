@@ -23,7 +23,7 @@ from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, Eng
 from stages.inference.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.words import trim_to_sound
 from stages.values import Piece, RawSegment, RawWord, Window, WindowResult
-from worker.telemetry.trace import Trace
+from worker.telemetry.trace import TraceWriter
 from worker.testing.device import SimulatedDevice
 
 __all__ = [
@@ -127,7 +127,7 @@ class SimulatedDecoder:
         self._device = SimulatedDevice(
             exclusive=simulation.exclusive,
             host_share=simulation.host_share,
-            trace=Trace(Path(simulation.trace)) if simulation.trace else None,
+            trace=TraceWriter(Path(simulation.trace)) if simulation.trace else None,
         )
         self._raised: set[tuple[str, int]] = set()  # windows that raise no more
         self._broken = False

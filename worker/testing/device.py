@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import nullcontext
 
-from worker.telemetry.trace import SpanKind, Trace
+from worker.telemetry.trace import SpanKind, TraceWriter
 
 __all__ = ["SimulatedDevice"]
 
@@ -28,7 +28,7 @@ class SimulatedDevice:
         trace: Is told when the device computed. What it was held up is no part of that.
     """
 
-    def __init__(self, *, exclusive: bool, host_share: float, trace: Trace | None) -> None:
+    def __init__(self, *, exclusive: bool, host_share: float, trace: TraceWriter | None) -> None:
         self._turn = threading.Lock() if exclusive else nullcontext()  # guards nothing but the order
         self._host_share = host_share
         self._trace = trace
