@@ -74,8 +74,9 @@ class Daemon:
         self._wake = threading.Event()  # something happened that the daemon should look at
         self._stop = threading.Event()  # uploaders and downloaders end
         self._downloads_stop = threading.Event()
-        self._lock = threading.Lock()  # guards _exit_code and _phase
+        self._lock = threading.Lock()  # guards the three below
         self._exit_code: ExitCode | None = None
+        self._asked_at: float | None = None  # to end
         self._phase = Phase.STARTING
         self._idle_since: float | None = None
         self._downloaders = [self._stage(f"downloader-{n}", self._download) for n in range(1, downloaders + 1)]
@@ -94,27 +95,34 @@ class Daemon:
             SettingsError: The queue does not exist or refuses access, or the port is taken.
             NodeFaultError: The queue cannot be reached at the start.
         """
-        with stop_signals() as signalled:
+        with stop_signals(self._parts.clock) as signalled:
             try:
                 self._start()
                 while self._exit_code is None:
                     self._parts.clock.wait(self._wake, WATCH_SECONDS)
                     self._wake.clear()
                     self._watch()
-                    if name := signalled():
-                        self.stop(ExitCode.DONE, name)
+                    if asked := signalled():
+                        self.stop(ExitCode.DONE, asked.name, asked.at)
                     elif until is not None and until():
                         self.stop(ExitCode.DONE, "finished")
             finally:
                 self._shut_down()
         return self._exit_code if self._exit_code is not None else ExitCode.UNEXPECTED
 
-    def stop(self, code: ExitCode, reason: str) -> None:
-        """Asks the daemon to end; the first one to ask decides about the exit code."""
+    def stop(self, code: ExitCode, reason: str, at: float | None = None) -> None:
+        """Asks the daemon to end; the first one to ask decides about the exit code.
+
+        Args:
+            code: To end with.
+            reason: For the log.
+            at: Clock time from which the grace counts; None: now.
+        """
         with self._lock:
             if self._exit_code is not None:
                 return
             self._exit_code = code
+            self._asked_at = self._parts.clock.now() if at is None else at
         log.info("stop_asked", reason=reason, exit_code=int(code))
         self._wake.set()
 
@@ -138,10 +146,12 @@ class Daemon:
 
     def _shut_down(self) -> None:
         """Stops the parts inside the grace; every message that is not done is visible again at the end."""
-        parts, deadline = self._parts, Deadline(self._parts.clock, self._grace)
-        polled = Deadline(parts.clock, self._grace * (DRAIN_SHARE + SAVE_SHARE))
+        parts = self._parts
         with self._lock:
-            self._phase = Phase.DRAINING
+            self._phase, since = Phase.DRAINING, self._asked_at
+        deadline = Deadline(parts.clock, self._grace, since)
+        drained = Deadline(parts.clock, self._grace * DRAIN_SHARE, since)
+        polled = Deadline(parts.clock, self._grace * (DRAIN_SHARE + SAVE_SHARE), since)
         parts.health.draining("shutting down")
         # 1. Receive no more. What was not begun goes back first: others can begin on it at once.
         parts.intake.stop()
@@ -149,7 +159,6 @@ class Daemon:
         self._downloads_stop.set()
         parts.pipeline.cancel(CancelReason.SHUTDOWN, Stage.FETCH, Stage.DECODE, Stage.SEGMENT, Stage.WAIT)
         # 3. What the engine and the uploaders have may be finished, for a while; heartbeats go on.
-        drained = Deadline(parts.clock, self._grace * DRAIN_SHARE)
         idle = threading.Event()
         while not parts.pipeline.idle and drained.left() > 0 and parts.pipeline.engine_failure is None:
             parts.clock.wait(idle, min(0.1, drained.left()))

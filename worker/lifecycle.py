@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from types import FrameType
+from typing import NamedTuple
 
 import structlog
 
 from sqscribe.errors import ExitCode
 from stages.ports import Clock
 
-__all__ = ["Deadline", "Phase", "StageThread", "stop_signals"]
+__all__ = ["Deadline", "Phase", "StageThread", "StopSignal", "stop_signals"]
 
 log = structlog.get_logger()
 
@@ -31,11 +32,17 @@ class Phase(StrEnum):
 
 
 class Deadline:
-    """A point in time that the steps of a shutdown share."""
+    """A point in time that the steps of a shutdown share.
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    Args:
+        clock: Time.
+        seconds: Until then.
+        since: Clock time from which they count; None: now.
+    """
+
+    def __init__(self, clock: Clock, seconds: float, since: float | None = None) -> None:
         self._clock = clock
-        self._at = clock.now() + seconds
+        self._at = (clock.now() if since is None else since) + seconds
 
     def left(self, at_most: float = float("inf")) -> float:
         """Seconds until the deadline, at least 0."""
@@ -65,17 +72,24 @@ class StageThread(threading.Thread):
             self._on_death(self.name, error)
 
 
+class StopSignal(NamedTuple):
+    """A signal, and the clock time at which it came."""
+
+    name: str
+    at: float
+
+
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], str | None]]:
+def stop_signals(clock: Clock) -> Iterator[Callable[[], StopSignal | None]]:
     """Notes the first SIGTERM or SIGINT and ends the process at once on the second.
 
-    Yields a function that gives the name of the first one, or None; it has to be asked. The handler itself does no
+    Yields a function that gives the first one, or None; it has to be asked. The handler itself does no
     more: it interrupts the main thread anywhere, and whatever lock it wanted the main thread might hold.
 
     The handlers that stood before are put back. Off the main thread nothing is installed, since Python delivers
     signals to the main thread alone.
     """
-    seen: list[str] = []
+    seen: list[StopSignal] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
@@ -84,7 +98,7 @@ def stop_signals() -> Iterator[Callable[[], str | None]]:
         if seen:
             # The inference process watches its parent and ends by itself; leases run out.
             os._exit(ExitCode.UNEXPECTED)
-        seen.append(signal.Signals(number).name)
+        seen.append(StopSignal(signal.Signals(number).name, clock.now()))
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

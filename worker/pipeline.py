@@ -431,10 +431,12 @@ class Pipeline:
 
     def sweep(self) -> None:
         """Ends jobs in the engine whose work was called off (a lost lease, a shutdown)."""
-        for run in self._decoding.all():
-            reason = run.cancellation.reason
-            if reason is None or not self._decoding.take(run):
-                continue  # if its last window came in between, the uploader will see the cancellation
+        called_off = [(run, run.cancellation.reason) for run in self._decoding.all()]
+        # If the last window of one comes in between, the uploader will see the cancellation.
+        taken = [(run, reason) for run, reason in called_off if reason is not None and self._decoding.take(run)]
+        # There may be hundreds of clips, and a shutdown has no time for as many calls: messages go back ten at a time.
+        self._finisher.release([run.delivery for run, reason in taken if fate_of(reason) is Fate.RELEASE])
+        for run, reason in taken:
             with bind(job=run.job.job_id, stage=Stage.INFERENCE):
                 log.info("job_cancelled", reason=reason)
                 self._end(Ending.of(run), fate_of(reason))

@@ -9,24 +9,28 @@ import threading
 
 import pytest
 
-from worker.lifecycle import StageThread, stop_signals
+from worker.lifecycle import Deadline, StageThread, stop_signals
+from worker.testing.clock import FakeClock
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_is_noted_by_its_name(number: signal.Signals) -> None:
+def test_the_first_signal_is_noted_by_its_name_and_time(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with stop_signals() as signalled:
+    clock = FakeClock()
+    with stop_signals(clock) as signalled:
         assert signalled() is None
         os.kill(os.getpid(), number)
-        assert signalled() == number.name
+        clock.advance(3.0)
+        assert signalled() == (number.name, clock.now() - 3.0)
     assert signal.getsignal(number) is before
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
     program = (
         "import os, signal, threading\n"
+        "from worker.clock import SystemClock\n"
         "from worker.lifecycle import stop_signals\n"
-        "with stop_signals():\n"
+        "with stop_signals(SystemClock()):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    threading.Event().wait(30)\n"
@@ -40,13 +44,23 @@ def test_off_the_main_thread_nothing_is_installed() -> None:
     seen: list[object] = []
 
     def elsewhere() -> None:
-        with stop_signals():
+        with stop_signals(FakeClock()):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_a_deadline_counts_from_when_it_was_asked_for() -> None:
+    clock = FakeClock()
+    asked = clock.now()
+    clock.advance(3.0)
+    deadline = Deadline(clock, 10.0, asked)
+    assert (deadline.left(), deadline.left(2.0)) == (7.0, 2.0)
+    clock.advance(8.0)
+    assert deadline.left() == 0.0
 
 
 def test_a_thread_that_dies_says_so() -> None:

@@ -610,6 +610,20 @@ def test_a_store_that_hangs_does_not_hold_up_a_stop(tmp_path: Path, media: str) 
     assert world.queue.visible == 1
 
 
+def test_a_stop_gives_back_many_messages_in_few_requests(tmp_path: Path, media: str) -> None:
+    # Given 25 clips in the engine
+    world = World(tmp_path, shutdown_grace=2)
+    world.engine.hold()
+    for number in range(25):
+        world.send({"source": f"{media}/hello.wav", "job_id": f"job-{number}"})
+    daemon = world.start()
+    eventually(lambda: daemon._parts.pipeline.stage_jobs(Stage.INFERENCE) == 25, seconds=30)
+    # When the worker is told to stop, then they are visible again, ten by one request
+    world.stop()
+    assert world.queue.visible == 25
+    assert [len(call.ids) for call in world.queue.calls if call.operation == "release"] == [10, 10, 5]
+
+
 def test_many_threads_that_hang_hold_up_a_stop_no_longer_than_one(tmp_path: Path, media: str) -> None:
     # Given six uploaders that wait for a store that does not answer
     world = World(tmp_path, shutdown_grace=4, uploaders=6)
