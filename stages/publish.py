@@ -121,13 +121,13 @@ class Publisher:
         self._clock = clock
         self._worker = worker
 
-    def standing(self, job: Job) -> Standing:
-        """Looks at the job's `result.json`.
+    def standing(self, job: Job | JobRef) -> Standing:
+        """Looks at the `result.json` of a job, or of a message that cannot be one.
 
         Raises:
             PermanentError: `output_forbidden`, when something else stands in its place and the job does not force.
         """
-        return self._standing(job.ref, force=job.force)
+        return self._standing(job.ref, force=job.force) if isinstance(job, Job) else self._standing(job)
 
     def succeed(self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None]) -> Result:
         """Publishes a transcript, or completes what somebody else published first.

@@ -8,8 +8,7 @@ Below a job's own prefix stand
 - `checkpoint/<digest>/NNNN-<attempt>.json`: increments of finished windows, numbered within their attempt and never
   rewritten. Each names the cut that it belongs to, so that what was heard in other windows, or in another language, is
   never mixed in, not even on a store where the last writer wins.
-- `checkpoint/generation-<line>-<number>.json`: marks that a copy of the message is under way (see `worker.lineage`);
-- `checkpoint/letter-<line>.json`: marks that the job, one of several of a message, has been dead-lettered.
+- `checkpoint/generation-<line>-<number>.json`: marks that a copy of the message is under way (see `worker.lineage`).
 
 An attempt's name begins with its message's line and generation, so a list of names tells whether a generation advanced.
 """
@@ -28,7 +27,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from sqscribe.errors import NodeFaultError, PermanentError
-from sqscribe.job import Job, JobRef
+from sqscribe.job import Job
 from stages.inference.protocol import EngineInfo
 from stages.ports import Store
 from stages.values import Audio, Window, WindowResult
@@ -124,10 +123,6 @@ class Trace:
         """The latest generation of the line that is known of; -1 if none is."""
         return max((*self._generations(lineage, _INCREMENT), *self._generations(lineage, _MARK)), default=-1)
 
-    def dead_lettered(self, lineage: Lineage) -> bool:
-        """Whether the dead letter of this line's job has been sent."""
-        return any(url.endswith(f"/{_letter_name(lineage)}") for url in self.addresses)
-
     def _generations(self, lineage: Lineage, names: re.Pattern[str]) -> set[int]:
         matches = (names.search(url) for url in self.addresses)
         return {int(match["generation"]) for match in matches if match and match["line"] == lineage.label}
@@ -167,7 +162,7 @@ class Checkpoints:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def trace(self, job: Job | JobRef) -> Trace:
+    def trace(self, job: Job) -> Trace:
         """Lists what stands; nothing where listing is refused.
 
         Raises:
@@ -242,11 +237,6 @@ class Checkpoints:
         url = job.url(f"{FOLDER}generation-{lineage.label}-{lineage.generation:02d}.json")
         self._store.put(url, json.dumps(asdict(lineage)).encode(), JSON_TYPE, temporary=True)
 
-    def mark_letter(self, job: Job | JobRef, lineage: Lineage) -> None:
-        """Notes that the dead letter of this line's job has been sent."""
-        url = job.url(f"{FOLDER}{_letter_name(lineage)}")
-        self._store.put(url, json.dumps(asdict(lineage)).encode(), JSON_TYPE, temporary=True)
-
     def remove(self, job: Job, called_off: Callable[[], bool]) -> None:
         """Removes all of a job's checkpoints, once its result stands. What cannot be removed is left.
 
@@ -266,10 +256,6 @@ class Checkpoints:
 def attempt_name(lineage: Lineage) -> str:
     """A fresh name for one attempt at a job."""
     return f"{lineage.label}-{lineage.generation:02d}-{secrets.token_hex(4)}"
-
-
-def _letter_name(lineage: Lineage) -> str:
-    return f"letter-{lineage.label}.json"
 
 
 def _digest(shape: Mapping[str, object]) -> str:

@@ -23,7 +23,6 @@ from worker.deletes import Deleter
 from worker.delivery import Delivery, Fate
 from worker.faults import NodeFaults
 from worker.leases import Lease, LeaseTable
-from worker.lineage import Lineage
 from worker.messages import Rejected
 from worker.queues import Outgoing, Queue
 from worker.run import JobRun
@@ -117,8 +116,7 @@ class Finisher:
         fence = partial(self._fence, ending.delivery.lease, cancellation)
         run = ending.run
         if ending.error is not None:
-            self._record_failure(ending, ending.error, fence, cancellation)
-            self._send_letter(ending, ending.error, fence, cancellation)
+            self._give_up(ending, ending.error, fence, cancellation)
             return JobOutcome.FAILED
         if run is None:
             raise RuntimeError("an ending without an error has a job")
@@ -188,6 +186,33 @@ class Finisher:
 
     # -- failure ---------------------------------------------------------------------------------------------------
 
+    def _give_up(
+        self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
+    ) -> None:
+        """Records a failure and sends its dead letter.
+
+        A message with one job comes again only if the worker died: whatever was done is repeated. One with several
+        comes again for the sake of the others; there the letter goes first, so that the record says that it was sent.
+        """
+        record = partial(self._record_failure, ending, error, fence, cancellation)
+        letter = partial(self._dead_letter, ending, error, fence)
+        if ending.delivery.alone:
+            record()
+            self._faults.outlast("dead_letter", letter, cancellation)
+        elif not self._is_recorded(ending, cancellation):
+            self._faults.outlast("dead_letter", letter, cancellation)
+            record()
+
+    def _is_recorded(self, ending: Ending, cancellation: Cancellation) -> bool:
+        if not ending.delivery.again:
+            return False
+        look = partial(self._publisher.standing, ending.ref)
+        try:
+            standing = self._faults.outlast("look_up", look, cancellation)
+        except PermanentError:  # something else stands there, which is not ours to replace
+            return False
+        return standing.failed and standing.origin == ending.delivery.origin
+
     def _record_failure(
         self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
     ) -> None:
@@ -198,31 +223,10 @@ class Finisher:
             # Where nothing may be written, the dead letter alone tells what became of the job.
             log.warning("failure_not_recorded", code=refusal.code, error=refusal.message)
 
-    def _send_letter(
-        self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
-    ) -> None:
-        """Sends the dead letter; that of one of several jobs once, as its message may come again for the others."""
-        if self._dead_letter_url is None:
-            return
-        delivery, ref = ending.delivery, ending.ref
-        marked = not delivery.alone
-        if marked and delivery.again:
-            trace = self._faults.outlast("look_up", partial(self._checkpoints.trace, ref), cancellation)
-            if trace.dead_lettered(delivery.lineage):
-                return
-        self._faults.outlast("dead_letter", partial(self._dead_letter, ending, error, fence), cancellation)
-        if marked:
-            self._faults.outlast("dead_letter", partial(self._mark_letter, ref, delivery.lineage, fence), cancellation)
-
-    def _mark_letter(self, ref: JobRef, lineage: Lineage, fence: Callable[[], None]) -> None:
-        fence()
-        try:
-            self._checkpoints.mark_letter(ref, lineage)
-        except PermanentError as refusal:
-            log.warning("mark_failed", error=str(refusal))
-
     def _dead_letter(self, ending: Ending, error: JobFailedError, fence: Callable[[], None]) -> None:
         """Copies the message, or the one record of it that failed, to the dead-letter queue."""
+        if self._dead_letter_url is None:
+            return
         message = ending.delivery.message
         if ending.delivery.alone:
             body = message.body

@@ -206,19 +206,12 @@ def test_a_failure_beside_one_that_comes_back_is_dead_lettered_once(
     assert [world.status(job) for job in ("broken.mp3", "no-job", "numbers.mp3")] == ["failed"] * 3
 
 
-def test_a_store_that_does_not_take_the_note_of_a_letter_costs_nothing_else(build: Callable[..., World]) -> None:
-    # Given a store that takes results and nothing else
-    world = build("broken.mp3", "hello.wav")
-    world.store.script("put", PermanentError(ErrorCode.OUTPUT_FORBIDDEN, "results only"), times=9)
-    world.start()
-    eventually(lambda: not len(world.queue))
-    assert [letter["job_id"] for letter in world.letters] == ["broken.mp3"]
-    assert (world.status("broken.mp3"), world.status("hello.wav")) == ("failed", "succeeded")
-
-
 def test_a_store_that_is_away_after_a_letter_does_not_have_it_sent_again(build: Callable[..., World]) -> None:
     world = build("broken.mp3", "hello.wav")
-    world.store.script("put", NodeFaultError("away"), times=2)
+    world.engine.hold()
+    world.store.script("put_if_absent", NodeFaultError("away"), times=2)
     world.start()
+    eventually(lambda: world.status("broken.mp3"))
+    world.engine.release()
     eventually(lambda: not len(world.queue))
     assert [letter["job_id"] for letter in world.letters] == ["broken.mp3"]
