@@ -24,7 +24,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _DEFAULT_SWEEP = {"cpu": 600.0, "cuda": 7200.0}
 #: What `--short` stands for.
-_SHORT_WORKLOADS, _SHORT_SCALE = ("clips", "files"), 0.05
+_SHORT_WORKLOAD, _SHORT_SCALE = "short", 0.05
+#: What is compared if nothing is named.
+_WORKLOADS = ("clips", "files", "hours", "mix")
 
 app.command()(busy)
 
@@ -34,7 +36,11 @@ def bench(
     context: typer.Context,
     workloads: Annotated[
         list[str] | None,
-        typer.Option("--workload", "-w", help="clips, files, hours or mix; may be repeated. [default: all]"),
+        typer.Option(
+            "--workload",
+            "-w",
+            help="clips, files, hours, mix or short (a mix without hours); may be repeated. [default: all but short]",
+        ),
     ] = None,
     scale: Annotated[float, typer.Option(help="Share of each workload's recordings, at least one.")] = 1.0,
     contenders: Annotated[
@@ -75,7 +81,7 @@ def bench(
         typer.Option("--timeline", help="Draw what every stage and the device did, for each of the worker's runs."),
     ] = False,
     short: Annotated[
-        bool, typer.Option("--short", help="A few minutes: little of clips and files, one round.")
+        bool, typer.Option("--short", help="A few minutes: little of clips and files, one round, word times off.")
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds for one run.")] = 14_400.0,
     results: Annotated[Path, typer.Option("--output", "-o", help="Folder for JSON and plots.")] = Path("bench/results"),
@@ -100,7 +106,7 @@ def bench(
     from worker.bench.compare import CONTENDERS, Plan  # noqa: PLC0415
     from worker.bench.library import default_cache  # noqa: PLC0415
     from worker.bench.machine import this_machine  # noqa: PLC0415
-    from worker.bench.workload import WORKLOADS, workload  # noqa: PLC0415
+    from worker.bench.workload import workload  # noqa: PLC0415
 
     unknown = sorted(set(contenders or ()) - set(CONTENDERS))
     if unknown:
@@ -111,9 +117,9 @@ def bench(
         raise SettingsError(f"device {device!r} is unknown; use cpu, cuda or auto")
     if short:
         scale, rounds, sweep_seconds = min(scale, _SHORT_SCALE), 1, 0.0
-        workloads, words = workloads or list(_SHORT_WORKLOADS), bool(words)
+        workloads, words = workloads or [_SHORT_WORKLOAD], bool(words)
     plan = Plan(
-        workloads=tuple(workload(each, scale) for each in workloads or WORKLOADS),
+        workloads=tuple(workload(each, scale) for each in workloads or _WORKLOADS),
         words=(False, True) if words is None else (words,),
         contenders=tuple(each for each in CONTENDERS if not contenders or each in contenders),
         settings=_pairs(settings or []),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from worker.bench.compare import Comparison, Plan
+from worker.bench.contender import Contender
 from worker.bench.figures import figures
 from worker.bench.library import Library
 from worker.bench.machine import this_machine
@@ -96,7 +97,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
         conditions=conditions,
         rounds=plan.rounds,
         scale=setting.scale,
-        settings={contender.name: contender.setting for contender in comparison.contenders},
+        settings={each.name: _set_to(each, conditions, runs) for each in comparison.contenders},
         sweeps=comparison.sweeps,
         sweep_seconds=plan.sweep_seconds,
         workloads={each.name: (len(each.recordings), each.seconds) for each in plan.workloads},
@@ -106,6 +107,14 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     tell(f"wrote {write_json(report, setting.results)}")
     tell(f"wrote {plot_comparison(report, setting.results)}")
     return report
+
+
+def _set_to(contender: Contender, conditions: Conditions, runs: Sequence[Run]) -> str:
+    """A contender's setting, with the batch size that it chose by itself."""
+    setting = contender.setting(conditions)
+    sizes = {run.notes["batch_size"] for run in runs if run.contender == contender.name and "batch_size" in run.notes}
+    chosen = [f"batch {size}" for size in sizes if f"batch {size}" not in setting]
+    return ", ".join([*chosen, setting])
 
 
 def measure_scale(

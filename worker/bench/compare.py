@@ -179,8 +179,11 @@ class _Absent:
 
     name: str
     why: str
-    setting: str = ""
     word_times: bool = True
+
+    def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - `Contender`
+        """Nothing."""
+        return ""
 
     def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:  # noqa: ARG002 - `Contender`
         """Fails."""

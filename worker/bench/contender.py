@@ -21,7 +21,7 @@ from worker.bench.site import Site, source
 from worker.bench.trace import TRACE_VARIABLE, Trace, read_trace
 from worker.bench.workload import WARM_UP
 
-__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program"]
+__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program", "threads_of"]
 
 #: Longest that loading a model and transcribing one short recording may take.
 START_SECONDS = 900.0
@@ -39,8 +39,7 @@ class Contender(Protocol):
     def name(self) -> str:
         """What the table calls it; unique."""
 
-    @property
-    def setting(self) -> str:
+    def setting(self, conditions: Conditions) -> str:
         """Its processes, threads and batch size, for people."""
 
     @property
@@ -71,8 +70,7 @@ class Sqscribe:
     on_trace: Callable[[Trace, Run], None] | None = None
     word_times: bool = True
 
-    @property
-    def setting(self) -> str:
+    def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - the same for all
         """Whatever differs from the defaults."""
         return ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "defaults"
 
@@ -101,10 +99,11 @@ class Sqscribe:
                 _wait_until_ready(program, port)
             site.send_warm_up(queue_url, task.words, conditions.beam_size, conditions.language)
             site.wait_until_empty(queue_url, _checks(programs), START_SECONDS)
+            size = _batch_size(ports[0])
             before = _metrics(ports)
             run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
             counted = {key: value - before[key] for key, value in _metrics(ports).items()}
-        run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs))
+        run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs) | size)
         if self.on_trace:
             traced = read_trace(trace, run.began, run.began + run.seconds)
             run = replace(run, notes={**run.notes, **traced.figures(run.audio_seconds)})
@@ -136,12 +135,11 @@ class Loop:
     more: str = ""
     word_times: bool = True
 
-    @property
-    def setting(self) -> str:
+    def setting(self, conditions: Conditions) -> str:
         """What there is to set."""
-        batch = "one window at a time" if self.batch_size is None else f"batch {self.batch_size}"
-        processes = f"{self.processes} process{'es' if self.processes > 1 else ''}"
-        return ", ".join(filter(None, [batch, processes, self.more]))
+        batch = "one by one" if self.batch_size is None else f"batch {self.batch_size}"
+        threads = threads_of(self.processes, max(1, conditions.cores // self.processes), conditions)
+        return ", ".join(filter(None, [batch, threads, self.more]))
 
     def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
         """See `Contender`."""
@@ -180,6 +178,13 @@ def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
 def _worker(site: Site, name: str, settings: Mapping[str, str], port: int) -> Program:
     env = {**site.aws.child_env(environment()), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
     return Program(["-m", "sqscribe", "worker"], env, site.folder / f"{name}.log", lines=False)
+
+
+def threads_of(processes: int, threads: int, conditions: Conditions) -> str:
+    """Processes and the threads of each, which only a CPU's engine has."""
+    if conditions.device == "cpu":
+        return f"{processes} x {threads} thread{'s' if threads > 1 else ''}"
+    return f"{processes} process{'es' if processes > 1 else ''}"
 
 
 def count_words(text: str) -> int:
@@ -245,9 +250,15 @@ def _answers(port: int, page: str) -> bool:
         return False
 
 
+def _batch_size(port: int) -> dict[str, float | str]:
+    """What the worker has chosen; nothing from an engine that does not say."""
+    engine = json.loads(_page(port, "/status")).get("engine") or {}
+    return {"batch_size": engine["batch_size"]} if "batch_size" in engine else {}
+
+
 def _metrics(ports: Sequence[int]) -> dict[str, float]:
     """What the workers count together: windows, batches, seconds in which the device was busy, calls."""
-    page = "\n".join(_page(port) for port in ports)
+    page = "\n".join(_page(port, "/metrics") for port in ports)
     series = {
         "windows": r"sqscribe_batch_windows_sum",
         "batches": r"sqscribe_batch_windows_count",
@@ -259,8 +270,8 @@ def _metrics(ports: Sequence[int]) -> dict[str, float]:
     return {name: sum(_values(pattern, page)) for name, pattern in series.items()}
 
 
-def _page(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_ASK_SECONDS) as answer:
+def _page(port: int, page: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_ASK_SECONDS) as answer:
         return str(answer.read().decode())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.bench.contender import START_SECONDS
+from worker.bench.contender import START_SECONDS, threads_of
 from worker.bench.meter import Meter
 from worker.bench.program import Program, environment
 from worker.bench.run import Conditions, Run, Task
@@ -30,10 +30,10 @@ class Limit:
     name: str = "limit"
     word_times: bool = True
 
-    @property
-    def setting(self) -> str:
+    def setting(self, conditions: Conditions) -> str:
         """What there is to set."""
-        return f"batch {self.batch_size or 'auto'}"
+        size = [f"batch {self.batch_size}"] if self.batch_size else []
+        return ", ".join([*size, threads_of(1, conditions.cores, conditions)])
 
     def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
         """See `worker.bench.contender.Contender`."""
