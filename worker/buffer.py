@@ -13,6 +13,9 @@ __all__ = ["AudioBuffer"]
 #: Once full, nothing is received until the buffer has fallen to this share of its size. Without the gap, the worker
 #: would receive one job for each that leaves and decode it with the device idle for want of choice.
 REOPEN_AT = 0.8
+#: Less than so many seconds is nothing: what rounding leaves of jobs that were given back window by window. Without
+#: this, a buffer that is empty would hardly ever count as empty, and a job longer than its limit would wait for ever.
+NOTHING_SECONDS = 0.001
 
 
 class AudioBuffer:
@@ -69,7 +72,8 @@ class AudioBuffer:
     def give_back(self, seconds: float) -> None:
         """Uncounts audio that is decoded or dropped."""
         with self._changed:
-            self._seconds = max(0.0, self._seconds - seconds)
+            left = self._seconds - seconds
+            self._seconds = left if left >= NOTHING_SECONDS else 0.0
             self._changed.notify_all()
 
     def _fits(self, seconds: float) -> bool:

@@ -29,6 +29,20 @@ def test_an_empty_buffer_takes_one_job_of_any_length() -> None:
     assert not buffer.open
 
 
+def test_a_buffer_is_empty_again_though_windows_have_odd_lengths() -> None:
+    # Given two jobs whose windows come back one by one, in turns
+    buffer = AudioBuffer(100)
+    windows = [samples / 16_000 for samples in range(80_001, 480_001, 53_017)]
+    for _ in range(2):
+        buffer.admit(sum(windows[:4]), Cancellation())
+    for seconds in windows[:4]:
+        buffer.give_back(seconds)
+        buffer.give_back(seconds)
+    # Then nothing is left of them, and a job longer than the buffer is taken
+    assert buffer.seconds == 0
+    assert admitted(buffer, 10_000).wait(2)
+
+
 def test_a_job_that_does_not_fit_waits_until_it_does() -> None:
     # Given a buffer with 80 of its 100 s in use
     buffer = AudioBuffer(100)

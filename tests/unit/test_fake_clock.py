@@ -82,6 +82,15 @@ def test_a_wait_on_the_only_thread_lets_its_time_pass() -> None:
     assert clock.now() == 7
 
 
+def test_on_the_only_thread_even_the_rest_of_a_rounding_error_passes() -> None:
+    clock = PassingClock(start=1000)
+    assert not clock.wait(threading.Event(), 1e-20)
+    assert clock.now() > 1000
+    after = clock.now()
+    assert not clock.wait(threading.Event(), 0)
+    assert clock.now() == after
+
+
 def test_others_have_their_turn_while_the_only_thread_waits() -> None:
     # Given somebody who looks every three seconds and sets the event the third time
     clock, event = PassingClock(start=0), threading.Event()

@@ -125,7 +125,8 @@ class PassingClock(FakeClock):
 
     def wait(self, event: threading.Event, timeout: float) -> bool:
         """Lets `timeout` seconds pass, or fewer if the event is set meanwhile; True when it is set."""
-        end = self.now() + timeout
+        # However little is waited for, it passes: whoever waits for the rest of a rounding error would wait for ever.
+        end = max(self.now() + timeout, math.nextafter(self.now(), math.inf)) if timeout > 0 else self.now()
         while not event.is_set() and self.now() < end:
             pause = self.meanwhile()
             if not event.is_set():
