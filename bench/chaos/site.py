@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -141,10 +142,14 @@ class Site:
         """A worker's scratch folder."""
         return self._folder / "scratch" / name
 
-    def kin(self, name: str) -> list[psutil.Process]:
-        """Every living process that a worker has started, whoever is its parent now; the worker itself included."""
-        mine = str(self.scratch(name))
-        return [process for process in psutil.process_iter() if _environ(process).get("SQSCRIBE_SCRATCH_DIR") == mine]
+    def kin(self, name: str) -> list[str]:
+        """Command lines of all living processes that a worker has started, whoever is their parent now, and its own."""
+        mine, lines = str(self.scratch(name)), []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # it has just ended, or is somebody else's
+                if process.environ().get("SQSCRIBE_SCRATCH_DIR") == mine:
+                    lines.append(" ".join(process.cmdline()))
+        return [line for line in lines if line]  # of one that has ended nothing but its code is left
 
     def _windows(self, name: str) -> Path:
         return self._folder / f"{name}.windows"
@@ -152,10 +157,3 @@ class Site:
     def _log(self) -> Iterator[Access]:
         mine = {self.name, f"{self.name}-dead"}
         return (access for access in read_log(self.proxy.log) if access.resource.partition("/")[0] in mine)
-
-
-def _environ(process: psutil.Process) -> dict[str, str]:
-    try:
-        return process.environ()
-    except psutil.Error:  # it has ended, or is somebody else's
-        return {}

@@ -147,7 +147,7 @@ class Case:
         assert audit.violations == []
         assert {len(masters) for masters in audit.masters.values()} == {1}
         assert self.site.count() == (0, 0)
-        assert all(self.site.kin(each.name) == [] for each in self.workers)
+        eventually(lambda: not any(self.site.kin(each.name) for each in self.workers))
 
     def abandon(self) -> None:
         """Ends what is left, however the test went."""

@@ -39,14 +39,14 @@ pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
 CLIPS = {clip.name: clip.path for clip in demo_clips()}
 #: Seconds from the signal to the end; the second one where a poll, three tenths of it, has to be met in time.
-GRACE, POLLING_GRACE = 10.0, 16.0
+GRACE, POLLING_GRACE = 10.0, 12.0
 #: Seconds of a lease that a worker has to renew while it stops, and of one that would hide for long what it forgot.
 SHORT_LEASE, LONG_LEASE = 4, 300
 #: The moments at random, how many of them come while a worker still starts, and the seconds that they are drawn from.
 MOMENTS, EARLY = 20, 4
-STARTING, RUNNING = (0.0, 3.0), (0.0, 4.0)
+STARTING, RUNNING = (0.0, 2.5), (0.0, 3.5)
 #: What is sent for each of them: of 6 to 150 seconds.
-MIXTURE = ("lecture.mp3", "hello.wav", "briefing.m4a", "hello.wav", "briefing.m4a", "hello.wav", "interview.ogg")
+MIXTURE = ("hello.wav", "hello.wav", "briefing.m4a", "hello.wav", "lecture.mp3", "briefing.m4a", "interview.ogg")
 #: Longest wait for anything that should come; only a failing test gets there.
 PATIENCE = 90.0
 
@@ -94,10 +94,10 @@ def stop(site: Site, one: Worker, what: str, grace: float = GRACE) -> Stop:
     """Tells a worker to stop, if nobody has, and looks at what it leaves behind as soon as it has ended."""
     held = site.count()[1]
     one.close(grace + PATIENCE)
-    hidden, left = site.count()[1], [_name(process) for process in site.kin(one.name)]
+    hidden, left = site.count()[1], site.kin(one.name)
     (end,) = one.exits
     # Python's resource tracker ends by itself when it sees its parent gone, a moment later.
-    others = [name for name in left if "resource_tracker" not in name]
+    others = [line for line in left if "resource_tracker" not in line]
     log = site.events(one)
     # Before Python has come so far as to take charge of signals, SIGTERM just ends it.
     taken_charge = any(event["event"] == "worker_started" for event in log)
@@ -119,13 +119,6 @@ def check_log(site: Site, *workers: Worker) -> None:
     audit = site.audit({end.caller: end.at for one in workers for end in one.exits if end.code == 0})
     assert audit.violations == []
     assert (audit.refusals, audit.stale_deletes) == (0, 0)
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())[:100] or process.name()
-    except psutil.Error:
-        return "one that is just ending"
 
 
 # -- the places --------------------------------------------------------------------------------------------------------
@@ -163,7 +156,7 @@ class Source:
         self._thread.start()
 
     def url(self, how: str) -> str:
-        """Of one that is `silent`, says its `headers` and no more, or whose body `drips`."""
+        """Of one that is `silent`, or whose body `drips`."""
         return f"http://127.0.0.1:{self._server.server_port}/{how}.mp3"
 
     def close(self) -> None:
@@ -260,7 +253,7 @@ def test_at_twenty_random_moments_everything_is_given_back_in_time(
         phase, delay = moments[number]
         for place, clip in enumerate(MIXTURE):
             here.send(f"{clip}-{number}-{place}", here.upload(clip, CLIPS[clip].read_bytes()))
-        one = start(here, str(number), wait=phase == "works", window_seconds=0.4)
+        one = start(here, str(number), wait=phase == "works", window_seconds=0.8)
         workers.append(one)
         threading.Event().wait(delay)
         # When they are told to stop at any moment
@@ -295,18 +288,17 @@ def test_at_twenty_random_moments_everything_is_given_back_in_time(
 # -- in the middle of one thing ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["silent", "headers"])
 def test_during_downloads_that_hang(
-    site: Callable[..., Site], start: Callable[..., Worker], source: Source, figures: list[Stop], how: str
+    site: Callable[..., Site], start: Callable[..., Worker], source: Source, figures: list[Stop]
 ) -> None:
-    # Given two downloads that bring nothing, and a job that waits for its turn
+    # Given two downloads from a server that says nothing at all, and a job that waits for its turn
     here = site("download", visibility_timeout=SHORT_LEASE, downloaders=2)
     for number in range(3):
-        here.send(f"hangs-{number}", source.url(how))
+        here.send(f"hangs-{number}", source.url("silent"))
     one = start(here, "one")
     eventually(lambda: source.asked == 2)
     # When the worker is told to stop, then everything is given back
-    end = stop(here, one, f"two downloads hang ({how})")
+    end = stop(here, one, "two downloads hang")
     figures.append(end)
     assert end.problems == ()
     assert here.count() == (3, 0)
@@ -338,7 +330,7 @@ def test_during_a_decode_of_a_long_file(
 
 def decoders(one: Worker) -> list[psutil.Process]:
     """The ffmpegs that a worker runs."""
-    return [process for process in one.family()[1:] if "ffmpeg" in _name(process)]
+    return [process for process in one.family()[1:] if "ffmpeg" in process.name()]
 
 
 def prepared(here: Site, one: Worker, job: str) -> bool:
@@ -373,7 +365,7 @@ def test_with_many_clips_and_a_slow_queue(
     site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop]
 ) -> None:
     # Given more clips in the engine than calls of the queue, one after another, would fit into the grace
-    count, seconds = 40, 0.4
+    count, seconds = 30, 0.5
     assert count * seconds > GRACE
     here = site("many", visibility_timeout=LONG_LEASE, downloaders=4)
     clip = here.upload("clip.wav", CLIPS["hello.wav"].read_bytes())
@@ -416,26 +408,26 @@ def test_during_calls_of_the_store_that_get_no_answer(
     check_log(here, one)
 
 
-@pytest.mark.parametrize(("when", "share"), [("at once", 0.0), ("at the end of the poll", 0.28)])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "at the end of the poll"])
 def test_during_a_poll_that_brings_a_message_after_the_stop(
-    site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop], when: str, share: float
+    site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop], late: bool
 ) -> None:
-    # Given a worker without work, whose poll has just begun
+    # Given a worker without work, and a poll of it that has just begun
     here = site("poll", visibility_timeout=LONG_LEASE, shutdown_grace=POLLING_GRACE)
     one = start(here, "one")
-    polls = len(here.accesses(RECEIVES))
-    eventually(lambda: len(here.accesses(RECEIVES)) > polls)
+    eventually(lambda: len(here.accesses(RECEIVES)) == 1)
     # When it is told to stop, and has heard it, and a message comes before the poll ends
     one.signal(signal.SIGTERM)
     told = time.monotonic()
     eventually(lambda: any(event["event"] == "stop_asked" for event in here.events(one)))
-    threading.Event().wait(told + share * POLLING_GRACE - time.monotonic())
+    if late:
+        threading.Event().wait(told + 0.3 * POLLING_GRACE - time.monotonic())
     message = here.send("late", here.upload("clip.wav", CLIPS["hello.wav"].read_bytes()))
-    end = stop(here, one, f"no work; a message comes {when}", POLLING_GRACE)
+    end = stop(here, one, f"no work; a message comes {'at the end of the poll' if late else 'at once'}", POLLING_GRACE)
     figures.append(end)
-    # Then the message is visible as soon as the worker has ended, and stays so
+    # Then the message is visible as soon as the worker has ended, and stays so when the poll has ended
     assert end.problems == ()
-    eventually(lambda: len(here.accesses(RECEIVES)) >= polls + 2)
+    eventually(lambda: len(here.accesses(RECEIVES)) == 2)
     assert here.count() == (1, 0)
     # And it was given back as soon as it had come
     brought, given_back = (
