@@ -107,7 +107,7 @@ def test_heavy_libraries_are_imported_in_the_inference_process_alone() -> None:
     [
         ("worker.daemon", HEAVY),
         ("stages.inference.client", HEAVY),
-        ("worker.bench.bench", HEAVY),
+        ("worker.bench.compare", HEAVY),
         ("sqscribe", HEAVY | {"worker", "stages", "boto3", "pydantic", "numpy"}),
         *(
             (module, HEAVY | {"worker", "stages", "boto3", "moto", "numpy", "onnxruntime", "yt_dlp"})

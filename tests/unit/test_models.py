@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from worker.config import Settings
-from worker.models import engine_settings, is_simulated
+from worker.models import RANDOM_MARK, REQUIRED_FILES, engine_settings, is_simulated
 from worker.testing.decoder import Simulation
 
 
@@ -19,6 +19,21 @@ def test_a_simulated_model_is_a_query_string_and_hears_no_control_clip(tmp_path:
     assert Simulation.parse(resolved.model) == Simulation(window_seconds=0.5, parallel=2, log="/tmp/windows")
     assert resolved.name == "simulated"
     assert resolved.control is None
+
+
+def test_a_simulated_model_may_leave_everything_at_its_default(tmp_path: Path) -> None:
+    resolved = engine_settings(Settings(_env_file=None, model="simulated:"), lambda *_: None, tmp_path, "json")
+    assert Simulation.parse(resolved.model) == Simulation()
+
+
+def test_a_model_that_says_its_weights_are_random_is_not_checked_and_any_other_is(tmp_path: Path) -> None:
+    for name in REQUIRED_FILES:
+        (tmp_path / name).touch()
+    settings = Settings(_env_file=None, model=str(tmp_path))
+
+    assert engine_settings(settings, lambda *_: None, tmp_path, "json").control is not None
+    (tmp_path / RANDOM_MARK).touch()
+    assert engine_settings(settings, lambda *_: None, tmp_path, "json").control is None
 
 
 def test_the_bundled_model_is_checked_on_the_control_clip(tmp_path: Path) -> None:
