@@ -43,7 +43,7 @@ def make_steady(spec: Any, tokens: int, *, end: int, last_timestamp: int, loudne
     Args:
         spec: Its projection has rows of loudness `loudness` for words.
         tokens: Words of a text.
-        end: Id of the end of text.
+        end: Id of the end of text, behind those of all words.
         last_timestamp: Id of the last timestamp, which closes a text.
         loudness: Scale of the projection's rows.
     """
@@ -55,11 +55,12 @@ def make_steady(spec: Any, tokens: int, *, end: int, last_timestamp: int, loudne
     decoder.embeddings.weight[:, _OWN] = 0.0
     _quieten(decoder.layer, _HUSHED)
 
-    # What normalisation makes of a signal, and what the likeliest word reaches.
-    heard = _SIGNAL / math.sqrt(1 + 3 * _SIGNAL**2 / d_model)
-    weight = np.float32(_SURE * _LARGEST * loudness * math.sqrt(d_model) / heard)
+    # Normalisation makes everything so much smaller because of the signals; words are to be as sure as without them.
+    shrunk = math.sqrt(1 + 3 * _SIGNAL**2 / d_model)
+    weight = np.float32(_SURE * _LARGEST * loudness * math.sqrt(d_model) * shrunk / _SIGNAL)
     projection = decoder.projection.weight
     projection[:, _OWN] = 0.0
+    projection[:end] *= np.float32(shrunk)
     projection[end], projection[last_timestamp] = 0.0, 0.0
     projection[end, _END] = weight
     projection[last_timestamp, _CLOSE] = _SURE * weight

@@ -26,7 +26,7 @@ from sqscribe.wer import count_words, word_errors
 pytestmark = pytest.mark.process
 
 CLIPS = {clip.name: clip for clip in demo_clips()}
-COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch")
+COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch", "bench")
 
 
 @dataclass(frozen=True)

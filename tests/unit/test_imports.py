@@ -130,7 +130,7 @@ def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
     [
         ("worker.daemon", HEAVY),
         ("stages.inference.client", HEAVY),
-        ("worker.bench.bench", HEAVY),
+        ("worker.bench.compare", HEAVY),
         ("sqscribe", HEAVY | {"worker", "stages", "boto3", "pydantic", "numpy"}),
         *(
             (module, HEAVY | {"worker", "stages", "boto3", "moto", "numpy", "onnxruntime", "yt_dlp"})

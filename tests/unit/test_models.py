@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from worker.config import Settings
-from worker.models import engine_settings, is_simulated
+from worker.models import RANDOM_MARK, REQUIRED_FILES, engine_settings, is_simulated
 from worker.testing.decoder import Simulation
 
 
@@ -25,6 +25,16 @@ def test_a_simulated_model_needs_no_wishes(tmp_path: Path) -> None:
     resolved = engine_settings(Settings(_env_file=None, model="simulated:"), lambda *_: None, tmp_path, "json")
 
     assert Simulation.parse(resolved.model) == Simulation()
+
+
+def test_a_model_that_says_its_weights_are_random_is_not_checked_and_any_other_is(tmp_path: Path) -> None:
+    for name in REQUIRED_FILES:
+        (tmp_path / name).touch()
+    settings = Settings(_env_file=None, model=str(tmp_path))
+
+    assert engine_settings(settings, lambda *_: None, tmp_path, "json").control is not None
+    (tmp_path / RANDOM_MARK).touch()
+    assert engine_settings(settings, lambda *_: None, tmp_path, "json").control is None
 
 
 def test_the_bundled_model_is_checked_on_the_control_clip(tmp_path: Path) -> None:

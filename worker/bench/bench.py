@@ -15,7 +15,7 @@ from worker.bench.contender import Contender
 from worker.bench.figures import figures
 from worker.bench.library import Library
 from worker.bench.machine import this_machine
-from worker.bench.model import model_folder
+from worker.bench.model import TOKENS, is_random, model_folder
 from worker.bench.plot import plot_comparison
 from worker.bench.report import Report, write_json
 from worker.bench.run import Conditions, Run
@@ -76,6 +76,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
         compute_type=setting.compute_type or ("float16" if device == "cuda" else "int8"),
         beam_size=setting.beam_size,
         cores=machine.cores,
+        tokens=TOKENS if is_random(setting.model) else None,
     )
     library = Library(setting.cache)
     made = library.make([WARM_UP, *plan.recordings])

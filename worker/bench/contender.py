@@ -172,7 +172,9 @@ class Loop:
 def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
     """What every order to the loop's program says."""
     asked = asdict(conditions)
-    return {name: value for name, value in asked.items() if name not in ("model", "cores")} | {"threads": threads}
+    for name in ("model", "cores", "tokens"):
+        del asked[name]
+    return asked | {"threads": threads}
 
 
 def _worker(site: Site, name: str, settings: Mapping[str, str], port: int) -> Program:

@@ -131,10 +131,11 @@ def _title(report: Report) -> str:
     sizes = "; ".join(
         f"{name}: {count} recordings, {seconds / 3600:.2f} h" for name, (count, seconds) in report.workloads.items()
     )
+    length = f"{same.tokens} tokens of text in every window" if same.tokens else "texts as long as the model makes them"
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return (
         f"{same.model}, {same.compute_type} on {same.device}, beam {same.beam_size}, patience {same.patience:g}, "
-        f"language {same.language}, temperature 0\n"
+        f"language {same.language}, temperature 0, {length}\n"
         f"{machine.cpu}, {machine.cores} cores, {machine.memory / 2**30:.0f} GiB, "
         f"GPU: {', '.join(machine.gpus) or 'none'}; load average {machine.load} at the start\n"
         f"{versions}\n"

@@ -27,6 +27,7 @@ class Conditions:
         compute_type: As CTranslate2.
         patience: As sqscribe has it.
         cores: Cores to use, by all processes of a contender together.
+        tokens: Words that the model hears in every window; None: as many as it thinks there are.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Conditions:
     compute_type: str
     beam_size: int
     cores: int
+    tokens: int | None = None
     patience: float = 2.0
     language: str = "en"
 

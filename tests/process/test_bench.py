@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sqscribe bench` as a program, on as little as there can be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sqscribe.bundled import model_path
+from sqscribe.errors import ExitCode
+from worker.bench.model import ARCHITECTURES, Architecture, model_folder
+from worker.models import RANDOM_MARK
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
+
+PATIENCE = 300.0
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def bench(*arguments: str, cache: Path, folder: Path) -> dict[str, Any]:
+    """Runs it to a good end; gives its JSON."""
+    pytest.importorskip("matplotlib", reason="needs sqscribe[bench]")
+    command = [sys.executable, "-m", "sqscribe", "bench", *arguments, "--cache", str(cache), "-o", str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=folder)
+    assert ran.returncode == ExitCode.DONE, ran.stdout + ran.stderr
+    (written,) = folder.glob("*.json")
+    assert written.with_suffix(".png").read_bytes().startswith(PNG)
+    content: dict[str, Any] = json.loads(written.read_text("utf-8"))
+    return content
+
+
+def test_every_contender_transcribes_the_same_and_has_sane_figures(cache: Path, tmp_path: Path) -> None:
+    # Given one clip, on the bundled model
+    options = ("--workload", "clips", "--scale", "0.005", "--rounds", "1", "--words", "--sweep-seconds", "0")
+
+    # When all are compared
+    content = bench(*options, cache=cache, folder=tmp_path)
+
+    # Then each has done the job: heard about the same words, in a time that there was, with the CPU of that time
+    runs = {run["contender"]: run for run in content["runs"]}
+    cores = content["machine"]["cores"]
+    parallel = {f"loop x{count}" for count in {2, cores} - {1}}
+    assert set(runs) == {"limit", "sqscribe", "loop", "batched"} | parallel
+    (heard,) = {run["text_words"] for run in runs.values() if run["contender"] in ("limit", "sqscribe", "batched")}
+    assert heard > 3
+    for run in runs.values():
+        assert run["failure"] is None
+        assert (run["jobs"], run["words"]) == (1, True)
+        assert 3.0 <= run["audio_seconds"] <= 15.0
+        assert 0.0 < run["seconds"] < PATIENCE
+        assert 0.0 < run["usage"]["cpu_seconds"] <= 1.2 * cores * run["seconds"] + 0.2
+        assert 20e6 < run["usage"]["peak_memory"] < 8e9
+        assert abs(run["text_words"] - heard) <= 2
+        assert 1 <= run["windows"] <= 2
+    assert runs["loop"]["tokens"] > runs["batched"]["tokens"] == heard
+    assert runs["sqscribe"]["usage"]["ended_cpu_seconds"] > 0.0  # ffmpeg's
+    assert runs["sqscribe"]["notes"]["store_calls_per_job"] >= 3
+    ratios = {figure["contender"]: figure["ratio"] for figure in content["figures"]}
+    assert ratios["loop"] == pytest.approx(runs["loop"]["seconds"] / runs["sqscribe"]["seconds"])
+
+
+def test_growth_is_measured_in_memory_and_with_several_workers(cache: Path, tmp_path: Path) -> None:
+    sizes = ("--jobs", "20", "--embedded", "0", "--minutes", "0", "--workers", "2", "--shared", "2")
+
+    content = bench("scale", *sizes, "--device", "simulated:window_seconds=0.2", cache=cache, folder=tmp_path)
+
+    points = {(point["axis"], point["size"]): point for point in content["points"]}
+    assert set(points) == {("jobs", 10), ("jobs", 20), ("workers", 1), ("workers", 2)}
+    for (axis, size), point in points.items():
+        assert point["failure"] is None
+        assert point["jobs"] == (size if axis == "jobs" else 2)
+        assert point["seconds"] > 0.0
+        assert 0.0 < point["parts"]["worker"] < point["cpu_seconds"] < 20.0 * point["jobs"]
+        assert point["parts"]["ffmpeg"] >= 0.0
+    # Two recordings of a minute have windows enough for so long a time on one simulated device.
+    assert points["workers", 1]["seconds"] > 0.8
+    assert points["workers", 2]["parts"]["store_calls_per_job"] == 4.0
+    assert {line.partition(":")[0] for line in content["verdicts"]} == {"jobs", "workers"}
+
+
+def test_a_random_model_is_made_once_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an architecture that is made in no time
+    monkeypatch.setitem(ARCHITECTURES, "slight", Architecture(1, 1, 16, 1, 80))
+
+    folder = Path(model_folder("random:slight", tmp_path))
+    made = (folder / "model.bin").stat().st_mtime_ns
+
+    assert Path(model_folder("random:slight", tmp_path)) == folder
+    assert (folder / "model.bin").stat().st_mtime_ns == made
+    assert (folder / RANDOM_MARK).is_file()
+    assert len(json.loads((folder / "vocabulary.json").read_text("utf-8"))) == 51_865
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_other_models_are_passed_on(tmp_path: Path) -> None:
+    assert model_folder("demo", tmp_path) == str(model_path())
+    assert model_folder("large-v3", tmp_path) == "large-v3"
