@@ -133,7 +133,7 @@ class LeaseMachine(RuleBasedStateMachine):
         seed=st.integers(0, 99),
         count=st.sampled_from([1, 3, 12]),
     )
-    def begin(self, visibility: int, seed: int, count: int) -> MultipleResults[Lease]:
+    def begin(self, visibility: int, seed: int, count: int) -> MultipleResults[Lease] | Lease:
         self.visibility = visibility
         self.clock = PassingClock()
         self.clock.meanwhile = self.meanwhile
@@ -173,7 +173,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.hand = self.queue.receive(limit, 0)
 
     @rule(target=leases)
-    def add(self) -> MultipleResults[Lease]:
+    def add(self) -> MultipleResults[Lease] | Lease:
         held = {lease.message.id for lease in self.known if lease.record.state in HOLDING}
         fresh = self.table.add(self.hand)
         assert {lease.message.id for lease in fresh} == {message.id for message in self.hand} - held
@@ -182,7 +182,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return multiple(*fresh)
 
     @rule(target=leases)
-    def receive_and_add(self) -> MultipleResults[Lease]:
+    def receive_and_add(self) -> MultipleResults[Lease] | Lease:
         self.hand = self.hand or self.queue.receive(10, 0)
         return self.add()
 
@@ -294,7 +294,7 @@ class LeaseMachine(RuleBasedStateMachine):
             assert lease.confirmed
 
     @rule(target=taken, lease=leases, lag=LAGS)
-    def take(self, lease: Lease, lag: float) -> MultipleResults[Lease]:
+    def take(self, lease: Lease, lag: float) -> MultipleResults[Lease] | Lease:
         with self.let_go([lease], lag, TAKE_TIMEOUT):
             mine = self.table.take(lease)
         assert mine == (lease.record.state is LeaseState.TAKEN) or not mine
