@@ -138,11 +138,13 @@ class Comparison:
 
     def _s2t(self, folder: Path) -> Contender:
         try:
-            start = s2t_program(s2t_environment(folder, self._tell))
+            python, version = s2t_environment(folder, self._tell)
         except BenchError as error:
             return _Absent(S2T, str(error))
+        start = s2t_program(python)
         size = self._best(S2T, _BATCHED_SIZES, partial(self._sweep_loop, start)) or _BATCHED_SIZE
-        return Loop(S2T, batch_size=size, start=start, more="up to 50 messages at once", word_times=False)
+        more = f"version {version}, up to 50 messages at once"
+        return Loop(S2T, batch_size=size, start=start, more=more, word_times=False)
 
     def _best(
         self, name: str, sizes: Mapping[str, Sequence[int]], sweep: Callable[[Sequence[int], str], Program]

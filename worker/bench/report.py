@@ -148,6 +148,9 @@ def _caption(report: Report) -> str:
     for name, took in report.sweeps.items():
         sizes = ", ".join(f"{size}: {seconds:.1f} s" for size, seconds in took.items())
         lines.append(f"Batch sizes of {name}, tried on {report.sweep_seconds:g} s of audio: {sizes}.")
+    loops = dict.fromkeys(figure.contender for figure in report.figures if figure.contender.startswith("loop x"))
+    if len(loops) > 1:
+        lines.append(f"Of {', '.join(loops)} the faster one is shown.")
     if any(figure.contender == "whisper-s2t" for figure in report.figures):
         lines.append("whisper-s2t has word times from a second model only, which it downloads: not run with words on.")
     failures = {figure.contender: figure.failure for figure in report.figures if figure.failure is not None}
