@@ -23,9 +23,9 @@ VERSION = 1
 _CAPTION = (
     "Seconds: from the first message sent to the last one deleted, models loaded and warm. CPU and memory: of all of a "
     "contender's processes, without the embedded SQS and S3, which share the machine.\n"
-    "limit: no queue, no download, no decoding, no VAD in its time. sqscribe: falls back and decodes again where a "
-    "text looks wrong, and aligns words in either case. loop, batched: temperature 0 alone, not conditioned on "
-    "previous text; loop decodes timestamps and batched does not, which are their defaults."
+    "limit: no queue, no download, no decoding, no VAD in its time; run once for words on and off. sqscribe: falls "
+    "back and decodes again where a text looks wrong, and aligns words in either case. loop, batched: temperature 0 "
+    "alone, not conditioned on previous text; loop decodes timestamps and batched does not, which are their defaults."
 )
 
 
