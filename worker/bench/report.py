@@ -23,9 +23,9 @@ VERSION = 1
 _CAPTION = (
     "Seconds: from the first message sent to the last one deleted, models loaded and warm. CPU and memory: of all of a "
     "contender's processes, without the embedded SQS and S3, which share the machine.\n"
-    "limit: no queue, no download, no decoding, no VAD in its time. sqscribe: falls back and decodes again where a "
-    "text looks wrong, and aligns words in either case. loop, batched: temperature 0 alone, not conditioned on "
-    "previous text; loop decodes timestamps and batched does not, which are their defaults."
+    "limit: no queue, no download, no decoding, no VAD in its time; run once for words on and off. sqscribe: falls "
+    "back and decodes again where a text looks wrong, and aligns words in either case. loop, batched: temperature 0 "
+    "alone, not conditioned on previous text; loop decodes timestamps and batched does not, which are their defaults."
 )
 
 
@@ -148,6 +148,9 @@ def _caption(report: Report) -> str:
     for name, took in report.sweeps.items():
         sizes = ", ".join(f"{size}: {seconds:.1f} s" for size, seconds in took.items())
         lines.append(f"Batch sizes of {name}, tried on {report.sweep_seconds:g} s of audio: {sizes}.")
+    loops = dict.fromkeys(figure.contender for figure in report.figures if figure.contender.startswith("loop x"))
+    if len(loops) > 1:
+        lines.append(f"Of {', '.join(loops)} the faster one is shown.")
     if any(figure.contender == "whisper-s2t" for figure in report.figures):
         lines.append("whisper-s2t has word times from a second model only, which it downloads: not run with words on.")
     failures = {figure.contender: figure.failure for figure in report.figures if figure.failure is not None}

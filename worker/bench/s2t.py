@@ -24,8 +24,11 @@ __all__ = ["s2t_environment", "s2t_program"]
 _SHARED = ("ctranslate2", "torch", "numpy", "boto3")
 
 
-def s2t_environment(folder: Path, tell: Callable[[str], None]) -> Path:
-    """The Python of an environment that has whisper-s2t, made if there is none.
+def s2t_environment(folder: Path, tell: Callable[[str], None]) -> tuple[Path, str]:
+    """An environment that has whisper-s2t, made if there is none.
+
+    Returns:
+        Its Python, and the version of whisper-s2t.
 
     Raises:
         BenchError: It cannot be made here; the end of what pip said is in it.
@@ -36,8 +39,7 @@ def s2t_environment(folder: Path, tell: Callable[[str], None]) -> Path:
         pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in _SHARED]
         _do([sys.executable, "-m", "venv", str(folder)])
         _do([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "whisper-s2t", *pins])
-    _do([str(python), "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('whisper_s2t') is None)"])
-    return python
+    return python, _do([str(python), "-c", "import importlib.metadata as m; print(m.version('whisper-s2t'))"])
 
 
 def s2t_program(python: Path) -> Callable[[Mapping[str, Any], Site, str], Program]:
@@ -63,7 +65,9 @@ def _ffmpeg_folder(folder: Path) -> Path:
     return link.parent
 
 
-def _do(command: list[str]) -> None:
+def _do(command: list[str]) -> str:
+    """Runs a command; gives what it printed."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"whisper-s2t cannot be had: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout.strip()

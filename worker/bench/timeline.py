@@ -9,9 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure as Canvas
 
 from worker.bench.run import Run
-from worker.bench.trace import Span, Trace, busy_seconds
+from worker.bench.trace import Span, Trace, busy_over_time
 
-__all__ = ["busy_over_time", "plot_timeline"]
+__all__ = ["plot_timeline"]
 
 _STAGES = ("fetch", "decode", "segment", "wait", "inference", "publish", "delete")
 _SHADES = {
@@ -69,22 +69,6 @@ def plot_timeline(trace: Trace, run: Run, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=130)
     return path
-
-
-def busy_over_time(spans: Sequence[Span], seconds: float, steps: int) -> tuple[list[float], list[float]]:
-    """The share of each of so many equal steps in which at least one span was under way: edges, shares."""
-    width = seconds / steps
-    edges = [step * width for step in range(steps + 1)]
-    shares = []
-    for start in edges[:-1]:
-        end = start + width
-        inside = [
-            Span(span.kind, span.name, max(span.start, start), min(span.end, end))
-            for span in spans
-            if span.start < end and span.end > start
-        ]
-        shares.append(busy_seconds(inside) / width)
-    return edges, shares
 
 
 def _rows(spans: Sequence[Span]) -> list[list[Span]]:

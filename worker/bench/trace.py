@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker.bench.run import BenchError
 
-__all__ = ["TRACE_VARIABLE", "Span", "Trace", "busy_seconds", "read_trace"]
+__all__ = ["TRACE_VARIABLE", "Span", "Trace", "busy_over_time", "busy_seconds", "read_trace"]
 
 TRACE_VARIABLE = "SQSCRIBE_TRACE"
 
@@ -94,6 +94,22 @@ def busy_seconds(spans: Iterable[Span]) -> float:
         total += max(0.0, span.end - max(span.start, until))
         until = max(until, span.end)
     return total
+
+
+def busy_over_time(spans: Sequence[Span], seconds: float, steps: int) -> tuple[list[float], list[float]]:
+    """The share of each of so many equal steps in which at least one span was under way: edges, shares."""
+    width = seconds / steps
+    edges = [step * width for step in range(steps + 1)]
+    shares = []
+    for start in edges[:-1]:
+        end = start + width
+        inside = [
+            Span(span.kind, span.name, max(span.start, start), min(span.end, end))
+            for span in spans
+            if span.start < end and span.end > start
+        ]
+        shares.append(busy_seconds(inside) / width)
+    return edges, shares
 
 
 def _spans(lines: Iterable[str], began: float, ended: float) -> Iterator[Span]:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from worker.bench.run import BenchError
-from worker.bench.timeline import busy_over_time
-from worker.bench.trace import Span, Trace, busy_seconds, read_trace
+from worker.bench.trace import Span, Trace, busy_over_time, busy_seconds, read_trace
 
 
 def span(start: float, end: float, kind: str = "device", **more: Any) -> Span:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def main() -> None:
     configure("json", "warning")
     order = Order(**json.loads(sys.argv[1]))
     with _memory(order.recordings) as folder:
-        cut = list(_cut(order.recordings, folder))
+        cut = _cut(order.recordings, folder, order.cores)
         decoder = WhisperDecoder.load(
             EngineSettings(
                 model=order.folder,
@@ -122,14 +123,18 @@ def main() -> None:
         sys.stdin.readline()  # the benchmark reads what this process used before it ends
 
 
-def _cut(recordings: Sequence[str], folder: Path) -> Iterator[Windows]:
+def _cut(recordings: Sequence[str], folder: Path, threads: int) -> list[Windows]:
     decoder, segmenter = Decoder(DecodeLimits(max_seconds=_LONGEST_SECONDS)), Segmenter()
-    for number, path in enumerate(map(Path, recordings)):
+
+    def cut(number: int, path: Path) -> Windows:
         own = folder / str(number)
         own.mkdir()
         source = Source(path, path.stat().st_size, sha256="")
         audio = decoder.decode(source, own, _NoLimit(), Cancellation())
-        yield segmenter.segment(audio, True, Cancellation())  # noqa: FBT003 - vad
+        return segmenter.segment(audio, True, Cancellation())  # noqa: FBT003 - vad
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(cut, range(len(recordings)), map(Path, recordings)))
 
 
 def _decode(decoder: WhisperDecoder, cut: Sequence[Windows], size: int, order: Order) -> Done:
