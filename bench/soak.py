@@ -177,7 +177,8 @@ def _sample(one: Worker, scratch: Path) -> Sample | None:
             engine_files=engine.num_fds(),
             worker_threads=parent.num_threads(),
             engine_threads=engine.num_threads(),
-            scratch=sum(_size(path) for path in scratch.rglob("*")),
+            # `os.walk` passes over folders that go while it looks; `Path.rglob` fails at them.
+            scratch=sum(_size(Path(folder, name)) for folder, _, names in os.walk(scratch) for name in names),
         )
     except psutil.NoSuchProcess:
         return None

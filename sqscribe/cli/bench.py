@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sqscribe.cli.bench_busy import busy
+from sqscribe.cli.bench_engine import engine
 from sqscribe.cli.bench_extras import WIDE, need_extras
 from sqscribe.errors import ExitCode, SettingsError
 
@@ -29,6 +30,7 @@ _SHORT_WORKLOAD, _SHORT_SCALE = "short", 0.05
 _WORKLOADS = ("clips", "files", "hours", "mix")
 
 app.command()(busy)
+app.command()(engine)
 
 
 @app.callback(invoke_without_command=True)

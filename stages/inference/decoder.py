@@ -18,7 +18,7 @@ from stages.inference.aligner import Aligner, Spoken
 from stages.inference.attempt import Attempt, average_logprob, compression_ratio
 from stages.inference.audio import read_window
 from stages.inference.encoder import Encoder
-from stages.inference.fallback import BEST_OF, Retry, RetryUnprompted, Take, decide
+from stages.inference.fallback import BEST_OF, Judge, Retry, RetryUnprompted, Take, decide
 from stages.inference.features import FRAMES, frames_to_encode
 from stages.inference.language import detect_languages, most_likely
 from stages.inference.model import LoadedModel, load_model
@@ -79,9 +79,10 @@ class WhisperDecoder:
     Args:
         model: The loaded model.
         max_new_tokens: Tokens that a row may have; rows that need more are split.
+        judge: Says what becomes of each attempt; any thread may ask.
     """
 
-    def __init__(self, model: LoadedModel, *, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
+    def __init__(self, model: LoadedModel, *, max_new_tokens: int = MAX_NEW_TOKENS, judge: Judge = decide) -> None:
         self._whisper = model.whisper
         self._info = model.info
         self._parallel = model.parallel
@@ -90,6 +91,7 @@ class WhisperDecoder:
         self._aligner = Aligner(model.whisper, self._encoder, model.vocabulary)
         # The real cap is half of `max_length`, whatever the prompt: see `_cap`.
         self._max_length = min(_MAX_LENGTH, 2 * max_new_tokens)
+        self._judge = judge
 
     @classmethod
     def load(cls, settings: EngineSettings) -> WhisperDecoder:
@@ -165,7 +167,7 @@ class WhisperDecoder:
         attempts = self._generate(rows)
         histories = [(*row.state.attempts, attempt) for row, attempt in zip(rows, attempts, strict=True)]
         decisions = [
-            decide(
+            self._judge(
                 history,
                 row.window.speech / SAMPLE_RATE,
                 row.job.prompt_text if row.key.prompt_tokens else None,

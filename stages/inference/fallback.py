@@ -6,13 +6,13 @@ Thresholds and order are those of Whisper's temperature fallback, applied row by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stages.inference.attempt import Attempt
 from stages.inference.quality import echoes_prompt, is_repetition
 
-__all__ = ["BEST_OF", "Decision", "Retry", "RetryUnprompted", "Take", "decide"]
+__all__ = ["BEST_OF", "Decision", "Judge", "Retry", "RetryUnprompted", "Take", "decide"]
 
 #: Hypotheses sampled at each temperature above 0; the most likely one counts.
 BEST_OF = 5
@@ -55,6 +55,8 @@ class RetryUnprompted:
 
 
 Decision = Take | Retry | RetryUnprompted
+#: What `decide` is.
+Judge = Callable[[Sequence[Attempt], float, str | None, str | None], Decision]
 
 
 def decide(attempts: Sequence[Attempt], speech_seconds: float, prompt: str | None, unprompted: str | None) -> Decision:

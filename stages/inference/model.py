@@ -17,7 +17,7 @@ from faster_whisper.utils import download_model
 
 from sqscribe.errors import UnfitNodeError
 from stages.inference.protocol import EngineInfo, EngineSettings
-from stages.inference.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape
+from stages.inference.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
 from stages.inference.vocabulary import Vocabulary
 
 __all__ = ["LoadedModel", "cpu_cores", "load_model"]
@@ -50,6 +50,7 @@ class LoadedModel:
     """A model that is ready to work.
 
     Attributes:
+        shape: As its files have it.
         device: Torch's name of the device that it is on.
         parallel: Batches that it works on at once.
     """
@@ -57,12 +58,17 @@ class LoadedModel:
     whisper: ctranslate2.models.Whisper
     vocabulary: Vocabulary
     info: EngineInfo
+    shape: ModelShape
     device: torch.device
     parallel: int
 
 
-def load_model(settings: EngineSettings) -> LoadedModel:
+def load_model(settings: EngineSettings, *, parallel: int | None = None) -> LoadedModel:
     """Loads the model onto the device, and works out what it can do and how much of it at once.
+
+    Args:
+        settings: What to load, and where to.
+        parallel: Batches to work on at once; None: as many as are best on the device.
 
     Raises:
         UnfitNodeError: There is no such device, library, compute type or model on this node.
@@ -80,7 +86,7 @@ def load_model(settings: EngineSettings) -> LoadedModel:
         torch.set_num_threads(1)
     ctranslate2.set_random_seed(_SEED)
     threads = settings.cpu_threads or cores
-    parallel = _PARALLEL_ON_GPU if on_gpu else min(threads, _PARALLEL_ON_CPU)
+    parallel = parallel or (_PARALLEL_ON_GPU if on_gpu else min(threads, _PARALLEL_ON_CPU))
     try:
         whisper = ctranslate2.models.Whisper(
             str(folder),
@@ -101,7 +107,8 @@ def load_model(settings: EngineSettings) -> LoadedModel:
         languages=languages,
         can_translate=whisper.is_multilingual and not shape.pruned and len(languages) > 1,
         can_align=shape.can_align,
-        batch_size=settings.batch_size or _batch_size(shape, device, settings.beam_size, parallel),
+        batch_size=settings.batch_size
+        or _batch_size(shape, device, settings.beam_size, parallel, str(whisper.compute_type)),
         startup_seconds=0.0,
         short_encode=settings.short_encode,
     )
@@ -113,7 +120,7 @@ def load_model(settings: EngineSettings) -> LoadedModel:
         compute_type=info.compute_type,
         batch_size=info.batch_size,
     )
-    return LoadedModel(whisper, vocabulary, info, device, parallel)
+    return LoadedModel(whisper, vocabulary, info, shape, device, parallel)
 
 
 def cpu_cores() -> int:
@@ -194,14 +201,14 @@ def _preload_cublas() -> None:
         try:
             ctypes.CDLL((*candidates, name)[0], mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
-            raise UnfitNodeError(f"{name} is missing ({error}). {_CUBLAS_HELP}.") from error
+            raise UnfitNodeError(f"{name} is missing, or cannot be loaded ({error}). {_CUBLAS_HELP}.") from error
 
 
-def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, parallel: int) -> int:
+def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, parallel: int, compute_type: str) -> int:
     if device.type == "cpu":
         return BATCH_SIZE_ON_CPU
     free, _total = torch.cuda.mem_get_info(device)
-    return batch_size_on_gpu(shape, free, beam_size, parallel)
+    return batch_size_on_gpu(shape, free, beam_size, parallel, value_bytes(compute_type))
 
 
 def _english_only(model: str) -> bool:

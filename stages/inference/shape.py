@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from sqscribe.errors import UnfitNodeError
 
-__all__ = ["BATCH_SIZE_ON_CPU", "ModelShape", "batch_size_on_gpu", "read_shape", "row_bytes"]
+__all__ = ["BATCH_SIZE_ON_CPU", "ModelShape", "batch_size_on_gpu", "read_shape", "row_bytes", "value_bytes"]
 
 #: More rows than this make everybody wait for the longest one and gain little.
 MAX_BATCH_SIZE = 64
@@ -110,9 +110,15 @@ def row_bytes(shape: ModelShape, hypotheses: int, value_bytes: int = 2) -> int:
     return value_bytes * (scores + feed_forward + cross + own) + features + logits
 
 
-def batch_size_on_gpu(shape: ModelShape, free_bytes: int, beam_size: int, parallel: int) -> int:
+def value_bytes(compute_type: str) -> int:
+    """Of an activation under a compute type as CTranslate2 resolves it."""
+    return 2 if compute_type.endswith("float16") else 4  # float16, bfloat16, and 8-bit weights with either
+
+
+def batch_size_on_gpu(shape: ModelShape, free_bytes: int, beam_size: int, parallel: int, value_bytes: int = 2) -> int:
     """Rows of a batch so that `parallel` batches fit into the device's free memory at once (1 to 64)."""
-    rows = int(free_bytes * MEMORY_SHARE) // (row_bytes(shape, max(beam_size, BEST_OF)) * parallel)
+    row = row_bytes(shape, max(beam_size, BEST_OF), value_bytes)
+    rows = int(free_bytes * MEMORY_SHARE) // (row * parallel)
     return max(1, min(MAX_BATCH_SIZE, rows))
 
 

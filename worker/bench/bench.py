@@ -12,6 +12,10 @@ from tempfile import TemporaryDirectory
 
 from worker.bench.compare import Comparison, Plan
 from worker.bench.contender import Contender
+from worker.bench.engine import EnginePlan, EngineSweep, engine_launcher, write_windows
+from worker.bench.engine_figures import engine_figures
+from worker.bench.engine_plot import plot_engine
+from worker.bench.engine_report import EngineReport, write_engine_json
 from worker.bench.figures import figures
 from worker.bench.library import Library
 from worker.bench.machine import this_machine
@@ -26,7 +30,7 @@ from worker.bench.timeline import plot_timeline
 from worker.bench.trace import Trace
 from worker.bench.workload import WARM_UP
 
-__all__ = ["Setting", "compare", "measure_scale"]
+__all__ = ["Setting", "compare", "measure_engine", "measure_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,41 @@ def measure_scale(
     )
     tell(f"wrote {write_scale_json(report, results)}")
     tell(f"wrote {plot_scale(report, results)}")
+    return report
+
+
+def measure_engine(
+    plan: EnginePlan, *, results: Path, name: str, keep: Path | None, tell: Callable[[str], None]
+) -> EngineReport:
+    """Measures the engine by itself, and writes JSON and plot.
+
+    Args:
+        plan: What.
+        results: Folder for JSON and plot.
+        name: Of those.
+        keep: Folder for the engines' logs; None: they go with everything else.
+        tell: Told what happens, line by line.
+    """
+    machine = this_machine()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
+        logs = keep or Path(scratch)
+        logs.mkdir(parents=True, exist_ok=True)
+        pcm = Path(scratch) / "windows.pcm"
+        write_windows(pcm)
+        sweep = EngineSweep(plan, pcm, engine_launcher(logs.absolute()), tell)
+        runs = list(sweep.runs())
+    report = EngineReport(
+        name=name,
+        started=started,
+        machine=machine,
+        plan=plan,
+        runs=runs,
+        figures=engine_figures(runs),
+        notes=sweep.notes,
+    )
+    tell(f"wrote {write_engine_json(report, results)}")
+    tell(f"wrote {plot_engine(report, results)}")
     return report
 
 

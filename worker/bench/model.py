@@ -73,7 +73,7 @@ def model_folder(model: str, cache: Path) -> str:
     if model == "demo":
         return str(bundled.model_path())
     if not is_random(model):
-        return model
+        return str(Path(model).absolute()) if Path(model).is_dir() else model
     name = model.removeprefix(RANDOM)
     if name not in ARCHITECTURES:
         raise SettingsError(f"--model {model}: unknown; there are {', '.join(RANDOM + each for each in ARCHITECTURES)}")

@@ -9,41 +9,27 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqscribe.errors import EngineBrokenError
 from sqscribe.logs import configure
 from stages.decode import DecodeLimits, Decoder
-from stages.inference.batches import Batches, BatchLimit
 from stages.inference.decoder import WhisperDecoder
-from stages.inference.protocol import (
-    DecodeOptions,
-    DecodeTask,
-    EngineEvent,
-    EngineSettings,
-    EngineStats,
-    JobRejected,
-    Progress,
-    WindowDone,
-)
-from stages.inference.scheduler import Scheduler
+from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.ports import Cancellation
 from stages.segment import Segmenter
 from stages.values import Source, Windows
+from worker.bench.programs.feed import Feed
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
 #: PCM bytes for a byte of mp3 at 64 kbit/s, and then some.
 _EXPANSION = 5
 _LONGEST_SECONDS = 43_200
-#: Rows that wait for a retry; as in the worker.
-_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,73 +125,15 @@ def _cut(recordings: Sequence[str], folder: Path, threads: int) -> list[Windows]
 
 def _decode(decoder: WhisperDecoder, cut: Sequence[Windows], size: int, order: Order) -> Done:
     """All windows, in batches of up to `size`, as the inference process does it."""
-    jobs = {str(number): windows for number, windows in enumerate(cut) if windows.windows}
-    wait = _Results(sum(len(windows.windows) for windows in jobs.values()))
-    scheduler = Scheduler(decoder, wait, retry_seconds=_RETRY_SECONDS)
-    batches = Batches(decoder, scheduler, BatchLimit(size, lambda _rows: None), lambda: None, lambda: None)
     options = DecodeOptions(order.language, "transcribe", None, None, order.beam_size)
-    begun = time.perf_counter()
-    for key, windows in jobs.items():
-        scheduler.add(DecodeTask(key, str(windows.audio.path), windows.windows, options))
-    threads = [
-        threading.Thread(target=wait.guard, args=(batches.run,), name=f"batch-{number}")
-        for number in range(decoder.parallel)
+    tasks = [
+        DecodeTask(str(number), str(windows.audio.path), windows.windows, options)
+        for number, windows in enumerate(cut)
+        if windows.windows
     ]
-    for thread in threads:
-        thread.start()
-    wait.finished.wait()
-    seconds = time.perf_counter() - begun
-    scheduler.close()
-    for thread in threads:
-        thread.join()
-    return wait.done(seconds)
-
-
-class _Results:
-    """Takes the scheduler's events, in order, until so many windows are done or something failed."""
-
-    def __init__(self, windows: int) -> None:
-        self.finished = threading.Event()
-        self._wanted = windows
-        self._results: list[WindowDone] = []
-        self._stats: list[EngineStats] = []
-        self._failures: list[str] = []
-        if not windows:
-            self.finished.set()
-
-    def __call__(self, event: EngineEvent | Progress) -> None:
-        match event:
-            case WindowDone():
-                self._results.append(event)
-                if len(self._results) == self._wanted:
-                    self.finished.set()
-            case EngineStats():
-                self._stats.append(event)
-            case JobRejected():
-                self._fail(event.message)
-
-    def guard(self, work: Callable[[], None]) -> None:
-        """Does work that nobody else would see fail."""
-        try:
-            work()
-        except (EngineBrokenError, RuntimeError) as error:
-            self._fail(str(error))
-
-    def done(self, seconds: float) -> Done:
-        """What there is, after so many seconds.
-
-        Raises:
-            EngineBrokenError: Something failed.
-        """
-        if self._failures:
-            raise EngineBrokenError(self._failures[0])
-        words = sum(len(segment.text.split()) for done in self._results for segment in done.result.segments)
-        rows = sum(each.windows for each in self._stats)
-        return Done(seconds, rows, len(self._stats), words)
-
-    def _fail(self, why: str) -> None:
-        self._failures.append(why)
-        self.finished.set()
+    begun = time.perf_counter()
+    fed = Feed(decoder, size).run(tasks)
+    return Done(time.perf_counter() - begun, fed.rows, len(fed.batches), fed.text_words)
 
 
 @contextmanager
