@@ -20,12 +20,15 @@ __all__ = ["EngineReport", "auto_table", "by_setup", "described", "engine_table"
 VERSION = 1
 
 _MIB = 2**20
+#: Share of windows that were decoded again without being made to.
+_WORTH_TELLING = 0.005
 _CAPTION = (
     "hours/h: hours of audio an hour, in windows of 30 s that lie ready as PCM; log-mel, encoding, decoding and word "
     "times. lowest, highest: of the rounds. batch s, p95: from the moment at which a thread takes a batch to its "
     "outcomes; encode, generate, align: calls into CTranslate2 for a batch, waiting for others in flight included. "
     "CPU s/batch, cores used: of the host, all threads of the engine's process. words: in the text of a window.\n"
-    "again: so many of the windows were made to be decoded once more at temperature 0.2, as a fallback does."
+    "again: so many of the windows were decoded once more; in a configuration's last row they were made to, at "
+    "temperature 0.2, as a fallback does."
 )
 _ON_GPU = (
     "busy: share of the time in which a kernel ran, as NVML tells some ten times a second; it does not say how much of "
@@ -157,7 +160,9 @@ def _setup(figure: EngineFigure) -> list[str]:
 
 
 def _row(figure: EngineFigure) -> list[str]:
-    size = f"{figure.batch_size}, {figure.again:.0%} again" if figure.relapse else str(figure.batch_size)
+    # A model that falls back by itself is a figure's undoing, so that is told as well.
+    again = figure.relapse or figure.again >= _WORTH_TELLING
+    size = f"{figure.batch_size}, {figure.again:.0%} again" if again else str(figure.batch_size)
     if figure.failure is not None:
         return [size, figure.failure.splitlines()[-1][:60]]
     mel = [f"{1000 * each:.3g}" for each in (figure.mel, figure.mel_on_host) if each is not None]
