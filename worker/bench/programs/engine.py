@@ -223,7 +223,8 @@ def _uuid(model: LoadedModel) -> str | None:
     """What NVML knows the GPU by."""
     if model.device.type != "cuda":
         return None
-    return f"GPU-{torch.cuda.get_device_properties(model.device).uuid}"
+    uuid = getattr(torch.cuda.get_device_properties(model.device), "uuid", None)  # an old torch does not tell
+    return f"GPU-{uuid}" if uuid else None
 
 
 def _say(what: dict[str, Any] | None) -> None:
