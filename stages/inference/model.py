@@ -20,7 +20,7 @@ from stages.inference.protocol import EngineInfo, EngineSettings
 from stages.inference.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
 from stages.inference.vocabulary import Vocabulary
 
-__all__ = ["LoadedModel", "cpu_cores", "load_model"]
+__all__ = ["LoadedModel", "cpu_cores", "find_device", "load_model"]
 
 #: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
 _PARALLEL_ON_GPU = 2
@@ -73,7 +73,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
     Raises:
         UnfitNodeError: There is no such device, library, compute type or model on this node.
     """
-    device = _device(settings.device)
+    device = find_device(settings.device)
     compute_type = _compute_type(settings.compute_type, device)
     folder = _folder(settings)
     shape = read_shape(folder)
@@ -133,7 +133,12 @@ def cpu_cores() -> int:
         return cores
 
 
-def _device(wanted: str) -> torch.device:
+def find_device(wanted: str) -> torch.device:
+    """The device that `auto`, `cuda` or `cpu` stands for on this node.
+
+    Raises:
+        UnfitNodeError: There is none, or not all libraries can use it.
+    """
     if wanted == "cpu":
         return torch.device("cpu")
     if wanted not in ("auto", "cuda"):

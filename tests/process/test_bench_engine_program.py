@@ -83,6 +83,14 @@ def test_a_model_that_cannot_be_loaded_is_a_failure_that_says_why(spoken: Path, 
     assert figures == []
 
 
+@pytest.mark.skipif(ctranslate2.get_cuda_device_count() > 0, reason="there is an NVIDIA GPU here")
+def test_a_gpu_that_is_not_there_is_a_failure_that_says_so(steady: Path, spoken: Path, tmp_path: Path) -> None:
+    run, _, _ = measure(steady, spoken, tmp_path, device="cuda", sizes=[1], relapse=0)
+
+    assert run.failure is not None
+    assert "CUDA was asked for, but CTranslate2 sees no GPU" in run.failure
+
+
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 def test_texts_are_those_of_a_cpu_in_single_precision(device: str, tmp_path: Path) -> None:
     # Given a model whose text depends on the audio, and a window of each of some tones

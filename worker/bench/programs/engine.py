@@ -28,7 +28,7 @@ from stages.inference.audio import read_window
 from stages.inference.batches import is_out_of_memory
 from stages.inference.decoder import WhisperDecoder
 from stages.inference.features import LogMel
-from stages.inference.model import LoadedModel, cpu_cores, load_model
+from stages.inference.model import LoadedModel, cpu_cores, find_device, load_model
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.inference.shape import row_bytes, value_bytes
 from stages.values import SAMPLE_RATE, Piece, Window
@@ -77,11 +77,14 @@ class Bench:
 
     Args:
         order: Says what.
-        device: As the engine calls it.
+
+    Raises:
+        UnfitNodeError: The device, a library or the model cannot be had.
     """
 
-    def __init__(self, order: Order, device: torch.device) -> None:
+    def __init__(self, order: Order) -> None:
         self._order = order
+        device = find_device(order.device)
         self._watch = MemoryWatch(partial(memory_in_use, device))
         self._before = memory_in_use(device)
         settings = EngineSettings(
@@ -197,8 +200,7 @@ class Bench:
 def main() -> None:
     """Does what the order says, and ends."""
     configure("json", "warning")
-    order = Order(**json.loads(sys.argv[1]))
-    bench = Bench(order, torch.device("cuda", 0) if order.device == "cuda" else torch.device("cpu"))
+    bench = Bench(Order(**json.loads(sys.argv[1])))
     _say(bench.about())
     for point in bench.points():
         _say(point)
@@ -221,7 +223,8 @@ def _uuid(model: LoadedModel) -> str | None:
     """What NVML knows the GPU by."""
     if model.device.type != "cuda":
         return None
-    return f"GPU-{torch.cuda.get_device_properties(model.device).uuid}"
+    uuid = getattr(torch.cuda.get_device_properties(model.device), "uuid", None)  # an old torch does not tell
+    return f"GPU-{uuid}" if uuid else None
 
 
 def _say(what: dict[str, Any] | None) -> None:
