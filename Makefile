@@ -46,7 +46,7 @@ format: $(stamp) ## Formats the code and fixes what lint can fix
 	$(bin)/ruff format .
 	$(bin)/ruff check --fix .
 
-bench: $(stamp) ## Compares the worker's speed with faster-whisper's, in a few minutes; docs/speed.md has the long way
+bench: $(stamp) ## Compares the worker's speed with faster-whisper's, in a few minutes; docs/performance.md has the long way
 	@$(bin)/sqscribe bench --short --name short $(ARGS)
 
 quality: $(stamp) ## Compares the engine's words and word times with faster-whisper's own

@@ -38,8 +38,8 @@ SAVE_SHARE = 0.2
 #: Share of it in which threads that hang (in a store that does not answer, say) may still end, all of them together.
 #: What the three leave is for the last releases.
 JOIN_SHARE = 0.25
-#: Most seconds that the engine is given to end once nobody waits for its work any more, and share of the grace.
-ENGINE_STOP_SECONDS, ENGINE_STOP_SHARE = 5.0, 0.2
+#: Share of it, and most seconds, that the engine is given to end once nobody waits for its work any more.
+ENGINE_STOP_SHARE, ENGINE_STOP_SECONDS = 0.1, 5.0
 
 
 class Daemon:
@@ -185,7 +185,7 @@ class Daemon:
         # 7. Only now may the heartbeat end: until its release, a message was ours to keep.
         parts.heartbeat.stop(deadline.left(1.0))
         # 8. Nobody waits for the engine any more.
-        parts.engine.stop(deadline.left(min(ENGINE_STOP_SECONDS, self._grace * ENGINE_STOP_SHARE)))
+        parts.engine.stop(deadline.left(min(self._grace * ENGINE_STOP_SHARE, ENGINE_STOP_SECONDS)))
         # 9. The scratch folder goes when nobody reads from it; probes answer to the last.
         parts.scratch.close()
         if self._http:

@@ -29,7 +29,9 @@ class _LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the group's interface
         if cmd_name not in _COMMANDS:
             return None
-        return typer.main.get_command(import_module(f"sqscribe.cli.{cmd_name}").app)
+        command = typer.main.get_command(import_module(f"sqscribe.cli.{cmd_name}").app)
+        command.name = cmd_name  # a group of commands has none of its own
+        return command
 
 
 app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

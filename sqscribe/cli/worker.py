@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import typer
@@ -33,4 +35,9 @@ def worker(**settings: Any) -> None:
     configured = read_settings(**settings)
     configure(configured.log_format, configured.log_level)
     log_uncaught()
-    raise typer.Exit(build_worker(configured).run())
+    code = build_worker(configured).run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is given back and said. The interpreter's tidying up would take seconds of the grace on a busy machine, and a
+    # thread that hangs may be deep in a library that is not fit for it.
+    os._exit(code)

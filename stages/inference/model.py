@@ -25,7 +25,7 @@ __all__ = ["LoadedModel", "cpu_cores", "find_device", "load_model"]
 #: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
 _PARALLEL_ON_GPU = 2
 #: Likewise on a CPU, at most. Threads of one batch wait for one another many times a layer, those of two never: on two
-#: cores, two batches of one thread each get through a third more than one of two (docs/speed.md).
+#: cores, two batches of one thread each get through a third more than one of two (docs/performance.md).
 _PARALLEL_ON_CPU = 4
 #: Retries sample; the same order of batches gives the same samples.
 _SEED = 20_250_101

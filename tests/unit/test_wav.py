@@ -190,7 +190,7 @@ FORMATS = st.one_of(
 PARTS = st.sampled_from([(None, None), (0.004, None), (None, 0.03), (0.011, 0.02003)])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     before=CHUNKS,
     described=FORMATS,
