@@ -88,6 +88,24 @@ def test_growth_is_measured_in_memory_and_with_several_workers(cache: Path, tmp_
     assert {line.partition(":")[0] for line in content["verdicts"]} == {"jobs", "workers"}
 
 
+def test_a_simulated_device_is_kept_busy(cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs sqscribe[bench]")
+
+    # Given two clips and a device so slow that nothing keeps it waiting
+    options = ("--workload", "clips", "--scale", "0.01", "--rounds", "1", "--speeds", "2", "--batch-size", "1")
+    command = [sys.executable, "-m", "sqscribe", "bench", "busy", *options, "--cache", str(cache), "-o", str(tmp_path)]
+
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=tmp_path)
+
+    # Then its own spans say so
+    assert ran.returncode == ExitCode.DONE, ran.stdout + ran.stderr
+    (run,) = json.loads((tmp_path / "busy.json").read_text("utf-8"))["runs"]
+    assert run["run"]["jobs"] == 2
+    assert 0.9 < run["share"] <= 1.0
+    assert run["longest_gap"] < 0.5
+    assert (tmp_path / run["timeline"]).read_bytes().startswith(PNG)
+
+
 def test_a_random_model_is_made_once_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an architecture that is made in no time
     monkeypatch.setitem(ARCHITECTURES, "slight", Architecture(1, 1, 16, 1, 80))

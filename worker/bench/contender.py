@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from worker.bench.meter import Meter
@@ -87,9 +88,8 @@ class Sqscribe:
             "SQSCRIBE_LOG_FORMAT": "json",
             **self.settings,
         }
-        trace = site.folder / f"{name}-trace.jsonl"
         if self.on_trace:
-            settings[TRACE_VARIABLE] = str(trace)
+            settings.setdefault(TRACE_VARIABLE, str(site.folder / f"{name}-trace.jsonl"))
         with ExitStack() as stack:
             ports = [_free_port() for _ in range(self.workers)]
             programs = [
@@ -105,7 +105,7 @@ class Sqscribe:
             counted = {key: value - before[key] for key, value in _metrics(ports).items()}
         run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs) | size)
         if self.on_trace:
-            traced = read_trace(trace, run.began, run.began + run.seconds)
+            traced = read_trace(Path(settings[TRACE_VARIABLE]), run.began, run.began + run.seconds)
             run = replace(run, notes={**run.notes, **traced.figures(run.audio_seconds)})
             self.on_trace(traced, run)
         return run
