@@ -30,6 +30,7 @@ from rich.table import Table
 import worker
 from bench.chaos.recordings import Studio
 from bench.chaos.workers import Worker
+from worker.bench.program import unwind_on_sigterm
 from worker.embedded import EmbeddedAws, EmbeddedQueue
 
 SOURCES, OUTPUT = "soak-sources", "soak-results"
@@ -80,6 +81,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=12.0, help="for both together")
     parser.add_argument("--folder", type=Path, help="for logs (default: a fresh one)")
     asked = parser.parse_args()
+    unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 120)
     folder = asked.folder or Path(mkdtemp(prefix="soak-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from rich.console import Console
 from bench.chaos.report import print_report
 from bench.chaos.scenario import Course, Options, run
 from bench.chaos.verdict import judge
+from worker.bench.program import unwind_on_sigterm
 
 
 def main() -> int:
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="a short form, for every day")
     parser.add_argument("--folder", type=Path, help="for logs (default: a fresh one)")
     asked = parser.parse_args()
+    unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else 120)
     folder = asked.folder or Path(mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

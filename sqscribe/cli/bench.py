@@ -108,8 +108,10 @@ def bench(
     from worker.bench.compare import CONTENDERS, Plan  # noqa: PLC0415
     from worker.bench.library import default_cache  # noqa: PLC0415
     from worker.bench.machine import this_machine  # noqa: PLC0415
+    from worker.bench.program import unwind_on_sigterm  # noqa: PLC0415
     from worker.bench.workload import workload  # noqa: PLC0415
 
+    unwind_on_sigterm()
     unknown = sorted(set(contenders or ()) - set(CONTENDERS))
     if unknown:
         raise SettingsError(f"contender {', '.join(unknown)} is unknown; there are {', '.join(CONTENDERS)}")
@@ -177,9 +179,11 @@ def scale_command(
 
     from worker.bench.bench import measure_scale  # noqa: PLC0415
     from worker.bench.library import default_cache  # noqa: PLC0415
+    from worker.bench.program import unwind_on_sigterm  # noqa: PLC0415
     from worker.bench.scale import ScalePlan  # noqa: PLC0415
     from worker.bench.scale_report import scale_table  # noqa: PLC0415
 
+    unwind_on_sigterm()
     if short:
         jobs, embedded, workers = min(jobs, 100), min(embedded, 30), min(workers, 2)
         minutes, shared = min(minutes, 5.0), min(shared, 20)

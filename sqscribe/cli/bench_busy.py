@@ -46,10 +46,12 @@ def busy(
     from worker.bench.busy_report import busy_table, cpu_table, write_busy  # noqa: PLC0415
     from worker.bench.library import Library, default_cache  # noqa: PLC0415
     from worker.bench.machine import this_machine  # noqa: PLC0415
+    from worker.bench.program import unwind_on_sigterm  # noqa: PLC0415
     from worker.bench.run import Conditions  # noqa: PLC0415
     from worker.bench.site import Site  # noqa: PLC0415
     from worker.bench.workload import WARM_UP, workload  # noqa: PLC0415
 
+    unwind_on_sigterm()
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     machine, started = this_machine(), datetime.now(UTC).isoformat(timespec="seconds")
     task = workload(workload_name, scale)

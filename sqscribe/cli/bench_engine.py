@@ -91,7 +91,9 @@ def engine(
     from worker.bench.engine_report import auto_table as shown_auto  # noqa: PLC0415
     from worker.bench.engine_report import engine_table  # noqa: PLC0415
     from worker.bench.machine import this_machine  # noqa: PLC0415
+    from worker.bench.program import unwind_on_sigterm  # noqa: PLC0415
 
+    unwind_on_sigterm()
     machine = this_machine()
     if device == "auto":
         device = "cuda" if machine.gpus else "cpu"

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,29 @@ def test_a_simulated_device_is_kept_busy(cache: Path, tmp_path: Path) -> None:
     assert 0.9 < run["share"] <= 1.0
     assert run["longest_gap"] < 0.5
     assert (tmp_path / run["timeline"]).read_bytes().startswith(PNG)
+
+
+def test_a_benchmark_that_is_told_to_end_leaves_no_worker_behind(cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs sqscribe[bench]")
+    psutil = pytest.importorskip("psutil", reason="needs sqscribe[bench]")
+
+    # Given a benchmark whose worker is there
+    options = ("--workload", "clips", "--scale", "0.01", "--speeds", "0.1", "--cache", str(cache), "-o", str(tmp_path))
+    with subprocess.Popen([sys.executable, "-m", "sqscribe", "bench", "busy", *options], cwd=tmp_path) as bench_run:
+        deadline = time.monotonic() + PATIENCE
+        while not (family := psutil.Process(bench_run.pid).children(recursive=True)):
+            assert time.monotonic() < deadline
+            assert bench_run.poll() is None
+            time.sleep(0.05)  # another process gives no event to wait for
+
+        # When it is told to end
+        bench_run.terminate()
+
+        # Then it takes all with it
+        assert bench_run.wait(PATIENCE) == 128 + signal.SIGTERM
+    gone, left = psutil.wait_procs(family, timeout=5.0)
+    assert gone
+    assert not left
 
 
 def test_a_random_model_is_made_once_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

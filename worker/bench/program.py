@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -17,10 +18,15 @@ from typing import Self
 import worker
 from worker.bench.run import BenchError
 
-__all__ = ["Program", "environment"]
+__all__ = ["Program", "environment", "unwind_on_sigterm"]
 
 _STOP_SECONDS = 40.0
 _TAIL = 1500
+
+
+def unwind_on_sigterm() -> None:
+    """Lets SIGTERM end this process as Ctrl-C does, so that the programs that it has started end with it."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 class Program:
