@@ -94,7 +94,7 @@ def test_a_simulated_device_is_kept_busy(cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs sqscribe[bench]")
 
     # Given two clips and a device so slow that nothing keeps it waiting
-    options = ("--workload", "clips", "--scale", "0.01", "--rounds", "1", "--speeds", "2", "--batch-size", "1")
+    options = ("--workload", "clips", "--scale", "0.01", "--rounds", "1", "--speeds", "10", "--batch-size", "1")
     command = [sys.executable, "-m", "sqscribe", "bench", "busy", *options, "--cache", str(cache), "-o", str(tmp_path)]
 
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=tmp_path)
