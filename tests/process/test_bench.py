@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,14 @@ import pytest
 
 from sqscribe.bundled import model_path
 from sqscribe.errors import ExitCode
+from worker.bench.contender import Sqscribe
+from worker.bench.library import Library
 from worker.bench.model import ARCHITECTURES, Architecture, model_folder
+from worker.bench.nvml import NvmlSampler
+from worker.bench.run import Conditions, Task
+from worker.bench.site import Site
+from worker.bench.trace import Trace
+from worker.bench.workload import WARM_UP, workload
 from worker.models import RANDOM_MARK
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -106,6 +115,32 @@ def test_a_simulated_device_is_kept_busy(cache: Path, tmp_path: Path) -> None:
     assert 0.9 < run["share"] <= 1.0
     assert run["longest_gap"] < 0.5
     assert (tmp_path / run["timeline"]).read_bytes().startswith(PNG)
+
+
+def test_a_gpu_is_as_busy_as_it_says_itself(cache: Path, tmp_path: Path) -> None:
+    # Given a worker whose batches are under way nearly all the time, and a GPU that says that it idles half of it
+    @contextmanager
+    def watch() -> Iterator[NvmlSampler]:
+        sampler = NvmlSampler(lambda: 0.5, look_seconds=0.01)
+        with sampler.running():
+            yield sampler
+
+    traces: list[Trace] = []
+    settings = {"SQSCRIBE_MODEL": "simulated:window_seconds=0.5"}
+    contender = Sqscribe(settings, on_trace=lambda trace, _: traces.append(trace), watch=watch)
+    clips = workload("clips", 0.01)
+    library = Library(cache)
+    library.make([WARM_UP, *clips.recordings])
+    conditions = Conditions("simulated", "", "cpu", "float32", 5, 1)
+
+    # When it works
+    with Site(library, tmp_path) as site:
+        run = contender.run(Task(clips, words=False, round=1), site, conditions, PATIENCE)
+
+    # Then the GPU is believed
+    (trace,) = traces
+    assert run.notes["device_busy_share"] == pytest.approx(0.5)
+    assert all(0.0 <= moment <= run.seconds for moment, _ in trace.looks)
 
 
 def test_a_benchmark_that_is_told_to_end_leaves_no_worker_behind(cache: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqscribe.errors import SqscribeError
 from worker.bench.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_order, loop_program
 from worker.bench.limit import Limit, limit_order, limit_program
+from worker.bench.nvml import nvml_sampler
 from worker.bench.program import Program
 from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.s2t import s2t_environment, s2t_program
@@ -132,7 +133,9 @@ class Comparison:
             case "limit":
                 return [Limit(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
             case "sqscribe":
-                return [Sqscribe(self._plan.settings, on_trace=self._on_trace)]
+                on_gpu = self._on_trace is not None and self._conditions.device == "cuda"
+                watch = partial(nvml_sampler, None) if on_gpu else None
+                return [Sqscribe(self._plan.settings, on_trace=self._on_trace, watch=watch)]
             case "loop":
                 return [Loop("loop")]
             case "loops":

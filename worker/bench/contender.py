@@ -10,12 +10,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from worker.bench.meter import Meter
+from worker.bench.nvml import NvmlSampler
 from worker.bench.program import Program, environment
 from worker.bench.run import BenchError, Conditions, Run, Task
 from worker.bench.site import Site, source
@@ -63,12 +64,14 @@ class Sqscribe:
         settings: Environment variables beside those that the task needs.
         workers: On the one queue.
         on_trace: Takes the trace of every run, if there is to be one.
+        watch: Looks at the GPU meanwhile, if there is one: a batch under way does not say that kernels run.
     """
 
     settings: Mapping[str, str]
     name: str = "sqscribe"
     workers: int = 1
     on_trace: Callable[[Trace, Run], None] | None = None
+    watch: Callable[[], AbstractContextManager[NvmlSampler]] | None = None
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - the same for all
@@ -101,11 +104,15 @@ class Sqscribe:
             site.wait_until_empty(queue_url, _checks(programs), START_SECONDS)
             size = _batch_size(ports[0])
             before = _metrics(ports)
+            sampler = stack.enter_context(self.watch()) if self.watch else None
             run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
             counted = {key: value - before[key] for key, value in _metrics(ports).items()}
         run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs) | size)
         if self.on_trace:
             traced = read_trace(Path(settings[TRACE_VARIABLE]), run.began, run.began + run.seconds)
+            if sampler:
+                looks = sampler.seen(run.began, run.began + run.seconds)
+                traced = replace(traced, looks=[(moment - run.began, share) for moment, share in looks])
             run = replace(run, notes={**run.notes, **traced.figures(run.audio_seconds)})
             self.on_trace(traced, run)
         return run

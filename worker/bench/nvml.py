@@ -50,11 +50,15 @@ class NvmlSampler:
 
         What was seen in the first second tells of what was before, and is left out where there is more.
         """
-        with self._lock:
-            inside = [(moment, share) for moment, share in self._seen if began <= moment <= ended]
+        inside = self.seen(began, ended)
         settled = [share for moment, share in inside if moment >= began + _LAG_SECONDS]
         shares = settled or [share for _, share in inside]
         return fmean(shares) if shares else None
+
+    def seen(self, began: float, ended: float) -> list[tuple[float, float]]:
+        """Each look between two moments of the monotonic clock: its moment and its share."""
+        with self._lock:
+            return [(moment, share) for moment, share in self._seen if began <= moment <= ended]
 
     def _watch(self, ended: threading.Event) -> None:
         while not ended.wait(self._look_seconds):

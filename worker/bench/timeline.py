@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure as Canvas
 
 from worker.bench.run import Run
-from worker.bench.trace import Span, Trace, busy_over_time
+from worker.bench.trace import Span, Trace
 
 __all__ = ["plot_timeline"]
 
@@ -59,7 +59,7 @@ def plot_timeline(trace: Trace, run: Run, path: Path) -> Path:
     bars.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
     bars.set_ylim(place - 0.4, -0.6)
     bars.spines[["top", "right"]].set_visible(False)
-    edges, shares = busy_over_time(trace.busy, run.seconds, _STEPS)
+    edges, shares = trace.busy_over_time(run.seconds, _STEPS)
     share.stairs([100 * each for each in shares], edges, fill=True, color="#0072B2")
     share.set_ylim(0, 105)
     share.set_ylabel("device busy, %")

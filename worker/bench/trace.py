@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 from worker.bench.run import BenchError
 
@@ -43,9 +45,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All of a run's, in the order of their starts; clock times count from the run's start."""
+    """All of a run's, in the order of their starts; clock times count from the run's start.
+
+    Attributes:
+        looks: At a GPU: when, and the share of the moments before in which a kernel ran.
+    """
 
     spans: Sequence[Span]
+    looks: Sequence[tuple[float, float]] = ()
 
     def of(self, kind: str) -> list[Span]:
         """Those of a kind."""
@@ -56,13 +63,27 @@ class Trace:
         """When the device had work; as far as nobody looked at the device, when a batch was under way."""
         return self.of("device") or self.of("batch")
 
+    def busy_over_time(self, seconds: float, steps: int) -> tuple[list[float], list[float]]:
+        """The device's share of each of so many equal steps: edges, shares. By looks at the device, if there are any.
+
+        A step without a look is as the one before it.
+        """
+        edges, shares = busy_over_time(self.busy, seconds, steps)
+        if self.looks:
+            share = 0.0
+            for step, (start, end) in enumerate(pairwise(edges)):
+                inside = [seen for moment, seen in self.looks if start <= moment < end]
+                shares[step] = share = fmean(inside) if inside else share
+        return edges, shares
+
     def figures(self, audio_seconds: float) -> dict[str, float]:
         """Busy share between first and last batch, batch fill, and what each stage took for an hour of audio."""
         made: dict[str, float] = {}
         busy, batches = self.busy, self.of("batch")
         if busy:
             first, last = min(span.start for span in busy), max(span.end for span in busy)
-            made["device_busy_share"] = busy_seconds(busy) / max(last - first, 1e-9)
+            looks = [share for moment, share in self.looks if first <= moment <= last]
+            made["device_busy_share"] = fmean(looks) if looks else busy_seconds(busy) / max(last - first, 1e-9)
         if sizes := [span.windows for span in batches if span.windows]:
             made["batch_fill"] = sum(sizes) / (len(sizes) * max(sizes))
         for name in dict.fromkeys(span.name for span in self.of("stage")):

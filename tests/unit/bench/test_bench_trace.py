@@ -40,6 +40,16 @@ def test_batches_stand_in_for_a_device_that_nobody_looked_at() -> None:
     assert made == {"device_busy_share": 0.75, "batch_fill": 0.75}
 
 
+def test_a_gpu_that_was_looked_at_is_as_busy_as_it_says() -> None:
+    # Given batches under way all the time, and a GPU that says what it did meanwhile, before and after
+    looks = ((0.5, 0.1), (1.25, 0.5), (2.5, 1.0), (4.5, 0.0))
+    trace = Trace((span(1, 2, "batch", windows=4), span(2, 4, "batch", windows=4)), looks)
+
+    assert trace.figures(audio_seconds=10.0)["device_busy_share"] == 0.75
+    # Then a step in which nobody looked is as the one before
+    assert trace.busy_over_time(seconds=5.0, steps=5) == ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.1, 0.5, 1.0, 1.0, 0.0])
+
+
 def test_only_what_began_in_the_run_is_read(tmp_path: Path) -> None:
     # Given a trace with a warm-up before the run and something after it, not in order
     lines = [
