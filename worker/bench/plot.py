@@ -93,7 +93,7 @@ def _family(figure: Figure) -> str:
 
 def _sized(workload: str, report: Report) -> str:
     count, seconds = report.workloads[workload]
-    return f"{workload}\n{count} recordings\n{seconds / 3600:.2g} h"
+    return f"{workload}\n{count} recording{'s' if count != 1 else ''}\n{seconds / 3600:.2g} h"
 
 
 def _short(value: float) -> str:

@@ -129,7 +129,8 @@ def _row(figure: Figure, settings: Mapping[str, str]) -> list[str]:
 def _title(report: Report) -> str:
     machine, same = report.machine, report.conditions
     sizes = "; ".join(
-        f"{name}: {count} recordings, {seconds / 3600:.2f} h" for name, (count, seconds) in report.workloads.items()
+        f"{name}: {count} recording{'s' if count != 1 else ''}, {seconds / 3600:.2f} h"
+        for name, (count, seconds) in report.workloads.items()
     )
     length = f"{same.tokens} tokens of text in every window" if same.tokens else "texts as long as the model makes them"
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
