@@ -34,6 +34,8 @@ LEASE, POLL = 4, 2
 LONG_LEASE = 10
 #: Seconds that a window takes; the recording has about ten, four of which make a batch.
 WINDOW = 0.4
+#: So much that the job outlasts the first renewal of a longer lease, and not the lease.
+SLOW_WINDOW = 0.7
 #: Longest wait for anything that should come; only a failing test gets there.
 PATIENCE = 90.0
 
@@ -73,9 +75,9 @@ class Case:
         self.workers: list[Worker] = []
         self.frozen: list[psutil.Process] = []
 
-    def start(self, *names: str) -> list[Worker]:
+    def start(self, *names: str, window: float = WINDOW) -> list[Worker]:
         """Starts workers and waits until they take messages."""
-        started = [self.site.worker(name, {"window_seconds": WINDOW}) for name in names]
+        started = [self.site.worker(name, {"window_seconds": window}) for name in names]
         self.workers += started
         for each in started:
             each.look_after()
@@ -263,7 +265,7 @@ def test_one_that_nobody_stood_in_for_does_its_job_when_it_wakes_up(case: Callab
 def test_one_whose_lease_lapsed_unconfirmed_waits_for_the_next_renewal_and_goes_on(case: Callable[..., Case]) -> None:
     # Given a worker in the middle of a job, whose renewals are granted without its hearing of it
     here = case(visibility_timeout=LONG_LEASE, shutdown_grace=5)
-    (one,) = here.start("one")
+    (one,) = here.start("one", window=SLOW_WINDOW)
     here.site.proxy.order(RENEWALS, Misfortune(Kind.RESET, after=True))
     message = here.send()
     eventually(lambda: any(not call.answered for call in here.about(message, RENEWALS)))

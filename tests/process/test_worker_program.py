@@ -251,8 +251,8 @@ def long_recording(aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def longer_recording(aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """20 minutes, which with a wide beam no machine has done within the share of a grace that is for finishing."""
-    return repeat(aws, "lecture.mp3", 8, tmp_path_factory.mktemp("longer"))
+    """An hour, which with a wide beam no machine has done within the share of a grace that is for finishing."""
+    return repeat(aws, "lecture.mp3", 24, tmp_path_factory.mktemp("longer"))
 
 
 @pytest.fixture
