@@ -16,6 +16,7 @@ import torch
 from faster_whisper.utils import download_model
 
 from sqscribe.errors import UnfitNodeError
+from stages.inference.memory import keep_memory
 from stages.inference.protocol import EngineInfo, EngineSettings
 from stages.inference.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
 from stages.inference.vocabulary import Vocabulary
@@ -97,6 +98,8 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         )
     except (RuntimeError, ValueError) as error:
         raise UnfitNodeError(f"model {settings.name} in {folder} cannot be loaded on {device.type}: {error}") from error
+    if not on_gpu:
+        keep_memory()
     vocabulary = Vocabulary(folder, multilingual=whisper.is_multilingual, language_ids=shape.language_ids)
     languages = ("en",) if _english_only(settings.model) else vocabulary.languages
     info = EngineInfo(

@@ -29,7 +29,7 @@ from sqscribe.errors import ExitCode, SqscribeError, UnfitNodeError
 from sqscribe.logs import configure
 from stages.inference import control
 from stages.inference.batches import Batches, BatchLimit, reject_lost
-from stages.inference.memory import keep_memory
+from stages.inference.memory import share_one_arena
 from stages.inference.protocol import (
     BatchSizeReduced,
     CancelJob,
@@ -80,7 +80,7 @@ def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
         inbox: Work; this process is its only reader.
         outbox: Results; this process holds its only writing end.
     """
-    keep_memory()  # before there is any other thread
+    share_one_arena()  # before there is any other thread
     # The worker alone decides when this process ends. A Ctrl-C at a terminal and a service manager's SIGTERM reach
     # the whole process group, and a drain needs the engine.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,12 +8,14 @@ import sys
 
 import pytest
 
-#: Fills three buffers of 48 MB again and again; prints how many pages the kernel had to bring for all but the first.
+#: Fills three buffers of 48 MB again and again, in a thread; prints how many pages the kernel brought for all but the
+#: first time.
 PROGRAM = """
-import ctypes, resource, sys
-from stages.inference.memory import keep_memory
+import ctypes, resource, sys, threading
+from stages.inference.memory import keep_memory, share_one_arena
 
 if sys.argv[1] == "kept":
+    assert share_one_arena()
     assert keep_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -27,11 +29,16 @@ def fill():
     for buffer in buffers:
         libc.free(buffer)
 
-fill()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
+def work():
     fill()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        fill()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
 """
 
 

@@ -28,7 +28,7 @@ from stages.inference.audio import read_window
 from stages.inference.batches import is_out_of_memory
 from stages.inference.decoder import WhisperDecoder
 from stages.inference.features import LogMel
-from stages.inference.memory import keep_memory
+from stages.inference.memory import share_one_arena
 from stages.inference.model import LoadedModel, cpu_cores, find_device, load_model
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.inference.shape import row_bytes, value_bytes
@@ -200,7 +200,7 @@ class Bench:
 
 def main() -> None:
     """Does what the order says, and ends."""
-    keep_memory()
+    share_one_arena()
     configure("json", "warning")
     bench = Bench(Order(**json.loads(sys.argv[1])))
     _say(bench.about())

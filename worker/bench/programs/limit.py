@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from sqscribe.logs import configure
 from stages.decode import DecodeLimits, Decoder
 from stages.inference.decoder import WhisperDecoder
-from stages.inference.memory import keep_memory
+from stages.inference.memory import share_one_arena
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.ports import Cancellation
 from stages.segment import Segmenter
@@ -74,7 +74,7 @@ class _NoLimit:
 
 def main() -> None:
     """Does what the order says, and ends."""
-    keep_memory()
+    share_one_arena()
     configure("json", "warning")
     order = Order(**json.loads(sys.argv[1]))
     with _memory(order.recordings) as folder:
