@@ -20,35 +20,35 @@ from sqscribe.result import WorkerFacts
 from stages.decode import DecodeLimits, Decoder
 from stages.fetch import Fetcher, FetchLimits
 from stages.fetch.address import AddressPolicy
-from stages.inference.client import DEFAULT_DECODER, EngineClient
+from stages.inference.client.client import DEFAULT_DECODER, EngineClient
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock, Store
 from stages.publish import Publisher
 from stages.segment import Segmenter
 from worker.aws import AwsClients
-from worker.buffer import AudioBuffer
-from worker.checkpoint import Checkpoints
-from worker.clock import SystemClock
-from worker.config import Settings
+from worker.components import Parts
 from worker.daemon import Daemon
-from worker.decoding import Decoding
-from worker.deletes import Deleter
-from worker.faults import NodeFaults
-from worker.finish import Finisher
-from worker.handover import Handover
-from worker.intake import BATCH, Intake
-from worker.keeper import Keeper
+from worker.jobs.buffer import AudioBuffer
+from worker.jobs.checkpoint import Checkpoints
+from worker.jobs.finish import Finisher
+from worker.jobs.handover import Handover
+from worker.jobs.in_engine import Decoding
+from worker.jobs.pipeline import Pipeline
+from worker.jobs.prepare import Preparer
+from worker.jobs.saving import Keeper
 from worker.leases import Heartbeat, LeaseTable
-from worker.messages import MessageParser, Parsed
-from worker.models import download_model, engine_settings, is_simulated
-from worker.parts import Parts
-from worker.pipeline import Pipeline
-from worker.prepare import Preparer
+from worker.leases.deleter import Deleter
+from worker.node.clock import SystemClock
+from worker.node.faults import NodeFaults
+from worker.node.models import download_model, engine_settings, is_simulated
+from worker.node.name import node_name
+from worker.node.scratch import ScratchSpace
+from worker.node.source_outage import SourceOutage
 from worker.queues import Message, Queue
 from worker.queues.sqs import SqsQueue
-from worker.saladcloud import node_name
-from worker.scratch import ScratchSpace
-from worker.sources import SourceOutage
+from worker.receive.intake import BATCH, Intake
+from worker.receive.messages import MessageParser, Parsed
+from worker.settings import Settings
 from worker.stores.s3 import S3Store
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
@@ -145,7 +145,7 @@ def build_worker(
     """Builds a worker; nothing is started, but the queue is asked for its attributes.
 
     Args:
-        settings: Read by `worker.config`.
+        settings: Read by `worker.settings`.
         connect: Makes the world.
         make_engine: Makes the engine; the real one by default.
 

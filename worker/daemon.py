@@ -12,8 +12,8 @@ import structlog
 
 from sqscribe.errors import CancelReason, ExitCode
 from stages.inference.protocol import EngineEvent
+from worker.components import Parts
 from worker.lifecycle import Deadline, Phase, StageThread, stop_signals
-from worker.parts import Parts
 from worker.status import status_page
 from worker.telemetry.health import Part
 from worker.telemetry.http import Pages, StatusServer

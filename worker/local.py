@@ -11,11 +11,11 @@ from sqscribe.errors import ExitCode
 from sqscribe.job import Job
 from sqscribe.result import RESULT_NAME, Result
 from worker.build import Outside, build_worker
-from worker.clock import SystemClock
-from worker.config import Settings
-from worker.messages import Parsed
+from worker.node.clock import SystemClock
 from worker.queues import Message, Outgoing
 from worker.queues.memory import MemoryQueue
+from worker.receive.messages import Parsed
+from worker.settings import Settings
 from worker.stores.folder import FolderStore
 from worker.telemetry.metrics import Metrics
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from sqscribe import __version__
+from worker.components import Parts
 from worker.lifecycle import Phase
-from worker.parts import Parts
 from worker.telemetry.metrics import Stage
 
 __all__ = ["status_page"]

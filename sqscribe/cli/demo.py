@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sqscribe.bundled import DemoClip
     from sqscribe.result import Result
-    from worker.embedded import EmbeddedAws, EmbeddedQueue
+    from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 
 __all__ = ["app"]
 
@@ -83,7 +83,7 @@ def demo(
 
     from sqscribe.bundled import demo_clips  # noqa: PLC0415
     from sqscribe.cli.demo_report import report  # noqa: PLC0415
-    from worker.embedded import EmbeddedAws  # noqa: PLC0415
+    from worker.embedded.aws import EmbeddedAws  # noqa: PLC0415
 
     console = Console()
     clips = demo_clips()

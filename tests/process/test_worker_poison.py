@@ -16,14 +16,14 @@ import pytest
 from sqscribe import bundled
 from sqscribe.errors import ExitCode
 from sqscribe.job import JobDefaults, parse_job
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import EngineSettings
 from stages.ports import Clock
 from worker.build import Outside, build_worker
-from worker.clock import SystemClock
-from worker.config import Settings
-from worker.messages import Parsed
+from worker.node.clock import SystemClock
 from worker.queues import Message, Outgoing
+from worker.receive.messages import Parsed
+from worker.settings import Settings
 from worker.testing.decoder import SIMULATED
 from worker.testing.queue import FakeQueue
 from worker.testing.store import MemoryStore

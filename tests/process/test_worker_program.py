@@ -29,7 +29,7 @@ from sqscribe.bundled import demo_clips
 from sqscribe.errors import ExitCode
 from sqscribe.job import JobDefaults, parse_job
 from sqscribe.wer import count_words, word_errors
-from worker.embedded import EmbeddedAws, EmbeddedQueue
+from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
 

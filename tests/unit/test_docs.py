@@ -11,7 +11,7 @@ import pytest
 from sqscribe.errors import ErrorCode, ExitCode
 from sqscribe.formats import ARTIFACTS
 from sqscribe.job_message import JobMessage
-from worker.config import ENV_PREFIX, Settings
+from worker.settings import ENV_PREFIX, Settings
 from worker.telemetry.metrics import JobOutcome, Metrics, RenewalOutcome, Stage
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from sqscribe.job import Job, JobDefaults, parse_job
 from sqscribe.result import WorkerFacts
 from sqscribe.transcript import Segment, Transcript
 from stages.publish import JobFacts, Publisher
-from worker.embedded import EmbeddedQueue
+from worker.embedded.aws import EmbeddedQueue
 from worker.stores.s3 import S3Store
 from worker.testing.clock import FakeClock
 

@@ -18,7 +18,7 @@ from sqscribe.sender import fetch_results, send_jobs
 from sqscribe.sender.fetch import FetchError
 from sqscribe.transcript import Segment, Transcript
 from stages.publish import JobFacts, Publisher
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 from worker.stores.s3 import S3Store
 from worker.testing.clock import FakeClock
 
