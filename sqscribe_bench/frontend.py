@@ -43,7 +43,8 @@ from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.segment import Segmenter
 from stages.values import SAMPLE_RATE, Source
-from worker.build import Outside, build_worker
+from worker.build import build_worker
+from worker.connect import Connections
 from worker.local import OUTPUT
 from worker.node.clock import SystemClock
 from worker.queues import Outgoing
@@ -207,7 +208,7 @@ def _work(sources: Sequence[str]) -> None:
         queue.send(None, Outgoing(job_id))
     settings = read_settings(model="demo", device="cpu", http_port=0, log_level="error")
     with TemporaryDirectory() as folder:
-        outside = Outside(
+        connections = Connections(
             queue=queue,
             store=FolderStore(Path(folder)),
             parse=lambda message: Parsed(jobs=(jobs[message.body],)),
@@ -215,7 +216,7 @@ def _work(sources: Sequence[str]) -> None:
         )
         worker = build_worker(
             settings,
-            lambda _settings, _metrics: outside,
+            lambda _settings, _metrics: connections,
             lambda _settings, clock: FakeEngine(clock, text=lambda _task, _window: ""),
         )
 

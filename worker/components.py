@@ -17,12 +17,12 @@ from worker.receive.intake import Intake
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
 
-__all__ = ["Parts"]
+__all__ = ["Components"]
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts; each has one owner of its state, itself.
+class Components:
+    """The components; each has one owner of its state, itself.
 
     Attributes:
         node: Name of this node in logs and results.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sqscribe.bundled import DemoClip
+    from sqscribe.cli.demo_report import DemoRun
     from sqscribe.result import Result
     from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 
@@ -44,27 +45,6 @@ _STOP_SECONDS = 30.0
 
 class DemoError(SqscribeError):
     """The demo did not come to its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class DemoRun:
-    """What came out.
-
-    Attributes:
-        results: By the clip's name.
-        folder: Where each job's files were fetched to, in a folder named after the job.
-        seconds: From the first message sent to the last result.
-        left: Messages in the queue at the end, hidden ones included.
-        dead: Job id and error code of each dead letter.
-        worker_exit: The worker's exit code.
-    """
-
-    results: Mapping[str, Result]
-    folder: Path
-    seconds: float
-    left: int
-    dead: tuple[tuple[str, str], ...]
-    worker_exit: int
 
 
 @app.command(name="demo")
@@ -96,6 +76,7 @@ def demo(
 
 
 def _run(aws: EmbeddedAws, clips: tuple[DemoClip, ...], folder: Path, timeout: float, console: Console) -> DemoRun:
+    from sqscribe.cli.demo_report import DemoRun  # noqa: PLC0415
     from sqscribe.sender.fetch import fetch_results  # noqa: PLC0415
 
     queue = aws.make_queue("demo", max_receives=3, visibility_timeout=30)

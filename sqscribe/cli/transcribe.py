@@ -111,7 +111,8 @@ def _jobs(sources: list[str], options: dict[str, Any]) -> list[Job]:
     Raises:
         SettingsError: An option is wrong; the message names it.
     """
-    from sqscribe.job import JobDefaults, parse_job  # noqa: PLC0415
+    from sqscribe.job import JobDefaults  # noqa: PLC0415
+    from sqscribe.job_message import parse_job  # noqa: PLC0415
     from worker.local import OUTPUT  # noqa: PLC0415
 
     jobs: list[Job] = []

@@ -24,7 +24,7 @@ Pcm = npt.NDArray[np.int16]
 
 #: A silence between two words that ends a sentence.
 _SENTENCE_GAP = 0.3
-#: Kept before the first word of a cut and behind its last one; half of the shortest such gap.
+#: CheckpointState before the first word of a cut and behind its last one; half of the shortest such gap.
 _MARGIN = 0.12
 #: Pauses between sentences.
 _PAUSES = (0.2, 2.0)

@@ -22,7 +22,8 @@ from sqscribe.job import JobDefaults
 from sqscribe.logs import configure
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock
-from worker.build import Outside, build_worker
+from worker.build import build_worker
+from worker.connect import Connections
 from worker.lifecycle import Phase
 from worker.node.clock import SystemClock
 from worker.queues import BatchResult, Message, Outgoing
@@ -126,8 +127,8 @@ class Bench:
     def _emptied(self) -> None:
         self._after = Spent.so_far()
 
-    def _connect(self, _settings: Settings, _metrics: Metrics) -> Outside:
-        return Outside(queue=self._queue, store=self._store, parse=self._parse, allow_local=True)
+    def _connect(self, _settings: Settings, _metrics: Metrics) -> Connections:
+        return Connections(queue=self._queue, store=self._store, parse=self._parse, allow_local=True)
 
     def _parse(self, message: Message) -> Parsed:
         """A message may not name a path of this machine, so it comes in behind the parser."""

@@ -34,7 +34,7 @@ from stages.ports import Store
 from stages.values import Audio, Window, WindowResult
 from worker.receive.lineage import Lineage
 
-__all__ = ["Checkpoints", "Increment", "Manifest", "Trace", "attempt_name"]
+__all__ = ["CheckpointListing", "Checkpoints", "Increment", "Manifest", "attempt_name"]
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -103,7 +103,7 @@ _increments: TypeAdapter[Increment] = TypeAdapter(Increment)
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class CheckpointListing:
     """What stands below a job's `checkpoint/`, by its names alone."""
 
     addresses: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Trace:
         """Addresses of the increments of one checkpoint."""
         return [url for url in self.addresses if url.startswith(folder) and _INCREMENT.search(url)]
 
-    def stands(self, folder: str) -> bool:
+    def exists(self, folder: str) -> bool:
         """Whether there is a checkpoint to go on from."""
         return f"{folder}{MANIFEST}" in self.addresses
 
@@ -163,17 +163,17 @@ class Checkpoints:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def trace(self, job: Job) -> Trace:
+    def listing(self, job: Job) -> CheckpointListing:
         """Lists what stands; nothing where listing is refused.
 
         Raises:
             NodeFaultError: The store cannot be reached.
         """
         try:
-            return Trace(tuple(self._store.keys(job.url(FOLDER))))
+            return CheckpointListing(tuple(self._store.keys(job.url(FOLDER))))
         except PermanentError as error:
             log.warning("checkpoint_unreadable", error=error.message)
-            return Trace()
+            return CheckpointListing()
 
     def manifest(self, folder: str, samples: int) -> Manifest | None:
         """The manifest that stands; None where none does that can be used.
@@ -183,7 +183,7 @@ class Checkpoints:
         """
         return self._read(f"{folder}{MANIFEST}", lambda body: _load_manifest(body, samples))
 
-    def results(self, trace: Trace, folder: str, manifest: Manifest) -> dict[int, WindowResult]:
+    def results(self, listing: CheckpointListing, folder: str, manifest: Manifest) -> dict[int, WindowResult]:
         """All finished windows of a checkpoint, by index; an increment that cannot be used is passed over.
 
         Raises:
@@ -191,7 +191,7 @@ class Checkpoints:
         """
         cut, count = manifest.cut, len(manifest.windows)
         found: dict[int, WindowResult] = {}
-        for url in trace.increments(folder):
+        for url in listing.increments(folder):
             increment = self._read(url, lambda body: _load_increment(body, cut))
             for result in increment.results if increment else ():
                 if 0 <= result.index < count:

@@ -23,10 +23,10 @@ from worker.jobs.run import JobRun
 from worker.leases import Lease, LeaseTable
 from worker.leases.deleter import Deleter
 from worker.node.faults import NodeFaults
+from worker.outcomes import Disposition, JobOutcome
 from worker.queues import Outgoing, Queue
-from worker.receive.delivery import Delivery, Fate
+from worker.receive.delivery import Delivery
 from worker.receive.messages import Rejected
-from worker.telemetry.metrics import JobOutcome
 
 __all__ = ["Ending", "Finisher"]
 
@@ -46,7 +46,7 @@ class Ending:
         run: Its record; None for a message or record that never became a job.
         rejected: That record.
         error: Why it failed for good; None when it succeeded.
-        standing: A succeeded result that stood already.
+        existing: A succeeded result that stood already.
     """
 
     delivery: Delivery
@@ -54,7 +54,7 @@ class Ending:
     run: JobRun | None = None
     rejected: Rejected | None = None
     error: JobFailedError | None = None
-    standing: Result | None = None
+    existing: Result | None = None
 
     @property
     def ref(self) -> JobRef:
@@ -66,9 +66,9 @@ class Ending:
         raise RuntimeError("an ending has a job or a rejected record")
 
     @classmethod
-    def of(cls, run: JobRun, *, error: JobFailedError | None = None, standing: Result | None = None) -> Ending:
+    def of(cls, run: JobRun, *, error: JobFailedError | None = None, existing: Result | None = None) -> Ending:
         """The ending of a job: success unless told otherwise."""
-        return cls(run.delivery, run.job.job_id, run=run, error=error, standing=standing)
+        return cls(run.delivery, run.job.job_id, run=run, error=error, existing=existing)
 
     @classmethod
     def rejection(cls, delivery: Delivery, rejected: Rejected) -> Ending:
@@ -120,35 +120,35 @@ class Finisher:
             return JobOutcome.FAILED
         if run is None:
             raise RuntimeError("an ending without an error has a job")
-        if ending.standing is not None:
-            complete = partial(self._publisher.complete, run.job, ending.standing, fence)
+        if ending.existing is not None:
+            complete = partial(self._publisher.complete, run.job, ending.existing, fence)
             self._faults.outlast("publish", complete, cancellation)
-            if ending.delivery.again:
+            if ending.delivery.redelivered:
                 self._clear(run, cancellation)
             return JobOutcome.ALREADY_DONE
         transcript = _transcript(run)
         succeed = partial(self._publisher.succeed, run.job, transcript, self._facts(ending), fence)
         self._faults.outlast("publish", succeed, cancellation)
-        if run.kept.stands:
+        if run.checkpoint.exists:
             self._clear(run, cancellation)
         return JobOutcome.SUCCEEDED
 
-    def dispose(self, delivery: Delivery, fate: Fate, delay: int) -> None:
+    def dispose(self, delivery: Delivery, disposition: Disposition, delay: int) -> None:
         """Lets go of a message all of whose jobs are settled. Never waits for the queue longer than its time-outs.
 
         Args:
             delivery: The message.
-            fate: What becomes of it.
+            disposition: What becomes of it.
             delay: Seconds until a message with a transient failure comes back.
         """
-        match fate:
-            case Fate.DELETE:
+        match disposition:
+            case Disposition.DELETE:
                 self._deleter.delete(delivery.lease)
-            case Fate.RETRY:
+            case Disposition.RETRY:
                 self._leases.release([delivery.lease], delay)
-            case Fate.RELEASE:
+            case Disposition.RELEASE:
                 self._leases.release([delivery.lease])
-            case Fate.ABANDON:
+            case Disposition.ABANDON:
                 pass  # the table has dropped it; somebody else may have the message
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
@@ -156,7 +156,7 @@ class Finisher:
 
         Together that takes fewer requests than one by one; to dispose of them later does nothing more.
         """
-        self._leases.release([delivery.lease for delivery in deliveries if delivery.alone])
+        self._leases.release([delivery.lease for delivery in deliveries if delivery.single_job])
 
     # -- success ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class Finisher:
         """
         record = partial(self._record_failure, ending, error, fence, cancellation)
         letter = partial(self._dead_letter, ending, error, fence)
-        if ending.delivery.alone:
+        if ending.delivery.single_job:
             record()
             self._faults.outlast("dead_letter", letter, cancellation)
         elif not self._is_recorded(ending, cancellation):
@@ -204,14 +204,14 @@ class Finisher:
             record()
 
     def _is_recorded(self, ending: Ending, cancellation: Cancellation) -> bool:
-        if not ending.delivery.again:
+        if not ending.delivery.redelivered:
             return False
-        look = partial(self._publisher.standing, ending.ref)
+        look = partial(self._publisher.existing, ending.ref)
         try:
-            standing = self._faults.outlast("look_up", look, cancellation)
+            existing = self._faults.outlast("look_up", look, cancellation)
         except PermanentError:  # something else stands there, which is not ours to replace
             return False
-        return standing.failed and standing.origin == ending.delivery.origin
+        return existing.failed and existing.origin == ending.delivery.origin
 
     def _record_failure(
         self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
@@ -228,7 +228,7 @@ class Finisher:
         if self._dead_letter_url is None:
             return
         message = ending.delivery.message
-        if ending.delivery.alone:
+        if ending.delivery.single_job:
             body = message.body
         elif ending.run:
             body = ending.run.job.body()

@@ -81,7 +81,7 @@ class Handover:
             Cancelled: The lease is lost, or the worker stops.
         """
         limit, lineage = self.limit(run.delivery), run.delivery.lineage
-        if limit is None or not run.kept.advanced:
+        if limit is None or not run.checkpoint.advanced:
             return False
         if lineage.is_last:
             if limit is Limit.RECEIVES:
@@ -89,7 +89,7 @@ class Handover:
             text = f"the job has outlasted {MOST_GENERATIONS} copies of its message, each with 12 h at most"
             raise TransientError(ErrorCode.INTERRUPTED, text)
         message, following = run.delivery.message, lineage.following
-        body = message.body if run.delivery.alone else run.job.body()
+        body = message.body if run.delivery.single_job else run.job.body()
         try:
             fence()
             self._queue.send(None, copy_of(message, body, following, run.job.job_id))
@@ -97,7 +97,7 @@ class Handover:
             log.warning("copy_failed", message=message.id, limit=limit, error=str(error))
             return False
         log.info("job_handed_over", message=message.id, limit=limit, generation=following.generation)
-        run.kept.stands = True
+        run.checkpoint.exists = True
         try:
             fence()
             self._checkpoints.mark(run.job, following)

@@ -16,7 +16,7 @@ from stages.values import WindowResult
 from worker.jobs.buffer import AudioBuffer
 from worker.jobs.checkpoint import Manifest
 from worker.jobs.run import JobRun
-from worker.telemetry.metrics import Stage
+from worker.outcomes import Stage
 
 __all__ = ["Decoding"]
 
@@ -33,7 +33,9 @@ class Decoding:
     def __init__(self, engine: Engine, buffer: AudioBuffer) -> None:
         self._engine = engine
         self._buffer = buffer
-        self._lock = threading.Lock()  # guards _runs, _keys, and results, language and `kept` of every run in them
+        self._lock = (
+            threading.Lock()
+        )  # guards _runs, _keys, and results, language and `checkpoint` of every run in them
         self._runs: dict[str, JobRun] = {}  # by the engine's name for it
         self._keys: dict[str, str] = {}  # that name, by the run's key
 
@@ -84,7 +86,7 @@ class Decoding:
         """
         with self._lock:
             run = self._runs.get(key)
-            if run is None or not run.complete or run.kept.busy:
+            if run is None or not run.complete or run.checkpoint.busy:
                 return None
             self._remove(run)
             return run
@@ -136,10 +138,10 @@ class Decoding:
             Whether it is reserved: it is here, nobody saves it, and it is due.
         """
         with self._lock:
-            if run.key not in self._keys or run.kept.busy or run.complete:
+            if run.key not in self._keys or run.checkpoint.busy or run.complete:
                 return False
-            run.kept.busy = due(run, len(run.results) - len(run.kept.windows))
-            return run.kept.busy
+            run.checkpoint.busy = due(run, len(run.results) - len(run.checkpoint.windows))
+            return run.checkpoint.busy
 
     def end_save(self, run: JobRun, due_at: float) -> JobRun | None:
         """Ends a save; gives the job if its last result has come meanwhile: it has left then, as by `complete`.
@@ -149,7 +151,7 @@ class Decoding:
             due_at: Clock time of the next save.
         """
         with self._lock:
-            run.kept.busy, run.kept.due_at = False, due_at
+            run.checkpoint.busy, run.checkpoint.due_at = False, due_at
             key = self._keys.get(run.key)
         return self.complete(key) if key else None
 
@@ -157,18 +159,18 @@ class Decoding:
     def saving(self) -> bool:
         """Whether any job is being saved."""
         with self._lock:
-            return any(run.kept.busy for run in self._runs.values())
+            return any(run.checkpoint.busy for run in self._runs.values())
 
     def unsaved(self, run: JobRun) -> tuple[WindowResult, ...]:
         """The results that are not saved, by index."""
         with self._lock:
-            return tuple(run.results[index] for index in sorted(run.results.keys() - run.kept.windows))
+            return tuple(run.results[index] for index in sorted(run.results.keys() - run.checkpoint.windows))
 
     def saved(self, run: JobRun, results: tuple[WindowResult, ...]) -> None:
         """Notes that these stand in the store."""
         with self._lock:
-            run.kept.windows.update(result.index for result in results)
-            run.kept.advanced = True
+            run.checkpoint.windows.update(result.index for result in results)
+            run.checkpoint.advanced = True
 
     def adopt(self, run: JobRun, manifest: Manifest, results: Mapping[int, WindowResult]) -> None:
         """Goes on with another worker's cut or language in the place of this one's, and with what was heard so.
@@ -183,7 +185,7 @@ class Decoding:
         run.windows = replace(run.windows, windows=manifest.windows, speech=manifest.speech)
         run.language, run.language_probability = manifest.language, manifest.language_probability
         run.results = dict(results)
-        run.kept.manifest, run.kept.windows = manifest, set(results)
+        run.checkpoint.manifest, run.checkpoint.windows = manifest, set(results)
         if len(results) == len(manifest.windows):
             with self._lock:
                 self._runs[key], self._keys[run.key] = run, key  # `end_save` finds that it is complete

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -44,14 +44,15 @@ from worker.jobs.checkpoint import attempt_name
 from worker.jobs.finish import Ending, Finisher
 from worker.jobs.in_engine import Decoding
 from worker.jobs.prepare import Preparer
-from worker.jobs.run import JobRun, Kept, RunSnapshot
-from worker.jobs.saving import Keeper
+from worker.jobs.run import CheckpointState, JobRun, RunSnapshot
+from worker.jobs.saving import CheckpointSaver
 from worker.node.faults import NodeFaults
-from worker.receive.delivery import Delivery, Fate, backoff, fate_of
+from worker.outcomes import Disposition, JobOutcome, Stage, backoff, disposition_of, outcome_of
+from worker.receive.delivery import Delivery
 from worker.receive.intake import Task
 from worker.receive.messages import Rejected
-from worker.telemetry.metrics import JobOutcome, Metrics, Stage
-from worker.telemetry.totals import Tally, Totals
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.totals import Totals, TotalsSnapshot
 
 __all__ = ["Pipeline"]
 
@@ -62,12 +63,6 @@ PUBLISH_BACKLOG = 64
 
 #: Rejections by the engine that say nothing against the job: its next attempt may succeed.
 _TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
-
-_OUTCOMES: Mapping[Fate, JobOutcome] = {
-    Fate.RETRY: JobOutcome.RETRIED,
-    Fate.RELEASE: JobOutcome.RELEASED,
-    Fate.ABANDON: JobOutcome.LEASE_LOST,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +88,7 @@ class Pipeline:
         *,
         preparer: Preparer,
         decoding: Decoding,
-        keeper: Keeper,
+        saver: CheckpointSaver,
         finisher: Finisher,
         publisher: Publisher,
         buffer: AudioBuffer,
@@ -104,7 +99,7 @@ class Pipeline:
     ) -> None:
         self._preparer = preparer
         self._decoding = decoding
-        self._keeper = keeper
+        self._saver = saver
         self._finisher = finisher
         self._publisher = publisher
         self._buffer = buffer
@@ -117,7 +112,7 @@ class Pipeline:
         self._info: EngineInfo | None = None
         self._engine_loss: EngineLost | None = None  # written by the engine's thread alone
         self._keys = itertools.count(1)
-        self._tally = Tally()
+        self._totals = Totals()
         self._lock = threading.Lock()  # guards _active and _mean_seconds
         self._active: dict[str, JobRun] = {}
         self._mean_seconds: float | None = None
@@ -142,9 +137,9 @@ class Pipeline:
         loss = self._engine_loss
         return f"lost (exit code {loss.exit_code}), and not ready again yet" if loss else None
 
-    def totals(self) -> Totals:
+    def totals(self) -> TotalsSnapshot:
         """What this worker got done so far."""
-        return self._tally.totals
+        return self._totals.totals
 
     def room(self, most: int) -> int:
         """How many more messages there is room for, at most `most`; 0 while the node is at fault or lacks its engine.
@@ -188,7 +183,7 @@ class Pipeline:
             key=f"{next(self._keys)}-{task.job.job_id}",
             job=task.job,
             delivery=task.delivery,
-            kept=Kept(attempt_name(task.delivery.lineage)),
+            checkpoint=CheckpointState(attempt_name(task.delivery.lineage)),
             cancellation=cancellation,
             stage=Stage.FETCH,
             since=self._clock.now(),
@@ -202,23 +197,23 @@ class Pipeline:
         if self._info is None:
             raise RuntimeError("a job was begun before the engine was ready")
         check_options(run.job, self._info)
-        standing = self._faults.outlast("look_up", lambda: self._publisher.standing(run.job), run.cancellation)
-        if standing.succeeded and not (run.job.force and standing.origin != run.delivery.origin):
-            self._work.put(Ending.of(run, standing=standing.result))
+        existing = self._faults.outlast("look_up", lambda: self._publisher.existing(run.job), run.cancellation)
+        if existing.succeeded and not (run.job.force and existing.origin != run.delivery.origin):
+            self._work.put(Ending.of(run, existing=existing.result))
             return
-        trace = self._keeper.look(run)
-        run.kept.stands |= standing.failed  # what the failed attempts saved may stand
-        if self._keeper.superseded(run, trace):
-            self._end(Ending.of(run), Fate.DELETE, JobOutcome.SUPERSEDED)
+        listing = self._saver.look(run)
+        run.checkpoint.exists |= existing.failed  # what the failed attempts saved may stand
+        if self._saver.superseded(run, listing):
+            self._end(Ending.of(run), Disposition.DELETE, JobOutcome.SUPERSEDED)
             return
-        if standing.failed and standing.origin == run.delivery.origin:
+        if existing.failed and existing.origin == run.delivery.origin:
             # Recorded by an attempt that died before it had dead-lettered the message: only that is repeated.
-            self._work.put(Ending.of(run, error=standing.error))
+            self._work.put(Ending.of(run, error=existing.error))
             return
-        if self._keeper.hand_over(run, run.cancellation):
-            self._end(Ending.of(run), Fate.DELETE, JobOutcome.HANDED_OVER)
+        if self._saver.hand_over(run, run.cancellation):
+            self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
             return
-        run.windows = windows = self._preparer.prepare(run, partial(self._keeper.resume, run, trace, self._info))
+        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, listing, self._info))
         missing = run.missing
         log.info(
             "job_prepared",
@@ -236,7 +231,7 @@ class Pipeline:
         self._buffer.admit(seconds, run.cancellation)
         run.buffered = seconds
         run.enter(Stage.INFERENCE, self._clock.now(), self._metrics)
-        self._keeper.begin(run)
+        self._saver.begin(run)
         self._decoding.begin(run)
 
     def _note_length(self, seconds: float) -> None:
@@ -293,12 +288,12 @@ class Pipeline:
 
     def _batch_done(self, event: EngineStats) -> None:
         self._metrics.batch_ended(event)
-        self._tally.batch(event.busy_seconds)
+        self._totals.batch(event.busy_seconds)
 
     def _window_done(self, event: WindowDone) -> None:
         if not self._decoding.window_done(event):
             return
-        self._tally.window()
+        self._totals.window()
         if run := self._decoding.complete(event.job):
             self._work.put(Ending.of(run))
 
@@ -332,14 +327,14 @@ class Pipeline:
                 outcome = self._finisher.finish(ending, cancellation)
             except Cancelled as cancelled:
                 log.info("job_cancelled", reason=cancelled.reason)
-                self._end(ending, fate_of(cancelled.reason))
+                self._end(ending, disposition_of(cancelled.reason))
             except PermanentError as error:  # the output is forbidden
                 self._failed(ending, error)
             except Exception:  # see _guarded
                 log.exception("publish_crashed")
-                self._end(ending, Fate.RETRY)
+                self._end(ending, Disposition.RETRY)
             else:
-                self._end(ending, Fate.DELETE, outcome)
+                self._end(ending, Disposition.DELETE, outcome)
 
     def save(self, *, all_of_it: bool = False) -> None:
         """Has uploaders save the jobs in the engine that are due.
@@ -347,7 +342,7 @@ class Pipeline:
         Args:
             all_of_it: Whatever is finished, due or not.
         """
-        due = (lambda _run, unsaved: unsaved > 0) if all_of_it else self._keeper.due
+        due = (lambda _run, unsaved: unsaved > 0) if all_of_it else self._saver.due
         for run in self._decoding.all():
             if self._decoding.begin_save(run, due):
                 self._work.put(_Save(run))
@@ -360,8 +355,8 @@ class Pipeline:
     def _save(self, run: JobRun, cancellation: Cancellation) -> None:
         with bind(job=run.job.job_id, stage="checkpoint"):
             try:
-                if self._keeper.save(run, cancellation) and self._decoding.take(run):
-                    self._end(Ending.of(run), Fate.DELETE, JobOutcome.HANDED_OVER)
+                if self._saver.save(run, cancellation) and self._decoding.take(run):
+                    self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
             except Cancelled as cancelled:
                 log.info("checkpoint_cancelled", reason=cancelled.reason)  # `sweep` ends the job
             except TransientError as error:
@@ -371,25 +366,25 @@ class Pipeline:
                 # A bug. It costs what a checkpoint would have saved, not the job.
                 log.exception("checkpoint_crashed")
             finally:
-                if complete := self._keeper.end(run):
+                if complete := self._saver.end(run):
                     self._work.put(Ending.of(complete))
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _guarded(self, run: JobRun, work: Callable[[], None]) -> None:
-        """Prepares a job; whatever goes wrong becomes that job's fate and nobody else's."""
+        """Prepares a job; whatever goes wrong becomes that job's disposition and nobody else's."""
         try:
             work()
         except Cancelled as cancelled:
             log.info("job_cancelled", reason=cancelled.reason)
-            self._end(Ending.of(run), fate_of(cancelled.reason))
+            self._end(Ending.of(run), disposition_of(cancelled.reason))
         except JobFailedError as error:
             self._failed(Ending.of(run), error)
         except Exception:
             # A bug, met by this input. The message comes back a few times, here or on another node; dying instead
             # would let one message end worker after worker.
             log.exception("job_crashed")
-            crash = TransientError(ErrorCode.INTERRUPTED, "the worker met an error of its own; its log has the trace")
+            crash = TransientError(ErrorCode.INTERRUPTED, "the worker met an error of its own; its log has the listing")
             self._failed(Ending.of(run), crash)
 
     def _failed(self, ending: Ending, error: JobFailedError) -> None:
@@ -400,11 +395,11 @@ class Pipeline:
         if final:
             self._work.put(replace(ending, error=error))
         else:
-            self._end(ending, Fate.RETRY)
+            self._end(ending, Disposition.RETRY)
 
-    def _end(self, ending: Ending, fate: Fate, outcome: JobOutcome | None = None) -> None:
+    def _end(self, ending: Ending, disposition: Disposition, outcome: JobOutcome | None = None) -> None:
         """Lets go of everything that a job holds here, then of its message."""
-        outcome = outcome or _OUTCOMES[fate]
+        outcome = outcome or outcome_of(disposition)
         seconds = 0.0
         if run := ending.run:
             run.scratch.close()
@@ -415,15 +410,15 @@ class Pipeline:
                 seconds = run.windows.audio.seconds
         self._metrics.job_ended(outcome, audio_seconds=seconds)
         log.info("job_ended", outcome=outcome, audio_seconds=round(seconds, 3))
-        self.settle(ending.delivery, fate)
-        self._tally.job(outcome, seconds)
+        self.settle(ending.delivery, disposition)
+        self._totals.job(outcome, seconds)
         if ending.run:
             with self._lock:
                 self._active.pop(ending.run.key, None)
 
-    def settle(self, delivery: Delivery, fate: Fate) -> None:
-        """Counts one of the delivery's jobs as settled; with the last one, the message meets its fate."""
-        final = delivery.settle(fate)
+    def settle(self, delivery: Delivery, disposition: Disposition) -> None:
+        """Counts one of the delivery's jobs as settled; with the last one, the message meets its disposition."""
+        final = delivery.settle(disposition)
         if final is not None:
             self._finisher.dispose(delivery, final, backoff(delivery.message.receive_count))
 
@@ -435,11 +430,11 @@ class Pipeline:
         # If the last window of one comes in between, the uploader will see the cancellation.
         taken = [(run, reason) for run, reason in called_off if reason is not None and self._decoding.take(run)]
         # There may be hundreds of clips, and a shutdown has no time for as many calls: messages go back ten at a time.
-        self._finisher.release([run.delivery for run, reason in taken if fate_of(reason) is Fate.RELEASE])
+        self._finisher.release([run.delivery for run, reason in taken if disposition_of(reason) is Disposition.RELEASE])
         for run, reason in taken:
             with bind(job=run.job.job_id, stage=Stage.INFERENCE):
                 log.info("job_cancelled", reason=reason)
-                self._end(Ending.of(run), fate_of(reason))
+                self._end(Ending.of(run), disposition_of(reason))
 
     def cancel(self, reason: CancelReason, *stages: Stage) -> None:
         """Calls off the jobs that are in one of the stages."""

@@ -16,7 +16,8 @@ from worker.jobs.run import JobRun
 from worker.node.faults import NodeFaults
 from worker.node.scratch import JobScratch, ScratchSpace
 from worker.node.source_outage import SourceOutage
-from worker.telemetry.metrics import Metrics, Stage
+from worker.outcomes import Stage
+from worker.telemetry.metrics import Metrics
 
 __all__ = ["Preparer"]
 

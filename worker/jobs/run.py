@@ -12,10 +12,11 @@ from sqscribe.job import Job
 from stages.ports import Cancellation
 from stages.values import Media, Window, WindowResult, Windows
 from worker.jobs.checkpoint import Manifest
+from worker.outcomes import Stage
 from worker.receive.delivery import Delivery
-from worker.telemetry.metrics import Metrics, Stage
+from worker.telemetry.metrics import Metrics
 
-__all__ = ["JobRun", "Kept", "RunSnapshot"]
+__all__ = ["CheckpointState", "JobRun", "RunSnapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ class RunSnapshot:
 
 
 @dataclass(slots=True, eq=False)
-class Kept:
+class CheckpointState:
     """What of a job stands in the store, as far as this attempt knows. Guarded by `Decoding` while the engine has it.
 
     Attributes:
         attempt: This attempt's name.
         folder: Address of the checkpoint; empty until the audio is known.
-        stands: Whether there may be anything below the job's `checkpoint/`.
+        exists: Whether there may be anything below the job's `checkpoint/`.
         advanced: Whether this generation of the message has saved finished windows.
         manifest: The one that stands; None until this attempt has read or put it.
         windows: Indexes of the windows that are saved.
@@ -54,7 +55,7 @@ class Kept:
 
     attempt: str
     folder: str = ""
-    stands: bool = False
+    exists: bool = False
     advanced: bool = False
     manifest: Manifest | None = None
     windows: set[int] = field(default_factory=set)
@@ -72,7 +73,7 @@ class JobRun:
         key: Unique within this worker.
         job: What is to be done.
         delivery: The message that it came with.
-        kept: What of it stands in the store.
+        checkpoint: What of it stands in the store.
         cancellation: Ends the work on it.
         stage: Where it is.
         since: Clock time at which it got there.
@@ -86,7 +87,7 @@ class JobRun:
     key: str
     job: Job
     delivery: Delivery
-    kept: Kept
+    checkpoint: CheckpointState
     cancellation: Cancellation
     stage: Stage
     since: float

@@ -13,13 +13,13 @@ from sqscribe.job import Job
 from stages.inference.protocol import EngineInfo
 from stages.ports import Cancellation, Clock
 from stages.values import Audio, Windows
-from worker.jobs.checkpoint import Checkpoints, Increment, Manifest, Trace
+from worker.jobs.checkpoint import CheckpointListing, Checkpoints, Increment, Manifest
 from worker.jobs.handover import Handover, Limit
 from worker.jobs.in_engine import Decoding
 from worker.jobs.run import JobRun
 from worker.node.faults import NodeFaults
 
-__all__ = ["Keeper"]
+__all__ = ["CheckpointSaver"]
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 HURRY_SECONDS = 10.0
 
 
-class Keeper:
+class CheckpointSaver:
     """The way between a job's results and its checkpoint. Used by all downloaders and uploaders at once.
 
     Args:
@@ -61,31 +61,31 @@ class Keeper:
 
     # -- going on --------------------------------------------------------------------------------------------------
 
-    def look(self, run: JobRun) -> Trace:
+    def look(self, run: JobRun) -> CheckpointListing:
         """What earlier attempts left; asks the store only where there may have been some.
 
         Raises:
             Cancelled: The job was called off.
         """
-        if not run.delivery.again:
-            return Trace()
-        trace = self._faults.outlast("look_up", partial(self._checkpoints.trace, run.job), run.cancellation)
-        run.kept.stands = bool(trace.addresses)
-        run.kept.advanced = trace.advanced(run.delivery.lineage)
-        return trace
+        if not run.delivery.redelivered:
+            return CheckpointListing()
+        listing = self._faults.outlast("look_up", partial(self._checkpoints.listing, run.job), run.cancellation)
+        run.checkpoint.exists = bool(listing.addresses)
+        run.checkpoint.advanced = listing.advanced(run.delivery.lineage)
+        return listing
 
-    def superseded(self, run: JobRun, trace: Trace) -> bool:
+    def superseded(self, run: JobRun, listing: CheckpointListing) -> bool:
         """Whether a later copy of the message is known of; notes that this one is on its way, if it is a copy.
 
         Raises:
             Cancelled: The lease is lost, or the worker stops.
         """
-        lineage, newest = run.delivery.lineage, trace.newest(run.delivery.lineage)
+        lineage, newest = run.delivery.lineage, listing.newest(run.delivery.lineage)
         if newest > lineage.generation:
             log.info("message_superseded", message=run.delivery.message.id, generation=newest)
             return True
         if newest < lineage.generation and lineage.generation > 0:
-            run.kept.stands = True
+            run.checkpoint.exists = True
             try:
                 _fence(run, run.cancellation)
                 self._checkpoints.mark(run.job, lineage)
@@ -97,7 +97,7 @@ class Keeper:
         """Lets the job go on in a copy of its message, where that is due; see `Handover.send`."""
         return self._handover.send(run, partial(_fence, run, cancellation))
 
-    def resume(self, run: JobRun, trace: Trace, info: EngineInfo, audio: Audio) -> Windows | None:
+    def resume(self, run: JobRun, listing: CheckpointListing, info: EngineInfo, audio: Audio) -> Windows | None:
         """Takes up what earlier attempts finished.
 
         Returns:
@@ -107,17 +107,17 @@ class Keeper:
             Cancelled: The job was called off.
         """
         cutter = self._cutter(run.job)
-        folder = run.kept.folder = self._checkpoints.folder(run.job, audio, cutter, info)
-        if not trace.stands(folder):
+        folder = run.checkpoint.folder = self._checkpoints.folder(run.job, audio, cutter, info)
+        if not listing.exists(folder):
             return None
 
         def load() -> Windows | None:
             manifest = self._checkpoints.manifest(folder, audio.samples)
             if manifest is None:
                 return None
-            run.results = self._checkpoints.results(trace, folder, manifest)
+            run.results = self._checkpoints.results(listing, folder, manifest)
             run.language, run.language_probability = manifest.language, manifest.language_probability
-            run.kept.manifest, run.kept.windows = manifest, set(run.results)
+            run.checkpoint.manifest, run.checkpoint.windows = manifest, set(run.results)
             log.info("checkpoint_resumed", windows=len(manifest.windows), done=len(run.results))
             return Windows(audio, manifest.windows, manifest.speech, cutter)
 
@@ -127,15 +127,15 @@ class Keeper:
 
     def begin(self, run: JobRun) -> None:
         """The engine gets the job: its interval begins."""
-        run.kept.due_at = self._clock.now() + self._interval
+        run.checkpoint.due_at = self._clock.now() + self._interval
 
     def due(self, run: JobRun, unsaved: int) -> bool:
         """Whether a job is to be saved, or handed over, now."""
-        now, kept = self._clock.now(), run.kept
+        now, checkpoint = self._clock.now(), run.checkpoint
         ending = self._handover.limit(run.delivery) is Limit.TIME
         if ending:
-            kept.due_at = min(kept.due_at, kept.saved_at + HURRY_SECONDS)
-        return now >= kept.due_at and (unsaved > 0 or (ending and kept.advanced))
+            checkpoint.due_at = min(checkpoint.due_at, checkpoint.saved_at + HURRY_SECONDS)
+        return now >= checkpoint.due_at and (unsaved > 0 or (ending and checkpoint.advanced))
 
     def save(self, run: JobRun, cancellation: Cancellation) -> bool:
         """Saves what is not saved yet, then hands the job over if its message runs out of receives or time.
@@ -157,31 +157,31 @@ class Keeper:
 
     def end(self, run: JobRun) -> JobRun | None:
         """Ends a save; gives the job if its last result has come meanwhile."""
-        now = run.kept.saved_at = self._clock.now()
+        now = run.checkpoint.saved_at = self._clock.now()
         # In step with when it was due, or what a crash costs would be an interval and the time that a save takes.
-        return self._decoding.end_save(run, max(run.kept.due_at + self._interval, now + self._interval / 2))
+        return self._decoding.end_save(run, max(run.checkpoint.due_at + self._interval, now + self._interval / 2))
 
     def _write(self, run: JobRun, cancellation: Cancellation) -> None:
-        kept, results = run.kept, self._decoding.unsaved(run)
+        checkpoint, results = run.checkpoint, self._decoding.unsaved(run)
         if not results:
             return
-        kept.stands = True
-        if kept.manifest is None:
+        checkpoint.exists = True
+        if checkpoint.manifest is None:
             _fence(run, cancellation)
-            kept.manifest = self._claim(run)
-            if kept.manifest is None:
+            checkpoint.manifest = self._claim(run)
+            if checkpoint.manifest is None:
                 return
-        kept.increments += 1
+        checkpoint.increments += 1
         _fence(run, cancellation)
-        increment = Increment(kept.manifest.cut, results)
-        self._checkpoints.add(kept.folder, kept.increments, kept.attempt, increment)
+        increment = Increment(checkpoint.manifest.cut, results)
+        self._checkpoints.add(checkpoint.folder, checkpoint.increments, checkpoint.attempt, increment)
         self._decoding.saved(run, results)
         log.info(
             "checkpoint_saved",
-            windows=len(kept.manifest.windows),
-            done=len(kept.windows),
+            windows=len(checkpoint.manifest.windows),
+            done=len(checkpoint.windows),
             fresh=len(results),
-            increment=kept.increments,
+            increment=checkpoint.increments,
         )
 
     def _claim(self, run: JobRun) -> Manifest | None:
@@ -196,12 +196,12 @@ class Keeper:
             language_probability=None if named else run.language_probability,
         )
         samples = run.windows.audio.samples
-        standing = self._checkpoints.claim(run.kept.folder, ours, samples)
-        if standing.cut == ours.cut:
-            return standing
-        results = self._checkpoints.results(self._checkpoints.trace(run.job), run.kept.folder, standing)
-        log.info("checkpoint_adopted", windows=len(standing.windows), done=len(results), given_up=len(run.results))
-        self._decoding.adopt(run, standing, results)
+        existing = self._checkpoints.claim(run.checkpoint.folder, ours, samples)
+        if existing.cut == ours.cut:
+            return existing
+        results = self._checkpoints.results(self._checkpoints.listing(run.job), run.checkpoint.folder, existing)
+        log.info("checkpoint_adopted", windows=len(existing.windows), done=len(results), given_up=len(run.results))
+        self._decoding.adopt(run, existing, results)
         return None
 
 

@@ -20,12 +20,14 @@ from worker.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["RANDOM_MARK", "download_model", "engine_settings", "is_simulated"]
+__all__ = ["RANDOM_MARK", "SIMULATED", "download_model", "engine_settings", "is_simulated"]
 
 log = structlog.get_logger()
 
 #: Name of the bundled model.
 DEMO = "demo"
+#: What the engine's process loads in place of a Whisper decoder for a simulated model.
+SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
 #: What comes before the query string of a simulated model: see `worker.testing.decoder.Simulation`.
 SIMULATED_PREFIX = "simulated:"
 #: A file beside a model's own that says that its weights are random, as the benchmark's are: it hears nothing, so that

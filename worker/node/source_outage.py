@@ -88,7 +88,7 @@ class SourceOutage:
             if not self._suspected():
                 return False
             witness = self._witness
-        # Outside the lock: this takes as long as a connection may.
+        # Connections the lock: this takes as long as a connection may.
         if witness is not None and self._answers(*witness):
             self.answered(*witness)
         with self._lock:

@@ -8,11 +8,11 @@ from enum import Enum
 
 from worker.queues import BatchResult
 
-__all__ = ["Verdict", "code_name", "gather", "judge"]
+__all__ = ["Refusal", "code_name", "gather", "judge"]
 
 
-class Verdict(Enum):
-    """One entry's fate; see `BatchResult`."""
+class Refusal(Enum):
+    """One entry's disposition; see `BatchResult`."""
 
     REFUSED = "refused"
     BEYOND = "beyond"
@@ -40,7 +40,7 @@ def code_name(code: str) -> str:
     return code.rsplit("#", 1)[-1].rsplit(".", 1)[-1]
 
 
-def judge(code: str, message: str) -> Verdict:
+def judge(code: str, message: str) -> Refusal:
     """Sorts an error of ChangeMessageVisibility or DeleteMessage.
 
     Asking for more than is left of the 12 h is no modelled error: it arrives as a bare `InvalidParameterValue`
@@ -48,24 +48,24 @@ def judge(code: str, message: str) -> Verdict:
     """
     name = code_name(code)
     if name in _REFUSED_CODES:
-        return Verdict.REFUSED
+        return Refusal.REFUSED
     if name in {"InvalidParameterValue", "InvalidParameterValueException"}:
         text = message.lower()
         if any(words in text for words in _BEYOND_WORDS):
-            return Verdict.BEYOND
+            return Refusal.BEYOND
         if any(words in text for words in _REFUSED_WORDS):
-            return Verdict.REFUSED
-    return Verdict.FAILED
+            return Refusal.REFUSED
+    return Refusal.FAILED
 
 
 def gather(done: Iterable[str], errors: Mapping[str, tuple[str, str]]) -> BatchResult:
     """Makes the result of a batch from the ids that were confirmed and the others' (code, message)."""
-    sorted_out: dict[Verdict, dict[str, str]] = {verdict: {} for verdict in Verdict}
+    sorted_out: dict[Refusal, dict[str, str]] = {refusal: {} for refusal in Refusal}
     for message_id, (code, message) in errors.items():
         sorted_out[judge(code, message)][message_id] = f"{code_name(code)}: {message}" if message else code_name(code)
     return BatchResult(
         done=frozenset(done),
-        refused=sorted_out[Verdict.REFUSED],
-        beyond=sorted_out[Verdict.BEYOND],
-        failed=sorted_out[Verdict.FAILED],
+        refused=sorted_out[Refusal.REFUSED],
+        beyond=sorted_out[Refusal.BEYOND],
+        failed=sorted_out[Refusal.FAILED],
     )

@@ -14,8 +14,9 @@ from sqscribe.errors import NodeFaultError, SettingsError
 from sqscribe.job import Job
 from stages.ports import Clock
 from worker.leases import Lease, LeaseTable
+from worker.outcomes import Disposition
 from worker.queues import Message, Queue
-from worker.receive.delivery import Delivery, Fate
+from worker.receive.delivery import Delivery
 from worker.receive.messages import Parsed, Rejected
 
 __all__ = ["Intake", "Task"]
@@ -44,7 +45,7 @@ class Intake:
         leases: Holds every message from the moment it was received.
         parse: Message to jobs.
         room: How many more messages there is room for now.
-        settle: Takes a job that will not be begun, and its fate.
+        settle: Takes a job that will not be begun, and its disposition.
         clock: Time.
         wait: Seconds of a long poll; short enough for the shutdown's grace.
         pause: Seconds until the room is asked for again, and the first pause after a failed receive.
@@ -57,7 +58,7 @@ class Intake:
         leases: LeaseTable,
         parse: Callable[[Message], Parsed],
         room: Callable[[], int],
-        settle: Callable[[Delivery, Fate], None],
+        settle: Callable[[Delivery, Disposition], None],
         clock: Clock,
         *,
         wait: float,
@@ -117,7 +118,7 @@ class Intake:
             self._tasks.clear()
             self._changed.notify_all()
         for task in left:
-            self._settle(task.delivery, Fate.RELEASE)
+            self._settle(task.delivery, Disposition.RELEASE)
 
     def wait_polled(self, timeout: float) -> bool:
         """Waits until no poll is under way, and what it brought was dealt out or given back.
@@ -164,7 +165,7 @@ class Intake:
         )
         delivery = Delivery(lease, max(1, len(jobs)))
         if not jobs:
-            self._settle(delivery, Fate.DELETE)
+            self._settle(delivery, Disposition.DELETE)
             return
         with self._changed:
             stopped = self._stop.is_set()
@@ -173,4 +174,4 @@ class Intake:
                 self._changed.notify_all()
         if stopped:
             for _ in jobs:
-                self._settle(delivery, Fate.RELEASE)
+                self._settle(delivery, Disposition.RELEASE)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from sqscribe.errors import ErrorCode, PermanentError
-from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef, parse_job
+from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef
+from sqscribe.job_message import parse_job
 from sqscribe.urls import split_s3
 from worker.receive.s3_events import CreatedObject, created_object, is_s3_event, is_test_event, newest, records_of
 

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from worker.telemetry.metrics import JobOutcome
+from worker.outcomes import JobOutcome
 
-__all__ = ["Tally", "Totals"]
+__all__ = ["Totals", "TotalsSnapshot"]
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class TotalsSnapshot:
     """What this worker got done since it was built.
 
     Attributes:
@@ -31,15 +31,15 @@ class Totals:
     busy_seconds: float = 0.0
 
 
-class Tally:
+class Totals:
     """Adds up. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _totals between reading and replacing
-        self._totals = Totals(jobs={})
+        self._totals = TotalsSnapshot(jobs={})
 
     @property
-    def totals(self) -> Totals:
+    def totals(self) -> TotalsSnapshot:
         """So far."""
         return self._totals
 

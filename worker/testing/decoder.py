@@ -27,7 +27,6 @@ from worker.telemetry.trace import TraceWriter
 from worker.testing.device import SimulatedDevice
 
 __all__ = [
-    "SIMULATED",
     "SIMULATED_SAMPLES",
     "SimulatedDecoder",
     "Simulation",
@@ -37,8 +36,6 @@ __all__ = [
     "simulated_task",
 ]
 
-#: What `EngineClient(decoder=…)` and `Launch.decoder` call it.
-SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
 
 #: Samples of each of the windows of `simulated_task`: so short that many of them cost nothing.
 SIMULATED_SAMPLES = 160

@@ -17,7 +17,7 @@ import structlog
 from sqscribe.errors import ErrorCode
 from stages.inference.client.backlog import Backlog
 from stages.inference.client.child import KILL_SECONDS, Child
-from stages.inference.client.restarts import GivenUp, Losses, is_crash, loss_text
+from stages.inference.client.restarts import GivenUp, RestartPolicy, is_crash, loss_text
 from stages.inference.engine.process import Launch
 from stages.inference.protocol import (
     BatchSizeReduced,
@@ -60,9 +60,9 @@ class EngineClient:
         decoder: `package.module:name` of what builds the decoder, in the process.
         start_timeout: Seconds from the start of a process to ready, a model's download included; then it counts as
             lost.
-        max_failures: See `Losses`.
-        max_guilty: See `Losses`.
-        restart_delay: See `Losses`.
+        max_failures: See `RestartPolicy`.
+        max_guilty: See `RestartPolicy`.
+        restart_delay: See `RestartPolicy`.
         recycle_windows: A process that has finished so many windows makes way for the next one; 0: never.
     """
 
@@ -86,7 +86,7 @@ class EngineClient:
         self._stopping = threading.Event()
         # The engine thread's own.
         self._settings = settings  # with the batch size that was found to fit
-        self._losses = Losses(max_failures, max_guilty, restart_delay)
+        self._losses = RestartPolicy(max_failures, max_guilty, restart_delay)
         self._restarts = 0  # processes lost in all
         self._was_ready = False  # whether any process was
         self._under_way: tuple[tuple[WindowKey, ...], ...] = ()  # in the running process, by its last beat

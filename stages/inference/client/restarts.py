@@ -7,7 +7,7 @@ import signal
 
 from stages.inference.protocol import EngineFailed
 
-__all__ = ["GivenUp", "Losses", "is_crash", "loss_text"]
+__all__ = ["GivenUp", "RestartPolicy", "is_crash", "loss_text"]
 
 #: Longest pause between two starts.
 _MAX_RESTART_DELAY = 30.0
@@ -39,7 +39,7 @@ class GivenUp(Exception):  # noqa: N818 - what it carries is the failure
         self.event = event
 
 
-class Losses:
+class RestartPolicy:
     """Counts what was lost since the engine last proved that it works. Belongs to the engine's thread.
 
     Args:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqscribe.errors import ErrorCode
-from sqscribe.job import Job, JobDefaults, JobMessageError, derived_job_id, parse_job
+from sqscribe.job import Job, JobDefaults, JobMessageError, derived_job_id
+from sqscribe.job_message import parse_job
 
 DEFAULTS = JobDefaults("s3://results/out", ("srt",), beam_size=3)
 URL = "https://example.org/talk.mp3"

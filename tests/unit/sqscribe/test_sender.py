@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sqscribe.errors import ErrorCode, PermanentError
-from sqscribe.job import JobDefaults, derived_job_id, parse_job
+from sqscribe.job import JobDefaults, derived_job_id
+from sqscribe.job_message import parse_job
 from sqscribe.sender import SendError, Sent, send_jobs
 
 QUEUE = "https://sqs.example.org/1/jobs"
@@ -31,14 +32,14 @@ class ScriptedQueue:
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for entry in Entries:
             source = json.loads(entry["MessageBody"])["source"]
-            fates = self._script.get(source, [])
-            fate = fates[min(self._tries[source], len(fates) - 1)] if fates else "taken"
+            dispositions = self._script.get(source, [])
+            disposition = dispositions[min(self._tries[source], len(dispositions) - 1)] if dispositions else "taken"
             self._tries[source] += 1
-            if fate == "taken":
+            if disposition == "taken":
                 answer["Successful"].append({"Id": entry["Id"], "MessageId": f"m {source}"})
-            elif fate != "forgotten":
+            elif disposition != "forgotten":
                 answer["Failed"].append(
-                    {"Id": entry["Id"], "SenderFault": fate == "refused", "Code": "X", "Message": fate}
+                    {"Id": entry["Id"], "SenderFault": disposition == "refused", "Code": "X", "Message": disposition}
                 )
         return answer
 
@@ -106,9 +107,9 @@ def test_what_the_queue_failed_on_its_own_account_is_sent_again() -> None:
     assert [job.message_id for job in sent] == [f"m {url(0)}", f"m {url(2)}", f"m {url(1)}"]
 
 
-@pytest.mark.parametrize(("fate", "calls"), [("refused", 1), ("throttled", 5), ("forgotten", 5)])
-def test_what_is_not_taken_in_the_end_is_told_with_what_was(fate: str, calls: int) -> None:
-    queue = ScriptedQueue({url(1): [fate]})
+@pytest.mark.parametrize(("disposition", "calls"), [("refused", 1), ("throttled", 5), ("forgotten", 5)])
+def test_what_is_not_taken_in_the_end_is_told_with_what_was(disposition: str, calls: int) -> None:
+    queue = ScriptedQueue({url(1): [disposition]})
 
     with pytest.raises(SendError, match=derived_job_id(url(1))) as caught:
         send(queue, [{"source": url(number)} for number in range(3)])

@@ -21,7 +21,7 @@ from sqscribe.formats import ARTIFACTS, RenderOptions, master, render
 from sqscribe.job import Job, JobRef
 from sqscribe.result import Media, ModelFacts, Result, Timings, WorkerFacts
 from sqscribe.transcript import Segment, Transcript, Word
-from stages.publish import JobFacts, Publisher, Standing
+from stages.publish import ExistingResult, JobFacts, Publisher
 from worker.testing.clock import FakeClock
 from worker.testing.store import MemoryStore
 
@@ -122,7 +122,7 @@ def test_a_plain_job_takes_three_calls_and_the_result_comes_last() -> None:
     store = MemoryStore()
     job = replace(JOB, formats=("json",))
 
-    assert publisher(store).standing(job) == Standing()
+    assert publisher(store).existing(job) == ExistingResult()
     publisher(store).succeed(job, said("hello"), facts(), no_fence)
 
     assert [(call.operation, call.url) for call in store.calls] == [
@@ -352,9 +352,9 @@ def test_a_later_failure_replaces_an_earlier_one() -> None:
 
     publisher(store).fail(JOB.ref, gone, facts("m-2"), no_fence)
 
-    standing = publisher(store).standing(JOB)
-    assert (standing.failed, standing.succeeded, standing.origin) == (True, False, "m-2")
-    assert (standing.error.code, standing.error.message) == (ErrorCode.SOURCE_UNREACHABLE, "no answer")
+    existing = publisher(store).existing(JOB)
+    assert (existing.failed, existing.succeeded, existing.origin) == (True, False, "m-2")
+    assert (existing.error.code, existing.error.message) == (ErrorCode.SOURCE_UNREACHABLE, "no answer")
 
 
 def test_a_success_replaces_a_failure() -> None:
@@ -396,7 +396,7 @@ def test_a_success_that_lands_while_a_failure_is_recorded_stands() -> None:
 def test_something_else_in_the_results_place_is_not_touched_but_by_force(body: bytes) -> None:
     store = MemoryStore({RESULT: body})
     tries: list[Callable[[], object]] = [
-        lambda: publisher(store).standing(JOB),
+        lambda: publisher(store).existing(JOB),
         lambda: publisher(store).fail(JOB.ref, NOT_FOUND, facts(), no_fence),
         lambda: publisher(store).succeed(JOB, said("hello"), facts(), no_fence),
     ]
@@ -406,10 +406,10 @@ def test_something_else_in_the_results_place_is_not_touched_but_by_force(body: b
     assert store.objects[RESULT] == body
 
     forced = replace(JOB, force=True)
-    standing = publisher(store).standing(forced)
-    assert (standing.succeeded, standing.failed, standing.origin) == (False, False, None)
+    existing = publisher(store).existing(forced)
+    assert (existing.succeeded, existing.failed, existing.origin) == (False, False, None)
     with pytest.raises(ValueError, match="no failure stands"):
-        _ = standing.error
+        _ = existing.error
     publisher(store).succeed(forced, said("hello"), facts(), no_fence)
     assert_consistent(store)
 

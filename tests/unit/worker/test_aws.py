@@ -9,7 +9,7 @@ import pytest
 
 from sqscribe.errors import SettingsError
 from worker.aws import AwsClients
-from worker.build import _poll, connect_aws
+from worker.connect import connect_aws, poll_seconds
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
 
@@ -66,9 +66,11 @@ def test_timeouts_attempts_and_connections_are_arguments() -> None:
 
 def connected(**settings: Any) -> tuple[Any, Any, Any]:
     """The settings of a worker's clients: for the queue, for the heartbeat, for the store."""
-    outside = connect_aws(Settings(_env_file=None, queue_url=QUEUE, output="s3://bucket/out", **settings), Metrics())
-    queue: Any = outside.queue
-    clients = (queue._client, queue._heartbeat_client, outside.s3_client())
+    connections = connect_aws(
+        Settings(_env_file=None, queue_url=QUEUE, output="s3://bucket/out", **settings), Metrics()
+    )
+    queue: Any = connections.queue
+    clients = (queue._client, queue._heartbeat_client, connections.s3_client())
     configs = [client.meta.config for client in clients]
     return configs[0], configs[1], configs[2]
 
@@ -84,7 +86,7 @@ def test_no_call_hangs_for_longer_than_a_lease(lease: int) -> None:
 def test_a_long_poll_ends_before_its_client_gives_up(lease: int, grace: float) -> None:
     settings = Settings(_env_file=None, visibility_timeout=lease, shutdown_grace=grace)
     queue, _, _ = connected(visibility_timeout=lease, shutdown_grace=grace)
-    assert _poll(settings) < queue.read_timeout
+    assert poll_seconds(settings) < queue.read_timeout
 
 
 def test_with_all_their_tries_calls_end_before_the_usual_lease_does() -> None:

@@ -23,14 +23,15 @@ from sqscribe import bundled
 from sqscribe.errors import Cancelled, CancelReason, ExitCode, NodeFaultError
 from sqscribe.job import JobDefaults
 from stages.fetch import FetchLimits
-from worker.build import POLL_SHARE_OF_GRACE, Outside, build_worker
+from worker.build import build_worker
+from worker.connect import POLL_SHARE_OF_GRACE, Connections
 from worker.daemon import Daemon
 from worker.lifecycle import Phase
 from worker.node.clock import SystemClock
+from worker.outcomes import JobOutcome, Stage
 from worker.queues import Outgoing
 from worker.receive.messages import MessageParser
 from worker.settings import Settings
-from worker.telemetry.metrics import JobOutcome, Stage
 from worker.testing.decoder import simulated_info
 from worker.testing.engine import FakeEngine
 from worker.testing.queue import FakeQueue, Fault, Gate
@@ -88,8 +89,8 @@ class World:
 
     def start(self) -> Daemon:
         parser = MessageParser(JobDefaults(OUTPUT, self.settings.formats))
-        outside = Outside(self.queue, self.store, lambda message: parser.parse(message.body, message.id))
-        self.daemon = build_worker(self.settings, lambda *_: outside, lambda *_: self.engine)
+        connections = Connections(self.queue, self.store, lambda message: parser.parse(message.body, message.id))
+        self.daemon = build_worker(self.settings, lambda *_: connections, lambda *_: self.engine)
         self.thread.start()
         return self.daemon
 
@@ -336,15 +337,15 @@ def test_sources_that_all_fall_silent_are_the_nodes_fault_and_burn_no_receive(
     eventually(lambda: len(told) > asked + 2)
     assert told[asked:] == [0] * (len(told) - asked)
     assert world.queue.visible == 1
-    eventually(lambda: not daemon._parts.health.ready().ok)
-    assert daemon._parts.health.live().ok
+    eventually(lambda: not daemon._components.health.ready().ok)
+    assert daemon._components.health.live().ok
     # When the sources can be reached again
     late_media.open()
     # Then what was kept, and what comes now, is done in its first receive
     kept = [job for number, job in enumerate(jobs, 1) if f"m{number}" not in released]
     eventually(lambda: all(world.result(job) for job in kept), seconds=60)
     assert [(world.result(job) or {})["attempts"] for job in kept] == [1, 1, 1]
-    eventually(lambda: daemon._parts.health.ready().ok)
+    eventually(lambda: daemon._components.health.ready().ok)
     world.stop()
 
 
@@ -386,8 +387,8 @@ def test_nothing_is_received_while_the_store_is_away(tmp_path: Path, media: str)
     threading.Event().wait(1.0)  # time in which a worker that does not pause would take it
     # Then it is left to others, the node is not ready, and it is not given up either
     assert world.queue.visible == 1
-    assert not daemon._parts.health.ready().ok
-    assert daemon._parts.health.live().ok
+    assert not daemon._components.health.ready().ok
+    assert daemon._components.health.live().ok
     # And the lease of the first one goes on all the while
     eventually(lambda: sum(call.operation == "extend" for call in world.queue.calls) >= 5)
     assert world.queue.visible == 1
@@ -415,7 +416,7 @@ def test_a_disk_that_fails_at_any_step_burns_no_receive(
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         monkeypatch.setattr("worker.node.scratch.tempfile.mkdtemp", fails_twice(tempfile.mkdtemp, full))
     else:
-        segmenter = daemon._parts.pipeline._preparer._segmenter
+        segmenter = daemon._components.pipeline._preparer._segmenter
         broken = NodeFaultError("the PCM file ends early")
         monkeypatch.setattr(segmenter, "segment", fails_twice(segmenter.segment, broken))
     world.send({"source": f"{media}/hello.wav", "job_id": "one"})
@@ -424,7 +425,7 @@ def test_a_disk_that_fails_at_any_step_burns_no_receive(
     assert (world.result("one") or {})["attempts"] == 1
     assert not any(call.operation == "release" for call in world.queue.calls)
     assert world.scratch_files() == []
-    assert daemon._parts.scratch.used == 0
+    assert daemon._components.scratch.used == 0
 
 
 def test_nothing_is_received_while_the_scratch_space_has_no_room(tmp_path: Path, media: str) -> None:
@@ -462,7 +463,7 @@ def test_an_engine_that_dies_costs_no_job_anything(world: World, media: str) -> 
 
 def watch_room(daemon: Daemon) -> list[int]:
     """What the intake is told of the room from now on. A 0 at the end means that no receive is under way."""
-    intake = daemon._parts.intake
+    intake = daemon._components.intake
     told: list[int] = []
     room = intake._room
 
@@ -491,16 +492,16 @@ def test_nothing_is_received_while_the_engine_restarts(tmp_path: Path, media: st
     # Then it is left to others, and the node is not ready, though it lives
     assert told[asked:] == [0] * (len(told) - asked)
     assert world.queue.visible == 1
-    eventually(lambda: not daemon._parts.health.ready().ok)
-    assert daemon._parts.health.ready().reasons == ("engine: lost (exit code -9), and not ready again yet",)
+    eventually(lambda: not daemon._components.health.ready().ok)
+    assert daemon._components.health.ready().reasons == ("engine: lost (exit code -9), and not ready again yet",)
     assert daemon.status()["trouble"] == ["lost (exit code -9), and not ready again yet"]
-    assert daemon._parts.health.live().ok
+    assert daemon._components.health.live().ok
     # And once it is back, both are done, each in its first receive
     world.engine.release()
     world.engine.come_back()
     eventually(lambda: not len(world.queue))
     assert [(world.result(job) or {})["attempts"] for job in ("one", "two")] == [1, 1]
-    eventually(lambda: daemon._parts.health.ready().ok)
+    eventually(lambda: daemon._components.health.ready().ok)
     assert daemon.status()["trouble"] == []
     world.stop()
 
@@ -519,7 +520,7 @@ def test_a_lost_lease_ends_the_work_and_nothing_is_written(tmp_path: Path, media
     # And nothing of it stands, nor is its message touched
     assert world.store.objects == {}
     assert {call.operation for call in world.queue.calls} <= {"send", "receive", "extend"}
-    eventually(lambda: daemon._parts.pipeline.totals().jobs.get(JobOutcome.LEASE_LOST))
+    eventually(lambda: daemon._components.pipeline.totals().jobs.get(JobOutcome.LEASE_LOST))
     world.stop()
 
 
@@ -533,7 +534,7 @@ def test_a_stop_gives_everything_back_at_once(tmp_path: Path, media: str, held_i
         for number in range(8):
             world.send({"source": source, "job_id": f"job-{number}"})
         daemon = world.start()
-        eventually(lambda: daemon._parts.pipeline.stage_jobs(held_in) >= 3)
+        eventually(lambda: daemon._components.pipeline.stage_jobs(held_in) >= 3)
         # When the worker is told to stop
         begun = time.monotonic()
         assert world.stop() is ExitCode.DONE
@@ -573,7 +574,7 @@ def test_a_stop_saves_what_the_engine_has_finished(tmp_path: Path, media: str) -
     daemon = world.start()
     eventually(lambda: world.engine.submitted)
     world.engine.release(1)
-    eventually(lambda: daemon._parts.pipeline.totals().windows == 1)
+    eventually(lambda: daemon._components.pipeline.totals().windows == 1)
     # When the worker is told to stop
     world.stop()
     # Then that window stands, and the message is visible again
@@ -599,7 +600,7 @@ def test_a_store_that_hangs_does_not_hold_up_a_stop(tmp_path: Path, media: str) 
     daemon = world.start()
     eventually(lambda: world.engine.submitted)
     world.engine.release(1)
-    eventually(lambda: daemon._parts.pipeline.totals().windows == 1)
+    eventually(lambda: daemon._components.pipeline.totals().windows == 1)
     leave = threading.Event()
     world.store.put_if_absent = lambda *_, **__: leave.wait(30)  # type: ignore[method-assign]
     begun = time.monotonic()
@@ -617,7 +618,7 @@ def test_a_stop_gives_back_many_messages_in_few_requests(tmp_path: Path, media: 
     for number in range(25):
         world.send({"source": f"{media}/hello.wav", "job_id": f"job-{number}"})
     daemon = world.start()
-    eventually(lambda: daemon._parts.pipeline.stage_jobs(Stage.INFERENCE) == 25, seconds=30)
+    eventually(lambda: daemon._components.pipeline.stage_jobs(Stage.INFERENCE) == 25, seconds=30)
     # When the worker is told to stop, then they are visible again, ten by one request
     world.stop()
     assert world.queue.visible == 25
@@ -713,7 +714,7 @@ def test_a_stage_that_dies_ends_the_worker(world: World, media: str, monkeypatch
     def dies(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(daemon._parts.pipeline, "prepare", dies)
+    monkeypatch.setattr(daemon._components.pipeline, "prepare", dies)
     world.send({"source": f"{media}/hello.wav", "job_id": "one"})
     # Then the worker does not look alive and do nothing: it ends, and says so
     world.thread.join(15)
@@ -732,7 +733,7 @@ def test_a_stage_that_is_stuck_ends_the_worker(tmp_path: Path, monkeypatch: pyte
         leave.wait(60)
         raise Cancelled(CancelReason.SHUTDOWN)
 
-    monkeypatch.setattr(daemon._parts.pipeline._preparer._fetcher, "fetch", hangs)
+    monkeypatch.setattr(daemon._components.pipeline._preparer._fetcher, "fetch", hangs)
     world.send({"source": f"{media}/hello.wav", "job_id": "one"})
     # Then its job is not kept from others for ever
     world.thread.join(15)
@@ -751,7 +752,7 @@ def test_an_engine_that_hangs_is_replaced(tmp_path: Path, media: str) -> None:
     world.engine.release()
     eventually(lambda: not len(world.queue))
     assert (world.result("one") or {})["status"] == "succeeded"
-    assert b"sqscribe_engine_restarts_total 1.0" in daemon._parts.metrics.render()[1]
+    assert b"sqscribe_engine_restarts_total 1.0" in daemon._components.metrics.render()[1]
     world.stop()
 
 
@@ -771,7 +772,7 @@ def test_no_more_is_received_than_there_is_room_for(tmp_path: Path, media: str) 
     for number in range(20):
         world.send({"source": f"{media}/numbers.mp3", "job_id": f"job-{number}"})
     daemon = world.start()
-    eventually(lambda: daemon._parts.pipeline.stage_jobs(Stage.WAIT) >= 1)
+    eventually(lambda: daemon._components.pipeline.stage_jobs(Stage.WAIT) >= 1)
     threading.Event().wait(1.0)  # time in which a worker that does not stop would take more
     # Then only the first receive's messages are held, and the others stay for other workers
     assert world.queue.visible >= 16

@@ -14,12 +14,14 @@ import pytest
 
 from sqscribe.bundled import demo_clips
 from sqscribe.errors import ErrorCode, ExitCode, NodeFaultError, PermanentError
-from sqscribe.job import Job, JobDefaults, JobRef, parse_job
+from sqscribe.job import Job, JobDefaults, JobRef
+from sqscribe.job_message import parse_job
 from stages.inference.protocol import DecodeTask
-from worker.build import Outside, build_worker
+from worker import outcomes
+from worker.build import build_worker
+from worker.connect import Connections
 from worker.node.clock import SystemClock
 from worker.queues import Outgoing
-from worker.receive import delivery
 from worker.receive.messages import Parsed, Rejected
 from worker.settings import Settings
 from worker.testing.engine import FakeEngine
@@ -55,9 +57,9 @@ class World:
         self.rejects: dict[str, ErrorCode] = {}
         self.engine = FakeEngine(clock, text=lambda *_: " said", rejects=self._rejects)
         jobs = tuple(Job(source=str(CLIPS[name].path), job_id=name, output=OUTPUT) for name in clips)
-        outside = Outside(self.queue, self.store, lambda _: Parsed(jobs, rejected), allow_local=True)
+        connections = Connections(self.queue, self.store, lambda _: Parsed(jobs, rejected), allow_local=True)
         settings = Settings(_env_file=None, output=OUTPUT, http_port=0, scratch_dir=tmp_path, shutdown_grace=6)
-        self.daemon = build_worker(settings, lambda *_: outside, lambda *_: self.engine)
+        self.daemon = build_worker(settings, lambda *_: connections, lambda *_: self.engine)
         self._code: ExitCode | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -85,7 +87,7 @@ class World:
         return [seconds for call in self.queue.calls if call.operation == "release" for seconds in call.seconds]
 
     def outcomes(self) -> dict[str, int]:
-        return {str(outcome): count for outcome, count in self.daemon._parts.pipeline.totals().jobs.items()}
+        return {str(outcome): count for outcome, count in self.daemon._components.pipeline.totals().jobs.items()}
 
     @property
     def letters(self) -> list[dict[str, Any]]:
@@ -143,7 +145,7 @@ def test_one_job_that_fails_for_now_brings_the_whole_message_back_and_only_that_
     eventually(world.released)
     # Then the other one is done, this one is not given up, and the message comes back after a back-off
     assert (world.status("hello.wav"), world.status("numbers.mp3")) == ("succeeded", None)
-    assert world.released()[0] >= 0.75 * delivery.BACKOFF_SECONDS - 1
+    assert world.released()[0] >= 0.75 * outcomes.BACKOFF_SECONDS - 1
     assert world.letters == []
     assert world.outcomes() == {"succeeded": 1, "retried": 1}
 
@@ -152,7 +154,7 @@ def test_a_message_that_came_back_has_only_the_rest_of_its_jobs_done(
     build: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given the same, with a back-off that is over at once
-    monkeypatch.setattr(delivery, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(outcomes, "BACKOFF_SECONDS", 0.0)
     world = build("hello.wav", "numbers.mp3")
     world.rejects["numbers.mp3"] = ErrorCode.INTERRUPTED
     world.engine.hold()
@@ -194,7 +196,7 @@ def test_a_failure_beside_one_that_comes_back_is_dead_lettered_once(
     build: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a message with a broken file, a record that is no job, and a job that fails for now, again and again
-    monkeypatch.setattr(delivery, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(outcomes, "BACKOFF_SECONDS", 0.0)
     world = build("broken.mp3", "numbers.mp3", rejected=(NO_JOB,))
     world.rejects["numbers.mp3"] = ErrorCode.INTERRUPTED
     world.start()

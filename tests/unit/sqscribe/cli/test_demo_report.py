@@ -11,8 +11,7 @@ import pytest
 from rich.console import Console
 
 from sqscribe.bundled import DemoClip, Expected, demo_clips
-from sqscribe.cli.demo import DemoRun
-from sqscribe.cli.demo_report import report
+from sqscribe.cli.demo_report import DemoRun, report
 from sqscribe.formats import ARTIFACTS, MASTER, master
 from sqscribe.result import ErrorFacts, Result, Timings, WorkerFacts
 from sqscribe.transcript import Transcript

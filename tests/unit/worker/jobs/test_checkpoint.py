@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqscribe.job import Job
 from stages.inference.request import decode_task
 from stages.values import Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
-from worker.jobs.checkpoint import Checkpoints, Increment, Manifest, Trace, attempt_name
+from worker.jobs.checkpoint import CheckpointListing, Checkpoints, Increment, Manifest, attempt_name
 from worker.queues import Message
 from worker.receive.lineage import Lineage
 from worker.testing.decoder import simulated_info
@@ -66,11 +66,11 @@ def test_what_is_saved_comes_back_as_it_was(manifest: Manifest, found: list[Wind
 
     assert checkpoints.claim(folder, manifest, AUDIO.samples) == manifest
     checkpoints.add(folder, 1, attempt_name(Lineage("m")), Increment(manifest.cut, tuple(found)))
-    trace = checkpoints.trace(JOB)
+    listing = checkpoints.listing(JOB)
 
-    assert trace.stands(folder)
+    assert listing.exists(folder)
     assert checkpoints.manifest(folder, AUDIO.samples) == manifest
-    assert checkpoints.results(trace, folder, manifest) == {result.index: result for result in kept}
+    assert checkpoints.results(listing, folder, manifest) == {result.index: result for result in kept}
 
 
 def window(index: int, *pieces: tuple[int, int, int]) -> Window:
@@ -128,7 +128,7 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
 
 def test_names_alone_tell_which_generation_advanced() -> None:
     first, other = Lineage("m1"), Lineage("m2")
-    trace = Trace(
+    listing = CheckpointListing(
         (
             f"{BASE}{'a' * 32}/manifest.json",
             f"{BASE}{'a' * 32}/0001-{attempt_name(first)}.json",
@@ -136,17 +136,17 @@ def test_names_alone_tell_which_generation_advanced() -> None:
             f"{BASE}generation-{first.label}-03.json",
         )
     )
-    assert [trace.advanced(Lineage("m1", number)) for number in range(4)] == [True, False, True, False]
-    assert trace.newest(first) == 3
-    assert (trace.advanced(other), trace.newest(other)) == (False, -1)
-    assert [trace.stands(f"{BASE}{letter * 32}/") for letter in "ab"] == [True, False]
+    assert [listing.advanced(Lineage("m1", number)) for number in range(4)] == [True, False, True, False]
+    assert listing.newest(first) == 3
+    assert (listing.advanced(other), listing.newest(other)) == (False, -1)
+    assert [listing.exists(f"{BASE}{letter * 32}/") for letter in "ab"] == [True, False]
 
 
 def test_a_mark_is_read_back() -> None:
     store = MemoryStore()
     checkpoints, lineage = Checkpoints(store), Lineage.of(Message("m", "r", "b", 1, 0.0))
     checkpoints.mark(JOB, lineage.following)
-    assert checkpoints.trace(JOB).newest(lineage) == 1
+    assert checkpoints.listing(JOB).newest(lineage) == 1
 
 
 def test_only_what_is_missing_is_asked_of_the_engine() -> None:

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
 from worker.leases import Heartbeat, Lease, LeaseState, LeaseTable
+from worker.leases.lease import RenewalOutcome
 from worker.queues import BatchResult, Message, Outgoing
-from worker.telemetry.metrics import RenewalOutcome
 from worker.testing.clock import FakeClock
 from worker.testing.queue import FakeQueue, Fault, Gate
 

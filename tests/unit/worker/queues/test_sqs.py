@@ -15,7 +15,7 @@ from botocore.stub import ANY, Stubber
 from sqscribe.errors import NodeFaultError, SettingsError
 from worker.queues import Message, Outgoing
 from worker.queues.sqs import SqsQueue
-from worker.queues.sqs_errors import Verdict, judge
+from worker.queues.sqs_errors import Refusal, judge
 from worker.testing.clock import FakeClock
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs"
@@ -26,33 +26,33 @@ BEYOND = (
 
 
 @pytest.mark.parametrize(
-    ("code", "message", "verdict"),
+    ("code", "message", "refusal"),
     [
-        ("ReceiptHandleIsInvalid", "", Verdict.REFUSED),
-        ("AWS.SimpleQueueService.ReceiptHandleIsInvalid", "", Verdict.REFUSED),
-        ("MessageNotInflight", "", Verdict.REFUSED),
-        ("AWS.SimpleQueueService.MessageNotInflight", "", Verdict.REFUSED),
-        ("com.amazonaws.sqs#MessageNotInflight", "", Verdict.REFUSED),
+        ("ReceiptHandleIsInvalid", "", Refusal.REFUSED),
+        ("AWS.SimpleQueueService.ReceiptHandleIsInvalid", "", Refusal.REFUSED),
+        ("MessageNotInflight", "", Refusal.REFUSED),
+        ("AWS.SimpleQueueService.MessageNotInflight", "", Refusal.REFUSED),
+        ("com.amazonaws.sqs#MessageNotInflight", "", Refusal.REFUSED),
         (
             "InvalidParameterValue",
             "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
-            Verdict.REFUSED,
+            Refusal.REFUSED,
         ),
         (
             "InvalidParameterValue",
             "Reason: Message does not exist or is not available for visibility timeout change.",
-            Verdict.REFUSED,
+            Refusal.REFUSED,
         ),
-        ("InvalidParameterValue", BEYOND, Verdict.BEYOND),
-        ("InvalidParameterValueException", BEYOND, Verdict.BEYOND),
-        ("InvalidParameterValue", "VisibilityTimeout must be between 0 and 43200", Verdict.FAILED),
-        ("InternalError", "", Verdict.FAILED),
-        ("RequestThrottled", "", Verdict.FAILED),
-        ("AWS.SimpleQueueService.NonExistentQueue", "", Verdict.FAILED),
+        ("InvalidParameterValue", BEYOND, Refusal.BEYOND),
+        ("InvalidParameterValueException", BEYOND, Refusal.BEYOND),
+        ("InvalidParameterValue", "VisibilityTimeout must be between 0 and 43200", Refusal.FAILED),
+        ("InternalError", "", Refusal.FAILED),
+        ("RequestThrottled", "", Refusal.FAILED),
+        ("AWS.SimpleQueueService.NonExistentQueue", "", Refusal.FAILED),
     ],
 )
-def test_both_spellings_and_the_words_of_an_error_decide(code: str, message: str, verdict: Verdict) -> None:
-    assert judge(code, message) is verdict
+def test_both_spellings_and_the_words_of_an_error_decide(code: str, message: str, refusal: Refusal) -> None:
+    assert judge(code, message) is refusal
 
 
 def client() -> Any:

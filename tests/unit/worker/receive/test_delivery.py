@@ -8,8 +8,9 @@ import pytest
 
 from sqscribe.errors import CancelReason
 from worker.leases import LeaseTable
+from worker.outcomes import BACKOFF_MAX_SECONDS, BACKOFF_SECONDS, Disposition, backoff, disposition_of
 from worker.queues import Outgoing
-from worker.receive.delivery import BACKOFF_MAX_SECONDS, BACKOFF_SECONDS, Delivery, Fate, backoff, fate_of
+from worker.receive.delivery import Delivery
 from worker.testing.clock import FakeClock
 from worker.testing.queue import FakeQueue
 
@@ -22,41 +23,45 @@ def deliver(jobs: int, **attributes: str) -> Delivery:
     return Delivery(lease, jobs)
 
 
-@pytest.mark.parametrize("fate", Fate)
-def test_the_fate_of_the_only_job_is_the_messages(fate: Fate) -> None:
+@pytest.mark.parametrize("disposition", Disposition)
+def test_the_fate_of_the_only_job_is_the_messages(disposition: Disposition) -> None:
     delivery = deliver(1)
-    assert delivery.alone
-    assert delivery.settle(fate) is fate
+    assert delivery.single_job
+    assert delivery.settle(disposition) is disposition
 
 
-@pytest.mark.parametrize("fates", list(itertools.product(Fate, repeat=3)))
-def test_of_several_jobs_the_last_one_decides_when_and_the_worst_one_what(fates: tuple[Fate, ...]) -> None:
+@pytest.mark.parametrize("dispositions", list(itertools.product(Disposition, repeat=3)))
+def test_of_several_jobs_the_last_one_decides_when_and_the_worst_one_what(
+    dispositions: tuple[Disposition, ...],
+) -> None:
     delivery = deliver(3)
-    assert not delivery.alone
-    assert [delivery.settle(fate) for fate in fates] == [None, None, max(fates)]
+    assert not delivery.single_job
+    assert [delivery.settle(disposition) for disposition in dispositions] == [None, None, max(dispositions)]
 
 
 def test_a_message_somebody_else_has_is_left_alone_whatever_else_happened() -> None:
-    assert max(Fate) is Fate.ABANDON
+    assert max(Disposition) is Disposition.ABANDON
     # And a job that must come back keeps the message from being deleted, a shutdown lets it come back at once
-    assert Fate.DELETE < Fate.RETRY < Fate.RELEASE
+    assert Disposition.DELETE < Disposition.RETRY < Disposition.RELEASE
 
 
 def test_jobs_that_end_at_the_same_time_give_one_fate() -> None:
     delivery = deliver(32)
     start = threading.Barrier(8)
-    fates: list[Fate] = []
+    dispositions: list[Disposition] = []
 
     def settle() -> None:
         start.wait(10)
-        fates.extend(fate for _ in range(4) if (fate := delivery.settle(Fate.RETRY)) is not None)
+        dispositions.extend(
+            disposition for _ in range(4) if (disposition := delivery.settle(Disposition.RETRY)) is not None
+        )
 
     threads = [threading.Thread(target=settle) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert fates == [Fate.RETRY]
+    assert dispositions == [Disposition.RETRY]
 
 
 def test_the_origin_is_the_first_message_of_a_line_of_copies() -> None:
@@ -66,9 +71,13 @@ def test_the_origin_is_the_first_message_of_a_line_of_copies() -> None:
 
 
 def test_only_a_lost_lease_leaves_the_message_alone() -> None:
-    fates = {reason: fate_of(reason) for reason in CancelReason}
-    assert {reason for reason, fate in fates.items() if fate is Fate.ABANDON} == {CancelReason.LEASE_LOST}
-    assert {fate for reason, fate in fates.items() if reason is not CancelReason.LEASE_LOST} == {Fate.RELEASE}
+    dispositions = {reason: disposition_of(reason) for reason in CancelReason}
+    assert {reason for reason, disposition in dispositions.items() if disposition is Disposition.ABANDON} == {
+        CancelReason.LEASE_LOST
+    }
+    assert {disposition for reason, disposition in dispositions.items() if reason is not CancelReason.LEASE_LOST} == {
+        Disposition.RELEASE
+    }
 
 
 def test_the_back_off_grows_with_the_receives_and_is_bounded() -> None:

@@ -11,8 +11,9 @@ import pytest
 from sqscribe.errors import NodeFaultError, SettingsError
 from sqscribe.job import Job, JobDefaults
 from worker.leases import LeaseTable
+from worker.outcomes import Disposition
 from worker.queues import Message, Outgoing
-from worker.receive.delivery import Delivery, Fate
+from worker.receive.delivery import Delivery
 from worker.receive.intake import Intake, Task
 from worker.receive.messages import MessageParser, Rejected
 from worker.testing.clock import FakeClock
@@ -30,7 +31,7 @@ class Bench:
         self.leases = LeaseTable(self.queue, self.clock, visibility_timeout=300)
         self.room = 10
         self.asked: list[int] = []
-        self.settled: list[Fate] = []
+        self.settled: list[Disposition] = []
         self.parser = MessageParser(JobDefaults("s3://bucket/out"))
         self.intake = Intake(
             self.queue,
@@ -51,10 +52,10 @@ class Bench:
 
         self.queue.receive = noted  # type: ignore[method-assign]  # FakeQueue's log has what came, not what was asked
 
-    def settle(self, delivery: Delivery, fate: Fate) -> None:
-        self.settled.append(fate)
-        final = delivery.settle(fate)
-        if final is Fate.RELEASE:
+    def settle(self, delivery: Delivery, disposition: Disposition) -> None:
+        self.settled.append(disposition)
+        final = delivery.settle(disposition)
+        if final is Disposition.RELEASE:
             self.leases.release([delivery.lease])
 
     def send(self, count: int) -> None:
@@ -206,7 +207,7 @@ def test_a_stop_gives_back_what_was_not_begun(bench: Bench) -> None:
     bench.send(4)
     begun = bench.intake.next(1)
     bench.intake.stop()
-    assert bench.settled == [Fate.RELEASE] * 3
+    assert bench.settled == [Disposition.RELEASE] * 3
     assert bench.queue.visible == 3
     assert begun
     assert bench.leases.count == 1
@@ -269,14 +270,14 @@ def test_each_job_of_a_message_is_dealt_out_with_the_one_delivery(bench: Bench) 
     assert all(tasks)
     assert len({id(task.delivery) for task in tasks if task}) == 1
     assert [isinstance(task.job, Rejected) for task in tasks if task] == [False, False, True]
-    assert not any(task.delivery.alone for task in tasks if task)
+    assert not any(task.delivery.single_job for task in tasks if task)
     assert bench.leases.count == 1
 
 
 def test_a_message_without_a_job_is_done(bench: Bench) -> None:
     bench.queue.send(None, Outgoing(json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent"})))
     assert bench.intake.next(1) is None
-    assert bench.settled == [Fate.DELETE]
+    assert bench.settled == [Disposition.DELETE]
 
 
 def test_a_message_that_came_back_while_it_is_held_is_not_begun_twice(bench: Bench) -> None:

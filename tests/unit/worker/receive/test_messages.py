@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqscribe.errors import ErrorCode
-from sqscribe.job import JobDefaults, derived_job_id, parse_job
+from sqscribe.job import JobDefaults, derived_job_id
+from sqscribe.job_message import parse_job
 from worker.receive.messages import MessageParser, Parsed, Rejected
 
 DEFAULTS = JobDefaults("s3://results/out")

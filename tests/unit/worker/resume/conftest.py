@@ -25,7 +25,8 @@ from sqscribe.job import Job, JobRef
 from stages.inference.protocol import EngineInfo, EngineReady
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Audio, Piece, Window, Windows
-from worker.build import Outside, build_worker
+from worker.build import build_worker
+from worker.connect import Connections
 from worker.queues import BatchResult, Message, Outgoing
 from worker.receive.messages import Parsed, Rejected
 from worker.settings import Settings
@@ -266,7 +267,7 @@ class Worker:
         # The first event comes from the test's own thread, so that nothing has to be waited for.
         self.engine._events.clear()
         world.cutter = Cutter(window_seconds)
-        outside = Outside(
+        connections = Connections(
             WiredQueue(world.queue, self.wire),
             WiredStore(world.store, self.wire),
             self._parse,
@@ -280,12 +281,12 @@ class Worker:
             "scratch_dir": world.tmp_path / "scratch",
             **settings,
         }
-        daemon = build_worker(Settings(_env_file=None, **chosen), lambda *_: outside, lambda *_: self.engine)
-        self.parts = daemon._parts
-        self.pipeline = self.parts.pipeline
+        daemon = build_worker(Settings(_env_file=None, **chosen), lambda *_: connections, lambda *_: self.engine)
+        self.components = daemon._components
+        self.pipeline = self.components.pipeline
         self.pipeline.on_event(EngineReady(self.engine._info))
         self.engine.start(self.pipeline.on_event)
-        self.parts.deleter.start()
+        self.components.deleter.start()
 
     @staticmethod
     def _parse(message: Message) -> Parsed:
@@ -318,10 +319,10 @@ class Worker:
 
     def take(self) -> None:
         """Receives what is there and prepares it."""
-        for lease in self.parts.leases.add(WiredQueue(self.world.queue, self.wire).receive(self.most, 0)):
-            self.parts.intake._deal(lease)
-        while self.parts.intake.waiting:
-            task = self.parts.intake.next(0)
+        for lease in self.components.leases.add(WiredQueue(self.world.queue, self.wire).receive(self.most, 0)):
+            self.components.intake._deal(lease)
+        while self.components.intake.waiting:
+            task = self.components.intake.next(0)
             assert task is not None
             self.pipeline.prepare(task, lambda: None)
 
@@ -335,10 +336,10 @@ class Worker:
         """Lets all heartbeats, and this worker's daemon and uploaders, do what they do meanwhile."""
         end = self.world.clock.now() + seconds
         while (left := end - self.world.clock.now()) > 0:
-            due = min(worker.parts.leases.seconds_until_due() for worker in self.world.alive)
+            due = min(worker.components.leases.seconds_until_due() for worker in self.world.alive)
             self.world.clock.advance(min(left, max(due, 0.1)))
             for worker in self.world.alive:
-                worker.parts.heartbeat._beat()
+                worker.components.heartbeat._beat()
             self.work()
 
     def work(self) -> None:
@@ -357,9 +358,9 @@ class Worker:
 
     def _gathered(self) -> bool:
         """Whether no delete waits for company; lets a little time pass for those that do."""
-        if self.parts.deleter.pending:
+        if self.components.deleter.pending:
             self.world.clock.advance(0.1)
-        return not self.parts.deleter.pending
+        return not self.components.deleter.pending
 
     def finish(self) -> None:
         """Decodes all that is missing, publishes, and waits for the delete."""
@@ -367,7 +368,7 @@ class Worker:
 
         def through() -> bool:
             self.work()
-            return not self.parts.leases.count
+            return not self.components.leases.count
 
         self._until(through)
 
@@ -380,8 +381,8 @@ class Worker:
         """Is gone: nothing of it reaches the world any more."""
         self.wire.calls = 0
         self.engine.stop(5)
-        self.parts.deleter.stop(5)
-        self.parts.scratch.close()
+        self.components.deleter.stop(5)
+        self.components.scratch.close()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_a_crash_after_any_single_call_loses_at_most_one_interval(make_world: An
         first = world.until_a_crash(eventful_life, calls)
         second = world.worker()
         second.take()
-        if second.parts.leases.count:
+        if second.components.leases.count:
             second.finish()
         assert world.transcript == expected, first.wire.made
         assert world.result()["status"] == "succeeded", first.wire.made

@@ -239,9 +239,9 @@ def test_a_job_outlasts_the_twelve_hours_of_its_message(world: Any, expected: by
 
 def near_the_ceiling(world: Any, worker: Any) -> None:
     """Takes a worker to the moment at which nothing is left of the twelve hours but what is confirmed."""
-    while worker.parts.leases.snapshot()[0].state is not LeaseState.ENDING:
-        world.clock.advance(worker.parts.leases.seconds_until_due())
-        worker.parts.heartbeat._beat()
+    while worker.components.leases.snapshot()[0].state is not LeaseState.ENDING:
+        world.clock.advance(worker.components.leases.seconds_until_due())
+        worker.components.heartbeat._beat()
 
 
 def test_what_is_finished_is_saved_before_the_copy_is_sent(world: Any) -> None:

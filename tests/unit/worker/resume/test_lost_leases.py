@@ -75,7 +75,7 @@ def losing(worker: Any, number: int) -> None:
     """Has the queue refuse the worker's lease once it has made so many calls."""
 
     def lose() -> None:
-        table = worker.parts.leases
+        table = worker.components.leases
         if len(worker.wire.made) == number:
             with table._lock:
                 for lease in list(table._leases.values()):

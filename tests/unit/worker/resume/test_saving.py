@@ -129,7 +129,7 @@ def test_a_store_that_is_away_costs_the_job_nothing_and_is_asked_again(world: An
     worker.pass_time(INTERVAL)
     # The increment whose answer was lost is not written over: its windows come once more under the next number
     assert [name[:4] for name in world.increments()] == ["0001", "0002"]
-    assert worker.parts.faults.current is None
+    assert worker.components.faults.current is None
     worker.finish()
     assert world.result()["status"] == "succeeded"
 

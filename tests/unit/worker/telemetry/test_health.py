@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.telemetry.health import Health, PartState
+from worker.telemetry.health import ComponentState, Health
 
 
 class Seconds:
@@ -43,13 +43,13 @@ def test_a_worker_that_starts_lives_but_has_not_started_and_is_not_ready() -> No
 
 
 def test_a_started_worker_answers_yes_to_all(health: Health) -> None:
-    health.part("fetcher", stuck_after=10).idle()
+    health.component("fetcher", stuck_after=10).idle()
 
     assert (health.startup().ok, health.live().ok, health.ready().ok) == (True, True, True)
 
 
 def test_a_part_that_works_in_silence_is_stuck_until_its_next_sign(health: Health, now: Seconds) -> None:
-    part = health.part("downloader-1", stuck_after=60)
+    part = health.component("downloader-1", stuck_after=60)
     part.beat("decode job-1")
 
     now.passed += 60
@@ -65,7 +65,7 @@ def test_a_part_that_works_in_silence_is_stuck_until_its_next_sign(health: Healt
 
 
 def test_a_part_that_waits_is_never_stuck(health: Health, now: Seconds) -> None:
-    part = health.part("uploader-1", stuck_after=60)
+    part = health.component("uploader-1", stuck_after=60)
     part.beat()
     part.idle()
 
@@ -75,7 +75,7 @@ def test_a_part_that_waits_is_never_stuck(health: Health, now: Seconds) -> None:
 
 
 def test_dead_is_for_ever(health: Health) -> None:
-    part = health.part("engine", stuck_after=60)
+    part = health.component("engine", stuck_after=60)
     part.dead("CUDA error: device lost")
     part.beat()
     part.end()
@@ -85,15 +85,15 @@ def test_dead_is_for_ever(health: Health) -> None:
 
 
 def test_a_part_that_was_started_again_takes_the_place_of_the_dead_one(health: Health) -> None:
-    health.part("engine", stuck_after=60).dead("killed")
+    health.component("engine", stuck_after=60).dead("killed")
 
-    health.part("engine", stuck_after=60).beat()
+    health.component("engine", stuck_after=60).beat()
 
     assert health.live().ok
 
 
 def test_a_part_that_ended_as_it_should_is_not_missed(health: Health, now: Seconds) -> None:
-    part = health.part("downloader-1", stuck_after=60)
+    part = health.component("downloader-1", stuck_after=60)
     part.beat()
     part.end()
 
@@ -126,16 +126,16 @@ def test_a_draining_worker_lives_but_takes_no_more(health: Health) -> None:
 
 
 def test_the_status_lists_the_parts_by_name(health: Health, now: Seconds) -> None:
-    health.part("b", stuck_after=5).beat("job-1")
-    health.part("a", stuck_after=5)
+    health.component("b", stuck_after=5).beat("job-1")
+    health.component("a", stuck_after=5)
     now.passed += 6
 
-    first, second = health.parts()
+    first, second = health.components()
 
-    assert (first.name, first.state, first.stuck) == ("a", PartState.IDLE, False)
+    assert (first.name, first.state, first.stuck) == ("a", ComponentState.IDLE, False)
     assert (second.name, second.state, second.doing, second.seconds, second.stuck) == (
         "b",
-        PartState.BUSY,
+        ComponentState.BUSY,
         "job-1",
         6.0,
         True,

@@ -68,7 +68,7 @@ def test_probes_answer_with_a_status_and_its_reasons(health: Health) -> None:
         assert json.loads(body)["reasons"] == ["queue: no answer"]
         assert json.loads(ask(server, "/live")[1]) == {"ok": True, "reasons": []}
 
-        health.part("engine", stuck_after=1).dead("device lost")
+        health.component("engine", stuck_after=1).dead("device lost")
         assert ask(server, "/live")[0].status == 503
 
 

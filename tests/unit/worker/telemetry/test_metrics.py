@@ -7,7 +7,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import EngineStats
-from worker.telemetry.metrics import JobOutcome, Metrics, RenewalOutcome, Stage
+from worker.leases.lease import RenewalOutcome
+from worker.outcomes import JobOutcome, Stage
+from worker.telemetry.metrics import Metrics
 
 #: As `docs/reference.md` has it: name, kind, labels.
 PUBLIC = {

@@ -11,7 +11,8 @@ import pytest
 
 from sqscribe_bench.lab.trace import Span, read_trace
 from stages.inference.protocol import EngineStats
-from worker.telemetry.metrics import Metrics, Stage
+from worker.outcomes import Stage
+from worker.telemetry.metrics import Metrics
 from worker.telemetry.trace import TraceWriter
 from worker.testing.device import SimulatedDevice
 

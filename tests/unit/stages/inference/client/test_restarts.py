@@ -7,12 +7,12 @@ import signal
 
 import pytest
 
-from stages.inference.client.restarts import GivenUp, Losses, is_crash, loss_text
+from stages.inference.client.restarts import GivenUp, RestartPolicy, is_crash, loss_text
 from stages.inference.protocol import EngineFailed
 
 
 def test_the_count_of_losses_begins_anew_with_a_finished_window() -> None:
-    losses = Losses(max_failures=3, max_guilty=2, restart_delay=0.5)
+    losses = RestartPolicy(max_failures=3, max_guilty=2, restart_delay=0.5)
     for _ in range(3):
         losses.failed(None, -9)
         losses.failed(None, -9)
@@ -29,7 +29,7 @@ def test_the_count_of_losses_begins_anew_with_a_finished_window() -> None:
 
 
 def test_the_last_words_of_the_last_process_are_what_is_told() -> None:
-    losses = Losses(max_failures=1, max_guilty=2, restart_delay=0.5)
+    losses = RestartPolicy(max_failures=1, max_guilty=2, restart_delay=0.5)
     said = EngineFailed("no device", unfit=True)
 
     with pytest.raises(GivenUp) as end:
@@ -39,7 +39,7 @@ def test_the_last_words_of_the_last_process_are_what_is_told() -> None:
 
 
 def test_a_guilty_job_explains_the_losses_before_it_but_too_many_in_a_row_do_not() -> None:
-    losses = Losses(max_failures=2, max_guilty=3, restart_delay=0.5)
+    losses = RestartPolicy(max_failures=2, max_guilty=3, restart_delay=0.5)
     for _ in range(2):
         losses.crashed(None, -11)
         losses.failed(None, -9)
@@ -54,7 +54,7 @@ def test_a_guilty_job_explains_the_losses_before_it_but_too_many_in_a_row_do_not
 
 
 def test_crashes_of_ever_new_windows_are_counted_until_one_that_nobody_suspected_is_done() -> None:
-    losses = Losses(max_failures=3, max_guilty=2, restart_delay=0.5)
+    losses = RestartPolicy(max_failures=3, max_guilty=2, restart_delay=0.5)
     losses.crashed(None, -11)
     assert not losses.search_first
     losses.finished(suspect=False)
@@ -70,7 +70,7 @@ def test_crashes_of_ever_new_windows_are_counted_until_one_that_nobody_suspected
 
 
 def test_the_first_start_comes_at_once_and_the_pauses_double_up_to_a_limit() -> None:
-    losses = Losses(max_failures=100, max_guilty=1, restart_delay=0.5)
+    losses = RestartPolicy(max_failures=100, max_guilty=1, restart_delay=0.5)
     delays = [losses.delay]
     for _ in range(10):
         losses.failed(None, 1)

@@ -34,8 +34,9 @@ from stages.fetch import FetchRequest
 from stages.inference.protocol import EngineEvent
 from stages.ports import Cancellation, ScratchReserve
 from stages.values import Audio, Piece, Source, Window, Windows
-from worker.build import Outside, build_worker
-from worker.jobs.checkpoint import Trace
+from worker.build import build_worker
+from worker.connect import Connections
+from worker.jobs.checkpoint import CheckpointListing
 from worker.leases import LeaseState
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
 from worker.receive.lineage import Lineage
@@ -315,22 +316,22 @@ class Worker:
         self.acting = self.stalled = self.beating = self.stopping = False
         self.line = Line(self)
         self.engine = StepEngine(world.clock)
-        outside: Any = Outside(
+        connections: Any = Connections(
             LinedQueue(self),
             LinedStore(self),
             lambda message: PARSER.parse(message.body, message.id),
         )
-        self.daemon = build_worker(world.settings, lambda *_: outside, lambda *_: self.engine)
-        self.parts = self.daemon._parts
-        self.pipeline, self.leases = self.parts.pipeline, self.parts.leases
+        self.daemon = build_worker(world.settings, lambda *_: connections, lambda *_: self.engine)
+        self.components = self.daemon._components
+        self.pipeline, self.leases = self.components.pipeline, self.components.leases
         self.leases._rng = random.Random(0)  # hypothesis repeats what it found, to the letter
-        self.parts.deleter._thread = NoThread(self.parts.deleter._run)
+        self.components.deleter._thread = NoThread(self.components.deleter._run)
         self.engine.start(self.pipeline.on_event)
         self.engine.step()
 
     def receive(self) -> None:
         """What a downloader does in one round."""
-        task = self.parts.intake.next(0)
+        task = self.components.intake.next(0)
         if task is not None:
             self.pipeline.prepare(task, lambda: None)
 
@@ -355,7 +356,7 @@ class Worker:
 
     def delete(self) -> None:
         """One round of the deleter."""
-        deleter: Any = self.parts.deleter
+        deleter: Any = self.components.deleter
         if deleter.pending:
             batches = iter([deleter._gather(), []])
             deleter._gather = lambda: next(batches)
@@ -367,7 +368,7 @@ class Worker:
             return
         self.beating = True
         try:
-            self.parts.heartbeat._beat()
+            self.components.heartbeat._beat()
         finally:
             self.beating = False
         if self.stopping:
@@ -501,7 +502,7 @@ class FateMachine(RuleBasedStateMachine):
 
     def bury(self, worker: Worker) -> None:
         self.disturb(worker)
-        worker.parts.scratch.close()
+        worker.components.scratch.close()
         self.workers = {who: each for who, each in self.workers.items() if each is not worker}
 
     @precondition(lambda self: self.workers)
@@ -619,7 +620,7 @@ class FateMachine(RuleBasedStateMachine):
     def has_advanced(self, message_id: str, job: str) -> bool:
         below = f"{OUTPUT}/{job}/checkpoint/"
         stood = (call.url for call in self.store.calls if call.operation == "put" and call.url.startswith(below))
-        return Trace(tuple(stood)).advanced(self.lineage(message_id))
+        return CheckpointListing(tuple(stood)).advanced(self.lineage(message_id))
 
     def result(self, job: str) -> dict[str, Any] | None:
         body = self.store.objects.get(f"{OUTPUT}/{job}/result.json")
@@ -638,20 +639,20 @@ class FateMachine(RuleBasedStateMachine):
         objects = self.store.objects
         for url, body in self.final.items():
             assert objects.get(url) == body, f"{url} has changed"
-        for job, fate in self.jobs.items():
+        for job, disposition in self.jobs.items():
             url = f"{OUTPUT}/{job}/result.json"
             if url not in objects or url in self.final:
                 continue
             result = json.loads(objects[url])
             if result["status"] == "failed":
-                assert result["error"]["code"] == fate.code
+                assert result["error"]["code"] == disposition.code
                 continue
             self.final[url] = objects[url]
             for artifact in result["artifacts"]:
                 body = objects[f"s3://bucket/{artifact['key']}"]
                 assert (len(body), sha256(body).hexdigest()) == (artifact["bytes"], artifact["sha256"])
                 self.final[f"s3://bucket/{artifact['key']}"] = body
-            assert self.transcript(job) == self.spoken(fate.source)
+            assert self.transcript(job) == self.spoken(disposition.source)
 
     def transcript(self, job: str) -> list[str]:
         master = json.loads(self.store.objects[f"{OUTPUT}/{job}/transcript.json"])
@@ -696,12 +697,12 @@ class FateMachine(RuleBasedStateMachine):
         # And nothing of them is left in the worker.
         assert worker.leases.count == 0
         assert worker.pipeline.idle
-        assert worker.parts.buffer.seconds == 0
-        assert worker.parts.scratch.used == 0
+        assert worker.components.buffer.seconds == 0
+        assert worker.components.scratch.used == 0
 
 
-TestFates = FateMachine.TestCase
-TestFates.settings = settings(
+TestDispositions = FateMachine.TestCase
+TestDispositions.settings = settings(
     max_examples=200,
     stateful_step_count=25,
     deadline=None,  # how long an example takes says something about the machine's load
