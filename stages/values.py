@@ -9,6 +9,7 @@ from pathlib import Path
 from sqscribe.result import Media
 
 __all__ = [
+    "GAIN_STEP",
     "SAMPLE_RATE",
     "Audio",
     "Media",
@@ -23,6 +24,8 @@ __all__ = [
 
 #: Samples a second of everything behind `decode`.
 SAMPLE_RATE = 16_000
+#: Samples that each of `Window.gains` stands for: 0.256 s.
+GAIN_STEP = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,9 @@ class Window:
         speech_end: Where in the window the last speech ends (at most `samples`).
         overlap_before: The first so many samples repeat the end of the window before (0 at a silence).
         overlap_after: The last so many samples are repeated by the next window (0 at a silence).
+        spans: Where in the window the voice activity detector heard speech: first sample and the one behind the last.
+        gains: By how many dB the model is shown the window raised, a value for the middle of each `GAIN_STEP` samples;
+            empty: as it is.
     """
 
     index: int
@@ -100,6 +106,8 @@ class Window:
     speech_end: int
     overlap_before: int = 0
     overlap_after: int = 0
+    spans: tuple[tuple[int, int], ...] = ()
+    gains: tuple[int, ...] = ()
 
     @property
     def samples(self) -> int:

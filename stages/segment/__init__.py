@@ -25,22 +25,23 @@ class Segmenter:
         self._settings = settings or CutSettings()
         self._vad = SileroVad()
 
-    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation) -> Windows:
+    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, *, level: bool = True) -> Windows:
         """Cuts one recording. The same samples give the same windows.
 
         Args:
             audio: Read in slabs: memory does not grow with its length, but for 5 bytes per 32 ms.
             vad: Whether silence is left out; otherwise the windows cover every sample.
             cancellation: Looked at every few seconds of audio.
+            level: Whether quiet speech is brought to a common loudness, for the detector and for the model.
 
         Raises:
             Cancelled: The job was called off.
             NodeFaultError: The PCM file cannot be read.
         """
-        track = self._vad.track(audio, cancellation)
-        windows, speech = cut_track(track, self._settings, vad=vad)
-        return Windows(audio, windows, speech / SAMPLE_RATE, self.cutter(vad))
+        track = self._vad.track(audio, cancellation, lift=level)
+        windows, speech = cut_track(track, self._settings, vad=vad, level=level)
+        return Windows(audio, windows, speech / SAMPLE_RATE, self.cutter(vad, level=level))
 
-    def cutter(self, vad: bool) -> str:
+    def cutter(self, vad: bool, *, level: bool = True) -> str:
         """`Windows.cutter` of what `segment` gives."""
-        return f"{self._settings.version} {self._vad.version} vad={vad}"
+        return f"{self._settings.version} {self._vad.version} vad={vad} level={level}"

@@ -12,6 +12,7 @@ Everything is decided on whole numbers, so that float noise of another machine s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -19,13 +20,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stages.segment.level import speech_gains
 from stages.segment.vad import FRAME, Track
-from stages.values import SAMPLE_RATE, Piece, Window
+from stages.values import GAIN_STEP, SAMPLE_RATE, Piece, Window
 
 __all__ = ["CutSettings", "cut_track"]
 
 #: Changes with every change of the rules below: checkpoints must not mix two cuts.
-_VERSION = 1
+_VERSION = 2
 #: Frames on each side that a possible cut's probability and level are averaged over (0.22 s in all).
 _SMOOTH = 3
 #: Frames of which the best is a possible cut, where there is no silence (1 s).
@@ -117,7 +119,7 @@ class _Cuts(NamedTuple):
     reach: _Integers
 
 
-def cut_track(track: Track, settings: CutSettings, *, vad: bool) -> tuple[tuple[Window, ...], int]:
+def cut_track(track: Track, settings: CutSettings, *, vad: bool, level: bool = True) -> tuple[tuple[Window, ...], int]:
     """Cuts a recording into windows.
 
     With `vad`, borders of pieces lie in silence or in an overlap, and silence is left out. Without, the windows cover
@@ -138,7 +140,8 @@ def cut_track(track: Track, settings: CutSettings, *, vad: bool) -> tuple[tuple[
     cuts = _silent_cuts(pauses, tape, settings)
     cuts = _with_forced_cuts(cuts, tape, _restlessness(probabilities, track.levels), settings)
     chosen = _partition(cuts, settings)
-    windows = tuple(_window(index, cuts, ends, tape, speech) for index, ends in enumerate(pairwise(chosen)))
+    gains = speech_gains(track.levels, _mask(speech, len(track.levels))) if level else np.zeros(0, np.float32)
+    windows = tuple(_window(index, cuts, ends, tape, speech, gains) for index, ends in enumerate(pairwise(chosen)))
     return windows, int((speech.ends - speech.starts).sum())
 
 
@@ -244,12 +247,23 @@ def _partition(cuts: _Cuts, settings: CutSettings) -> list[int]:
     return chosen[::-1]
 
 
-def _window(index: int, cuts: _Cuts, ends: tuple[int, int], tape: _Tape, speech: _Spans) -> Window:
+def _mask(speech: _Spans, frames: int) -> npt.NDArray[np.bool_]:
+    """Which frames are speech."""
+    steps = np.zeros(frames + 1, np.int8)
+    steps[speech.starts // FRAME] += 1
+    steps[-(-speech.ends // FRAME)] -= 1
+    return np.cumsum(steps[:frames]).astype(np.bool_)
+
+
+def _window(
+    index: int, cuts: _Cuts, ends: tuple[int, int], tape: _Tape, speech: _Spans, gains: npt.NDArray[np.float32]
+) -> Window:
     """The window between two cuts, put together from the stretches of the tape."""
     left, right = ends
     begin, finish = int(cuts.at[left] - cuts.reach[left]), int(cuts.at[right] + cuts.reach[right])
     pieces: list[Piece] = []
-    spoken = speech_end = 0
+    spoken = 0
+    spans: list[tuple[int, int]] = []
     place, home = begin, tape.stretch(begin)
     while place < finish:
         stop = min(finish, int(tape.places[home + 1]))
@@ -259,7 +273,33 @@ def _window(index: int, cuts: _Cuts, ends: tuple[int, int], tape: _Tape, speech:
         run_starts, run_ends = speech.starts[runs].clip(min=start), speech.ends[runs].clip(max=end)
         if len(run_ends):
             spoken += int((run_ends - run_starts).sum())
-            speech_end = place - begin + int(run_ends[-1]) - start
+            shift = place - begin - start
+            spans += [
+                (first + shift, last + shift)
+                for first, last in zip(run_starts.tolist(), run_ends.tolist(), strict=True)
+            ]
         pieces.append(Piece(place - begin, start, end - start))
         place, home = stop, home + 1
-    return Window(index, tuple(pieces), spoken, speech_end, 2 * int(cuts.reach[left]), 2 * int(cuts.reach[right]))
+    return Window(
+        index,
+        tuple(pieces),
+        spoken,
+        spans[-1][1] if spans else 0,
+        2 * int(cuts.reach[left]),
+        2 * int(cuts.reach[right]),
+        tuple(spans),
+        _steps(pieces, gains),
+    )
+
+
+def _steps(pieces: Sequence[Piece], gains: npt.NDArray[np.float32]) -> tuple[int, ...]:
+    """`Window.gains`: those of the frames in which the middles of the window's steps lie."""
+    if not gains.any():
+        return ()
+    samples = pieces[-1].window_start + pieces[-1].length
+    middles = np.minimum(np.arange(-(-samples // GAIN_STEP)) * GAIN_STEP + GAIN_STEP // 2, samples - 1)
+    begins = np.array([piece.window_start for piece in pieces])
+    shifts = np.array([piece.file_start - piece.window_start for piece in pieces])
+    places = middles + shifts[np.searchsorted(begins, middles, side="right") - 1]
+    steps = np.rint(gains[places // FRAME]).astype(int)
+    return tuple(steps.tolist()) if steps.any() else ()

@@ -14,6 +14,7 @@ import onnxruntime
 
 from sqscribe.errors import NodeFaultError, UnfitNodeError
 from stages.ports import Cancellation
+from stages.segment.level import detection_lift
 from stages.values import Audio
 
 __all__ = ["FRAME", "SileroVad", "Track"]
@@ -77,12 +78,13 @@ class SileroVad:
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def track(self, audio: Audio, cancellation: Cancellation) -> Track:
+    def track(self, audio: Audio, cancellation: Cancellation, *, lift: bool = True) -> Track:
         """Measures a whole recording.
 
         Args:
-            audio: Read by offset, a few seconds at a time.
+            audio: Read by offset, a few seconds at a time, twice.
             cancellation: Looked at before every slab.
+            lift: Whether the model is shown a copy in which what is quiet was raised above the noise.
 
         Raises:
             Cancelled: The job was called off.
@@ -91,15 +93,21 @@ class SileroVad:
         frames = -(-audio.samples // FRAME)
         probabilities = np.empty(frames, np.float32)
         levels = np.empty(frames, np.uint8)
-        h, c = np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
         done = 0
         for slab in _slabs(audio):
+            cancellation.check()
+            part = slice(done, done + len(slab))
+            levels[part] = np.rint(10 * np.log10(slab[:, _CONTEXT:].var(axis=1) + 1))
+            done = part.stop
+        gains = detection_lift(levels) if lift else np.zeros(frames, np.float32)
+        h, c = np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
+        done = 0
+        for slab in _slabs(audio, gains if gains.any() else None):
             cancellation.check()
             part = slice(done, done + len(slab))
             sums, differences = _mirrored(slab)
             heard, h, c = self._session.run(None, {"sums": sums, "differences": differences, "h": h, "c": c})
             probabilities[part] = heard
-            levels[part] = np.rint(10 * np.log10(slab[:, _CONTEXT:].var(axis=1) + 1))
             done = part.stop
         return Track(audio.samples, probabilities, levels)
 
@@ -116,8 +124,14 @@ def _mirrored(slab: _Samples) -> tuple[_Samples, _Samples]:
     return rising + falling, rising - falling
 
 
-def _slabs(audio: Audio) -> Iterator[_Samples]:
-    """The recording as float32 [frames, context + frame] in units of the 16-bit sample, zeros after its end."""
+def _slabs(audio: Audio, gains: npt.NDArray[np.float32] | None = None) -> Iterator[_Samples]:
+    """The recording as float32 [frames, context + frame] in units of the 16-bit sample, zeros after its end.
+
+    Args:
+        audio: The recording.
+        gains: By how many dB each frame is raised; None: by none.
+    """
+    centres = None if gains is None else np.arange(len(gains)) * FRAME + FRAME // 2
     carried = np.zeros(_CONTEXT, np.float32)
     left = audio.samples
     try:
@@ -132,6 +146,10 @@ def _slabs(audio: Audio) -> Iterator[_Samples]:
                 tail = np.zeros(-take % FRAME, np.float32)
                 row = np.concatenate([carried, np.frombuffer(body, "<i2").astype(np.float32), tail])
                 carried = row[-_CONTEXT:]
+                if gains is not None and centres is not None:
+                    begin = audio.samples - left - _CONTEXT
+                    raised = np.interp(np.arange(begin, begin + len(row)), centres, gains)
+                    row = (row * 10.0 ** (raised / 20)).clip(-32768, 32767).astype(np.float32)
                 left -= take
                 yield np.lib.stride_tricks.sliding_window_view(row, _CONTEXT + FRAME)[::FRAME]
     except OSError as error:

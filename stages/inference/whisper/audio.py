@@ -8,7 +8,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from stages.values import SAMPLE_RATE, Window
+from stages.values import GAIN_STEP, SAMPLE_RATE, Window
 
 __all__ = ["FRAME_SECONDS", "loudness", "read_window", "smoothed"]
 
@@ -41,7 +41,17 @@ def read_window(path: str, window: Window) -> npt.NDArray[np.float32]:
                 offset += count
     finally:
         os.close(descriptor)
-    return np.frombuffer(content, dtype="<i2").astype(np.float32) / np.float32(32768)
+    return _raised(np.frombuffer(content, dtype="<i2").astype(np.float32) / np.float32(32768), window.gains)
+
+
+def _raised(samples: npt.NDArray[np.float32], gains: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """The samples with `Window.gains` applied, in dB linear from step to step; peaks that would clip are cut off."""
+    if not gains:
+        return samples
+    middles = np.arange(len(gains)) * GAIN_STEP + GAIN_STEP // 2
+    raised = np.interp(np.arange(len(samples)), middles, gains)
+    louder: npt.NDArray[np.float32] = (samples * 10.0 ** (raised / 20)).clip(-1.0, 1.0).astype(np.float32)
+    return louder
 
 
 def loudness(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

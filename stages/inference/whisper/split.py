@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stages.inference.whisper.attempt import compression_ratio
 from stages.inference.whisper.audio import FRAME_SECONDS, smoothed
 from stages.inference.whisper.segments import cut_segments
-from stages.values import SAMPLE_RATE, Piece, RawSegment, RawWord, Window
+from stages.values import GAIN_STEP, SAMPLE_RATE, Piece, RawSegment, RawWord, Window
 
 __all__ = [
     "Half",
@@ -195,9 +195,23 @@ def _part(window: Window, start: int, end: int) -> Window:
         pieces=tuple(pieces),
         speech=round(window.speech * (end - start) / window.samples),
         speech_end=min(max(window.speech_end - start, 0), end - start),
+        spans=tuple(
+            (max(first, start) - start, min(last, end) - start)
+            for first, last in window.spans
+            if first < end and last > start
+        ),
+        gains=_part_of_gains(window.gains, start, end),
         overlap_before=window.overlap_before if start == 0 else 0,
         overlap_after=window.overlap_after if end == window.samples else 0,
     )
+
+
+def _part_of_gains(gains: tuple[int, ...], start: int, end: int) -> tuple[int, ...]:
+    if not gains:
+        return ()
+    middles = np.arange(-(-(end - start) // GAIN_STEP)) * GAIN_STEP + GAIN_STEP // 2 + start
+    own = np.rint(np.interp(middles, np.arange(len(gains)) * GAIN_STEP + GAIN_STEP // 2, gains)).astype(int)
+    return tuple(own.tolist()) if own.any() else ()
 
 
 def _joined(left: Heard, right: Heard, seconds: float) -> Heard:

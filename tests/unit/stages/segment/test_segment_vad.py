@@ -72,7 +72,7 @@ def test_the_track_and_the_speech_are_those_of_faster_whisper(detector: SileroVa
         wave_form = pcm.astype(np.float32) / 32768
         padded = np.pad(wave_form, (0, -len(pcm) % FRAME))
 
-        track = detector.track(recording(tmp_path, pcm), Cancellation())
+        track = detector.track(recording(tmp_path, pcm), Cancellation(), lift=False)
 
         expected = reference.get_vad_model()(padded)
         assert track.probabilities.shape == expected.shape, name
@@ -161,7 +161,7 @@ def test_threads_share_a_detector_without_disturbing_each_other(detector: Silero
 def test_every_length_has_a_value_for_every_begun_frame(detector: SileroVad, tmp_path: Path, samples: int) -> None:
     pcm = np.random.default_rng(1).integers(-3000, 3000, samples).astype(np.int16)
 
-    track = detector.track(recording(tmp_path, pcm), Cancellation())
+    track = detector.track(recording(tmp_path, pcm), Cancellation(), lift=False)
 
     assert track.samples == samples
     assert len(track.probabilities) == len(track.levels) == -(-samples // FRAME)
@@ -179,7 +179,7 @@ def test_a_constant_is_neither_speech_nor_loud(detector: SileroVad, tmp_path: Pa
 def test_clipped_speech_is_still_speech(detector: SileroVad, tmp_path: Path) -> None:
     pcm = (clip(control_clips()[1].path).astype(np.int32) * 30).clip(-32768, 32767).astype(np.int16)
 
-    track = detector.track(recording(tmp_path, pcm), Cancellation())
+    track = detector.track(recording(tmp_path, pcm), Cancellation(), lift=False)
 
     assert (track.probabilities > 0.5).mean() > 0.3
     assert track.levels.max() > 80
