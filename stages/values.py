@@ -148,12 +148,17 @@ class RawWord:
 
 @dataclass(frozen=True, slots=True)
 class RawSegment:
-    """A segment in seconds of its window; `words` is None where the model cannot align."""
+    """A segment in seconds of its window; `words` is None where the model cannot align.
+
+    Attributes:
+        suspect: Why it is not to be trusted; None when it is.
+    """
 
     start: float
     end: float
     text: str
     words: tuple[RawWord, ...] | None
+    suspect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,8 @@ class WindowResult:
         segments: Empty when nothing was said.
         dropped: Why a text was thrown away: `silence`, `repetition`, `prompt_echo`; None when it was kept.
         retries: Reasons of every further decode, in order: `compression_ratio`, `logprob`, `truncated`,
-            `ended_early`, `repetition`, `prompt_echo`.
+            `incomplete`, `rest`, `repetition`, `prompt_echo`, `prompt_drift`.
+        missing: Stretches of the window, in seconds, that hold more speech than their words account for.
     """
 
     index: int
@@ -180,3 +186,4 @@ class WindowResult:
     temperature: float
     dropped: str | None = None
     retries: tuple[str, ...] = ()
+    missing: tuple[tuple[float, float], ...] = ()

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ctranslate2
+import numpy as np
 
 from stages.inference.whisper.encoder import Encoded, Encoder
 from stages.inference.whisper.vocabulary import Vocabulary
 from stages.inference.whisper.words import align_words, trim_to_sound
 from stages.values import RawWord
 
-__all__ = ["Aligner", "Spoken"]
+__all__ = ["Aligned", "Aligner", "Spoken"]
+
+#: Least probability that a token's logarithm is taken of: one impossible token says no more than that.
+_LEAST = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +35,21 @@ class Spoken:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """The words of a text in their audio.
+
+    Attributes:
+        words: From where each begins to sound to where it ends.
+        slots: The same, each from where the alignment reaches it to where it reaches the next one.
+        logprob: Mean log probability of the text's tokens given the audio alone; None without text.
+    """
+
+    words: tuple[RawWord, ...] = ()
+    slots: tuple[RawWord, ...] = ()
+    logprob: float | None = None
+
+
 class Aligner:
     """Aligns texts with encoder output by the model's alignment heads."""
 
@@ -39,9 +58,9 @@ class Aligner:
         self._encoder = encoder
         self._vocabulary = vocabulary
 
-    def words(self, rows: Sequence[Spoken]) -> list[tuple[RawWord, ...]]:
+    def align(self, rows: Sequence[Spoken]) -> list[Aligned]:
         """The words of each row, in seconds of its audio."""
-        words: list[tuple[RawWord, ...]] = [()] * len(rows)
+        aligned = [Aligned()] * len(rows)
         groups: dict[tuple[int, ...], list[int]] = {}  # one call takes one start sequence
         for index, row in enumerate(rows):
             if row.tokens:
@@ -50,9 +69,11 @@ class Aligner:
             group = [rows[index] for index in indexes]
             for index, row, result in zip(indexes, group, self._align(start, group), strict=True):
                 split = self._vocabulary.words(row.tokens, row.language)
-                aligned = align_words(split, result.alignments, result.text_token_probs, row.seconds)
-                words[index] = tuple(trim_to_sound(aligned, row.encoded.loudness))
-        return words
+                slots = align_words(split, result.alignments, result.text_token_probs, row.seconds)
+                words = trim_to_sound(slots, row.encoded.loudness)
+                logprob = float(np.log(np.maximum(result.text_token_probs, _LEAST)).mean())
+                aligned[index] = Aligned(tuple(words), tuple(slots), logprob)
+        return aligned
 
     def _align(self, start: tuple[int, ...], rows: Sequence[Spoken]) -> list[ctranslate2.models.WhisperAlignmentResult]:
         encoded = [row.encoded for row in rows]

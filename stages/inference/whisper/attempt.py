@@ -6,6 +6,9 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from stages.inference.judge.coverage import Hole
+from stages.values import RawSegment, RawWord
+
 __all__ = ["Attempt", "average_logprob", "compression_ratio"]
 
 
@@ -21,6 +24,11 @@ class Attempt:
         no_speech_prob: Probability of the no-speech token at the start of the transcript.
         temperature: 0 for beam search.
         truncated: Whether the token cap ended it instead of end-of-text.
+        words: Aligned with the audio; None where the model cannot align, or was not asked to.
+        timed: Segments by the model's own timestamps, where `words` is None.
+        holes: Speech that the text leaves out.
+        spoken_logprob: Mean log probability of the text given the audio alone, without any prompt; None where the
+            model cannot align.
     """
 
     tokens: tuple[int, ...]
@@ -30,6 +38,15 @@ class Attempt:
     no_speech_prob: float
     temperature: float
     truncated: bool
+    words: tuple[RawWord, ...] | None = None
+    timed: tuple[RawSegment, ...] = ()
+    holes: tuple[Hole, ...] = ()
+    spoken_logprob: float | None = None
+
+    @property
+    def missing(self) -> float:
+        """Seconds of speech that the text leaves out."""
+        return sum(hole.seconds for hole in self.holes)
 
 
 def average_logprob(score: float, tokens: int) -> float:

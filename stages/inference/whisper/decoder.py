@@ -15,27 +15,22 @@ import ctranslate2
 
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.inference.judge.coverage import missing_speech
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
 from stages.inference.whisper.aligner import Aligner, Spoken
 from stages.inference.whisper.attempt import Attempt, average_logprob, compression_ratio
 from stages.inference.whisper.audio import read_window
 from stages.inference.whisper.encoder import Encoder
-from stages.inference.whisper.fallback import BEST_OF, Judge, Retry, RetryUnprompted, Take, decide
+from stages.inference.whisper.fallback import BEST_OF, NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
 from stages.inference.whisper.features import FRAMES, frames_to_encode
 from stages.inference.whisper.language import detect_languages, most_likely
 from stages.inference.whisper.model import LoadedModel, load_model
-from stages.inference.whisper.split import (
-    Half,
-    Heard,
-    Join,
-    cut_window,
-    may_split,
-    missing_speech,
-    quietest_point,
-)
-from stages.inference.whisper.timestamps import parse_timestamps
+from stages.inference.whisper.parts import Half, Halves, Parent, Rest, Whole, may_split
+from stages.inference.whisper.split import cut_window, edge_of_hole, part_of, quietest_point
+from stages.inference.whisper.timestamps import parse_timestamps, rest_start
+from stages.inference.whisper.transcribed import Transcribed, better_unprompted, transcribed
 from stages.inference.whisper.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
-from stages.values import SAMPLE_RATE, RawSegment, RawWord, Window, WindowResult
+from stages.values import SAMPLE_RATE, RawSegment, Window, WindowResult
 
 __all__ = ["MAX_NEW_TOKENS", "WhisperDecoder"]
 
@@ -59,16 +54,18 @@ class RowState:
         retries: Reasons of all further decodes.
         unprompted: Why the prompt was taken away.
         language_probability: Of the row's own detection under `multi`.
+        prompted: What was transcribed with the prompt, where it may still be the better text.
         depth: How often the window was halved.
-        half: Which part of which split this row is.
+        parent: Where the row is handed in if it is a part of a window.
     """
 
     attempts: tuple[Attempt, ...] = ()
     retries: tuple[str, ...] = ()
     unprompted: str | None = None
     language_probability: float | None = None
+    prompted: Transcribed | None = None
     depth: int = 0
-    half: Half | None = None
+    parent: Parent | None = None
 
 
 class WhisperDecoder:
@@ -164,7 +161,7 @@ class WhisperDecoder:
         if rows[0].key.probe:
             return self._probe(rows)
         self._detect(rows)
-        attempts = self._generate(rows)
+        attempts = self._timed_attempts(rows, self._generate(rows))
         histories = [(*row.state.attempts, attempt) for row, attempt in zip(rows, attempts, strict=True)]
         decisions = [
             self._judge(
@@ -175,23 +172,23 @@ class WhisperDecoder:
             )
             for row, history in zip(rows, histories, strict=True)
         ]
-        taken = [(row, taken) for row, taken in zip(rows, decisions, strict=True) if isinstance(taken, Take)]
-        heard = iter(self._hear(taken))
         # Copies need memory, of which there may be none left. So far nothing is changed that another try would miss.
         for row, decision in zip(rows, decisions, strict=True):
             if not isinstance(decision, Take):
                 row.encoded = row.encoded.alone()
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome | None] = []
         for row, history, decision in zip(rows, histories, decisions, strict=True):
             match decision:
                 case Retry(temperature, reason):
                     key = row.key._replace(temperature=temperature, beam_size=1)
-                    outcomes.append(self._again(row, key, reason, history, row.state.unprompted))
+                    state = replace(row.state, attempts=history)
+                    outcomes.append(self._again(row, key, reason, state))
                 case RetryUnprompted(reason):
-                    outcomes.append(self._again(row, self._key(row.job, row.window, 0), reason, (), reason))
+                    state = replace(row.state, attempts=(), unprompted=reason, prompted=_prompted(row, history, reason))
+                    outcomes.append(self._again(row, self._key(row.job, row.window, 0), reason, state))
                 case Take():
-                    outcomes += self._conclude(row, decision, next(heard))
-        return outcomes
+                    outcomes.append(self._conclude(row, decision))
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def relieve(self) -> None:
         """Gives back what torch keeps for later; CTranslate2 cannot use it otherwise."""
@@ -283,29 +280,32 @@ class WhisperDecoder:
             truncated=len(tokens) >= cap,
         )
 
-    def _hear(self, taken: Sequence[tuple[Row, Take]]) -> list[Heard]:
-        """Texts with times, and whether they are all that was said."""
-        if taken and not taken[0][0].key.timestamps:
-            words = self._aligner.words(
-                [
-                    Spoken(
-                        row.encoded,
-                        self._vocabulary.text_tokens(take.attempt.tokens),
-                        row.language or "",
-                        row.window.seconds,
-                    )
-                    for row, take in taken
-                ]
+    def _timed_attempts(self, rows: Sequence[Row], attempts: Sequence[Attempt]) -> list[Attempt]:
+        """The attempts with the times of their words or segments, and the speech that each of them leaves out."""
+        if rows[0].key.timestamps:
+            return [self._by_timestamps(row, attempt) for row, attempt in zip(rows, attempts, strict=True)]
+        spoken = [
+            Spoken(
+                row.encoded,
+                self._vocabulary.text_tokens(attempt.tokens),
+                row.language or "",
+                row.window.seconds,
             )
-            return [
-                _heard(row, take, own, (), own[-1].end if own else 0.0)
-                for (row, take), own in zip(taken, words, strict=True)
-            ]
-        heard = []
-        for row, take in taken:
-            timed = self._timed(take.attempt, row.window.seconds)
-            heard.append(_heard(row, take, None, timed, timed[-1].end if timed else 0.0))
-        return heard
+            for row, attempt in zip(rows, attempts, strict=True)
+        ]
+        return [
+            replace(
+                attempt,
+                words=aligned.words,
+                holes=missing_speech(aligned.slots, row.window),
+                spoken_logprob=aligned.logprob,
+            )
+            for row, attempt, aligned in zip(rows, attempts, self._aligner.align(spoken), strict=True)
+        ]
+
+    def _by_timestamps(self, row: Row, attempt: Attempt) -> Attempt:
+        timed = self._timed(attempt, row.window.seconds)
+        return replace(attempt, timed=timed, holes=missing_speech(timed, row.window))
 
     def _timed(self, attempt: Attempt, seconds: float) -> tuple[RawSegment, ...]:
         vocabulary = self._vocabulary
@@ -317,82 +317,81 @@ class WhisperDecoder:
             if text.strip()
         )
 
-    def _again(
-        self, row: Row, key: BatchKey, reason: str, attempts: tuple[Attempt, ...], unprompted: str | None
-    ) -> Again:
+    def _again(self, row: Row, key: BatchKey, reason: str, state: RowState) -> Again:
         row.key = key
-        row.state = replace(row.state, attempts=attempts, retries=(*row.state.retries, reason), unprompted=unprompted)
+        row.state = replace(state, retries=(*state.retries, reason))
         return Again((row,), reason)
 
-    def _conclude(self, row: Row, take: Take, heard: Heard) -> list[Outcome]:
-        """The row's text stands: the window is finished, or waits for its other half, or is split."""
+    def _conclude(self, row: Row, take: Take) -> Outcome | None:
+        """The row's text stands: the window is finished, or waits for another part, or goes on in parts."""
         state: RowState = row.state
-        if not take.silent and may_split(heard, state.depth, row.window.seconds):
-            return [self._split(row, heard)]
-        done: tuple[Heard, tuple[str, ...]] | None = (heard, state.retries)
-        if state.half is not None:
-            done = state.half.join.put(state.half.place, heard, state.retries)
-        return [] if done is None else [Finished(row.job.key, _result(row.window.index, *done))]
+        own = transcribed(take.attempt, take, row.language or "", state.language_probability)
+        if own.dropped is not None:
+            own = replace(own, holes=missing_speech((), row.window))
+        if state.prompted is not None:
+            own = better_unprompted(state.prompted, own)
+        if row.key.timestamps and not take.silent and not take.failed:
+            rest = rest_start(take.attempt.tokens, self._vocabulary.first_timestamp, self._vocabulary.eot, row.window)
+            if rest is not None:
+                return self._go_on(row, own, rest)
+        if not take.silent and may_split(own, state.depth, row.window.seconds):
+            return self._split(row, own)
+        done: Whole | None = (own, state.retries)
+        if state.parent is not None:
+            done = state.parent.put(own, state.retries)
+        return None if done is None else Finished(row.job.key, _result(row.window.index, *done))
 
-    def _split(self, row: Row, heard: Heard) -> Again:
+    def _go_on(self, row: Row, own: Transcribed, seconds: float) -> Again:
+        """Has what lies behind the last finished segment decoded as a row of its own, as Whisper expects it."""
         state: RowState = row.state
-        reason = heard.incomplete or "truncated"
-        cut = quietest_point(row.encoded.loudness, row.window.samples)
-        join = Join(heard, (*state.retries, reason), cut / SAMPLE_RATE, state.half)
-        halves = tuple(
-            Row(
-                row.job,
-                window,
-                self._key(row.job, window, row.key.prompt_tokens),
-                row.language,
-                state=RowState(
-                    unprompted=state.unprompted,
-                    language_probability=state.language_probability,
-                    depth=state.depth + 1,
-                    half=Half(join, place),
-                ),
-            )
-            for place, window in enumerate(cut_window(row.window, cut))
+        before = replace(
+            own, timed=tuple(each for each in own.timed if each.start < seconds), holes=(), truncated=False
         )
-        return Again(halves, reason)
+        parent = Rest(before, (*state.retries, "rest"), seconds, state.parent)
+        window = part_of(row.window, round(seconds * SAMPLE_RATE), row.window.samples)
+        return Again((self._part(row, window, parent, state.depth),), "rest")
+
+    def _split(self, row: Row, own: Transcribed) -> Again:
+        state: RowState = row.state
+        reason = own.incomplete or "truncated"
+        if own.holes and not own.truncated:
+            cut = edge_of_hole(row.encoded.loudness, row.window, own.holes)
+        else:
+            cut = quietest_point(row.encoded.loudness, row.window.samples)
+        halves = Halves(own, (*state.retries, reason), cut / SAMPLE_RATE, state.parent)
+        windows = enumerate(cut_window(row.window, cut))
+        parts = (self._part(row, window, Half(halves, place), state.depth + 1) for place, window in windows)
+        return Again(tuple(parts), reason)
+
+    def _part(self, row: Row, window: Window, parent: Parent, depth: int) -> Row:
+        """A row for a part of a row's window, to be decoded as the row was."""
+        state = RowState(
+            unprompted=row.state.unprompted,
+            language_probability=row.state.language_probability,
+            depth=depth,
+            parent=parent,
+        )
+        return Row(row.job, window, self._key(row.job, window, row.key.prompt_tokens), row.language, state=state)
 
 
-def _heard(
-    row: Row,
-    take: Take,
-    words: tuple[RawWord, ...] | None,
-    timed: tuple[RawSegment, ...],
-    last_end: float,
-) -> Heard:
-    attempt = take.attempt
-    believed_end = last_end if take.dropped is None else 0.0
-    return Heard(
-        language=row.language or "",
-        language_probability=row.state.language_probability,
-        words=words,
-        timed=timed,
-        tokens=len(attempt.tokens),
-        avg_logprob=attempt.avg_logprob,
-        compression_ratio=attempt.compression_ratio,
-        no_speech_prob=attempt.no_speech_prob,
-        temperature=attempt.temperature,
-        truncated=attempt.truncated,
-        missing=missing_speech(believed_end, row.window.speech_end / SAMPLE_RATE),
-        failed=take.failed,
-        dropped=take.dropped,
-    )
+def _prompted(row: Row, history: Sequence[Attempt], reason: str) -> Transcribed | None:
+    """What the prompt gave, unless it was never spoken."""
+    if reason in NEVER_SPOKEN:
+        return None
+    return transcribed(history[-1], Take(history[-1]), row.language or "", row.state.language_probability)
 
 
-def _result(index: int, heard: Heard, retries: tuple[str, ...]) -> WindowResult:
+def _result(index: int, own: Transcribed, retries: tuple[str, ...]) -> WindowResult:
     return WindowResult(
         index=index,
-        language=heard.language,
-        language_probability=heard.language_probability,
-        segments=heard.segments,
-        avg_logprob=heard.avg_logprob,
-        compression_ratio=heard.compression_ratio,
-        no_speech_prob=heard.no_speech_prob,
-        temperature=heard.temperature,
-        dropped=heard.dropped,
+        language=own.language,
+        language_probability=own.language_probability,
+        segments=own.segments,
+        avg_logprob=own.avg_logprob,
+        compression_ratio=own.compression_ratio,
+        no_speech_prob=own.no_speech_prob,
+        temperature=own.temperature,
+        dropped=own.dropped,
         retries=retries,
+        missing=tuple((hole.start, hole.end) for hole in own.holes),
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stages.inference.judge.text import echoes_prompt, is_repetition
 from stages.inference.whisper.attempt import Attempt
-from stages.inference.whisper.quality import echoes_prompt, is_repetition
 
-__all__ = ["BEST_OF", "Decision", "Judge", "Retry", "RetryUnprompted", "Take", "decide"]
+__all__ = ["BEST_OF", "NEVER_SPOKEN", "Decision", "Judge", "Retry", "RetryUnprompted", "Take", "decide"]
 
 #: Hypotheses sampled at each temperature above 0; the most likely one counts.
 BEST_OF = 5
@@ -21,6 +21,11 @@ _LAST_TEMPERATURE = 1.0
 _MAX_COMPRESSION_RATIO = 2.4
 _MIN_AVG_LOGPROB = -1.0
 _MIN_NO_SPEECH_PROB = 0.6
+#: A text that is so much less likely once the prompt is gone was made up from the prompt: a translation into its
+#: language, or a continuation of it.
+_MAX_DRIFT = 0.1
+#: Why a prompt was taken away, where the text that it gave was never spoken.
+NEVER_SPOKEN = frozenset({"prompt_echo", "repetition"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +36,14 @@ class Take:
         silent: Nobody speaks there, says the model, so that nothing can be missing either.
         failed: No attempt passed; this is the best of them.
         dropped: Why its text is not to be believed, as in `WindowResult.dropped`.
+        suspect: Why it is not to be trusted, though it is kept.
     """
 
     attempt: Attempt
     silent: bool = False
     failed: bool = False
     dropped: str | None = None
+    suspect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +76,11 @@ def decide(attempts: Sequence[Attempt], speech_seconds: float, prompt: str | Non
         unprompted: Why an earlier prompt was taken away; None if it was not.
     """
     latest = attempts[-1]
+    repetition = is_repetition(latest.text, speech_seconds)
+    if prompt is not None and (harm := _harm(latest, prompt, repetition=repetition)):
+        return RetryUnprompted(harm)
     if _is_silence(latest):
         return Take(latest, silent=True, dropped="silence" if latest.text else None)
-    repetition = is_repetition(latest.text, speech_seconds)
-    if prompt is not None:
-        if echoes_prompt(latest.text, prompt):
-            return RetryUnprompted("prompt_echo")
-        if repetition:
-            return RetryUnprompted("repetition")
     reason = _failure(latest) or ("repetition" if repetition else None)
     return Take(latest) if reason is None else _after_failure(attempts, reason, speech_seconds, unprompted)
 
@@ -86,8 +90,23 @@ def _after_failure(attempts: Sequence[Attempt], reason: str, speech_seconds: flo
     if latest.temperature < _LAST_TEMPERATURE:
         return Retry(round(latest.temperature + _TEMPERATURE_STEP, 1), reason)
     best = _best(attempts)
-    dropped = "repetition" if is_repetition(best.text, speech_seconds) else unprompted
-    return Take(best, failed=True, dropped=dropped)
+    if is_repetition(best.text, speech_seconds):
+        return Take(best, failed=True, dropped="repetition")
+    if unprompted in NEVER_SPOKEN:
+        return Take(best, failed=True, dropped=unprompted)
+    return Take(best, failed=True, suspect=_failure(best) or reason)
+
+
+def _harm(attempt: Attempt, prompt: str, *, repetition: bool) -> str | None:
+    """What the prompt has done to the text."""
+    if echoes_prompt(attempt.text, prompt):
+        return "prompt_echo"
+    if repetition:
+        return "repetition"
+    if attempt.missing > 0:
+        return "incomplete"
+    spoken = attempt.spoken_logprob
+    return "prompt_drift" if spoken is not None and spoken < attempt.avg_logprob - _MAX_DRIFT else None
 
 
 def _is_silence(attempt: Attempt) -> bool:
@@ -103,6 +122,8 @@ def _failure(attempt: Attempt) -> str | None:
 
 
 def _best(attempts: Sequence[Attempt]) -> Attempt:
-    """The likeliest of those that are not repetitive, else of all."""
+    """The likeliest of those that are not repetitive, else the least repetitive."""
     varied = [attempt for attempt in attempts if attempt.compression_ratio <= _MAX_COMPRESSION_RATIO]
-    return max(varied or attempts, key=lambda attempt: attempt.avg_logprob)
+    if varied:
+        return max(varied, key=lambda attempt: attempt.avg_logprob)
+    return min(attempts, key=lambda attempt: attempt.compression_ratio)

@@ -1,169 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows decoded in two halves because text was missing, and the two halves' way back to one result."""
+"""Windows cut in two: where, and what each part has of the whole."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.inference.whisper.attempt import compression_ratio
+from stages.inference.judge.coverage import Hole
 from stages.inference.whisper.audio import FRAME_SECONDS, smoothed
-from stages.inference.whisper.segments import cut_segments
-from stages.values import GAIN_STEP, SAMPLE_RATE, Piece, RawSegment, RawWord, Window
+from stages.values import GAIN_STEP, SAMPLE_RATE, Piece, Window
 
-__all__ = [
-    "Half",
-    "Heard",
-    "Join",
-    "better",
-    "cut_window",
-    "may_split",
-    "missing_speech",
-    "quietest_point",
-]
+__all__ = ["cut_window", "edge_of_hole", "part_of", "quietest_point"]
 
-#: How often a window may be halved: from 30 s to parts of about 2 s, in which no language fills the cap.
-MAX_DEPTH = 4
-#: The same where no attempt at the text was any good: noise stays noise, however small the parts.
-MAX_DEPTH_OF_FAILED = 1
-#: Shortest part, in seconds, that is halved.
-MIN_SECONDS = 1.0
-#: Speech behind the last word that is taken for missed, in seconds.
-ENDED_EARLY_SECONDS = 3.0
-#: Differences in covered speech below this, in seconds, say nothing of completeness.
-_COVERAGE_TOLERANCE = 1.0
 #: Frames of 10 ms over which the level is smoothed when a pause is looked for: a plosive is no pause.
 _SMOOTHING = 25
-
-_Timed = TypeVar("_Timed", RawWord, RawSegment)
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What was made of a window or a part of one, in seconds of it.
-
-    Attributes:
-        words: None where the model cannot align.
-        timed: Segments by the model's own timestamps, where `words` is None.
-        tokens: How many there were, for weighing the halves of a whole.
-        truncated: Whether the token cap cut the text off.
-        missing: Seconds of speech behind the last word, summed over the parts; 0 when no more than usual.
-        failed: Whether no attempt passed the thresholds.
-        dropped: Why the text is not to be believed.
-        language_probability: As in `WindowResult`.
-    """
-
-    language: str
-    language_probability: float | None
-    words: tuple[RawWord, ...] | None
-    timed: tuple[RawSegment, ...]
-    tokens: int
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
-    temperature: float
-    truncated: bool
-    missing: float
-    failed: bool
-    dropped: str | None
-
-    @property
-    def incomplete(self) -> str | None:
-        """Why words may be missing, as in `WindowResult.retries`; None when nothing hints at it.
-
-        A text that is not believed, or that no attempt could make likely, says nothing by ending early.
-        """
-        if self.truncated:
-            return "truncated"
-        return "ended_early" if self.missing > 0 and self.dropped is None and not self.failed else None
-
-    @property
-    def segments(self) -> tuple[RawSegment, ...]:
-        """What is kept of it."""
-        if self.dropped is not None:
-            return ()
-        return self.timed if self.words is None else cut_segments(self.words)
-
-
-def may_split(heard: Heard, depth: int, seconds: float) -> bool:
-    """Whether a part that was halved out of its window `depth` times and has this length should be halved again."""
-    deepest = MAX_DEPTH_OF_FAILED if heard.failed else MAX_DEPTH
-    return heard.incomplete is not None and depth < deepest and seconds >= 2 * MIN_SECONDS
-
-
-def missing_speech(last_end: float, speech_end: float) -> float:
-    """Seconds of speech behind the last word, or 0 when that is not remarkable."""
-    behind = speech_end - last_end
-    return behind if behind > ENDED_EARLY_SECONDS else 0.0
-
-
-def better(whole: Heard, halves: Heard) -> Heard:
-    """The more complete one; among equals the one of better quality; the whole when nothing tells them apart.
-
-    Completeness comes first: a text that was cut off lacks words for certain. Quality is whether it is believed,
-    whether it passed the thresholds, and how likely it is.
-    """
-    if whole.truncated != halves.truncated:
-        return halves if whole.truncated else whole
-    if abs(whole.missing - halves.missing) > _COVERAGE_TOLERANCE:
-        return min(whole, halves, key=lambda heard: heard.missing)
-    return max(whole, halves, key=lambda heard: (heard.dropped is None, not heard.failed, heard.avg_logprob))
-
-
-class Join:
-    """Collects the two halves of a split window; whoever brings the second one gets the result.
-
-    Halves may be worked on by different threads at once.
-
-    Args:
-        whole: What was heard in one go.
-        retries: Why the whole was decoded again so far, the split included.
-        seconds: Where in the whole the second half begins.
-        parent: Which half of a larger split the whole is itself.
-    """
-
-    def __init__(self, whole: Heard, retries: tuple[str, ...], seconds: float, parent: Half | None) -> None:
-        self._whole = whole
-        self._retries = retries
-        self._seconds = seconds
-        self._parent = parent
-        self._lock = threading.Lock()  # guards _parts
-        self._parts: list[tuple[Heard, tuple[str, ...]] | None] = [None, None]
-
-    def put(self, place: int, heard: Heard, retries: tuple[str, ...]) -> tuple[Heard, tuple[str, ...]] | None:
-        """Hands a half in.
-
-        Returns:
-            What the window as a whole came to with its retries; None while another half is missing.
-        """
-        with self._lock:
-            self._parts[place] = (heard, retries)
-            left, right = self._parts
-            if left is None or right is None:
-                return None
-        best = better(self._whole, _joined(left[0], right[0], self._seconds))
-        retries = (*self._retries, *left[1], *right[1])
-        if self._parent is None:
-            return best, retries
-        return self._parent.join.put(self._parent.place, best, retries)
-
-
-@dataclass(frozen=True, slots=True)
-class Half:
-    """Which part of which split a row is: place 0 or 1."""
-
-    join: Join
-    place: int
+#: Parts are at least so long, and a pause between two spans of speech is at least so long, in samples.
+_SHORTEST, _PAUSE = SAMPLE_RATE // 2, SAMPLE_RATE // 8
 
 
 def cut_window(window: Window, cut: int) -> tuple[Window, Window]:
     """Two windows out of one, the second of which begins at sample `cut`."""
-    return _part(window, 0, cut), _part(window, cut, window.samples)
+    return part_of(window, 0, cut), part_of(window, cut, window.samples)
 
 
 def quietest_point(loudness: npt.NDArray[np.float32], samples: int) -> int:
@@ -173,18 +34,49 @@ def quietest_point(loudness: npt.NDArray[np.float32], samples: int) -> int:
         loudness: Level of each 10 ms in dB.
         samples: Length of the audio.
     """
+    frames = len(loudness)
+    return _quietest(loudness, frames // 4, max(frames // 4 + 1, frames * 3 // 4), samples)
+
+
+def edge_of_hole(loudness: npt.NDArray[np.float32], window: Window, holes: Sequence[Hole]) -> int:
+    """The sample at which the largest stretch of speech that was left out is parted from what was transcribed.
+
+    A sentence that was left out lies behind the word whose place it is counted to, so the cut is the first pause
+    behind that word; at the start of a window, where no text comes before, it is the last pause before the next word.
+
+    Args:
+        loudness: Level of each 10 ms in dB.
+        window: With the spans of its speech.
+        holes: At least one.
+    """
+    hole = max(holes, key=lambda each: each.seconds)
+    first, last = _inside(hole.start * SAMPLE_RATE, window), _inside(hole.end * SAMPLE_RATE, window)
+    pauses = [(end, start) for (_, end), (start, _) in pairwise(window.spans) if start - end >= _PAUSE]
+    inside = [(end + start) // 2 for end, start in pauses if first < (end + start) // 2 < last]
+    if inside:
+        return inside[-1] if hole.start == 0.0 else inside[0]
     frame = int(FRAME_SECONDS * SAMPLE_RATE)
+    return _quietest(loudness, first // frame, max(first // frame + 1, last // frame), window.samples)
+
+
+def _inside(place: float, window: Window) -> int:
+    """A place at least the shortest part away from both ends."""
+    return round(min(max(place, _SHORTEST), max(window.samples - _SHORTEST, _SHORTEST)))
+
+
+def _quietest(loudness: npt.NDArray[np.float32], first: int, last: int, samples: int) -> int:
     smooth = smoothed(loudness, _SMOOTHING)
-    first, last = len(smooth) // 4, max(len(smooth) // 4 + 1, len(smooth) * 3 // 4)
-    middle = smooth[first:last]
-    if not len(middle):
+    stretch = smooth[first:last]
+    if not len(stretch):
         return samples // 2
-    # Pauses are often digital silence: among equals the one nearest to the middle, so that both halves are short.
-    quiet = np.flatnonzero(middle <= middle.min() + 1.0) + first
-    return min(samples, int(quiet[np.argmin(np.abs(quiet - len(smooth) / 2))]) * frame)
+    # Pauses are often digital silence: among equals the one nearest to the middle, so that both parts are short.
+    quiet = np.flatnonzero(stretch <= stretch.min() + 1.0) + first
+    frame = int(FRAME_SECONDS * SAMPLE_RATE)
+    return min(samples, int(quiet[np.argmin(np.abs(quiet - (first + last) / 2))]) * frame)
 
 
-def _part(window: Window, start: int, end: int) -> Window:
+def part_of(window: Window, start: int, end: int) -> Window:
+    """What lies between two samples of a window, as a window."""
     pieces = []
     for piece in window.pieces:
         first, last = max(piece.window_start, start), min(piece.window_start + piece.length, end)
@@ -200,53 +92,16 @@ def _part(window: Window, start: int, end: int) -> Window:
             for first, last in window.spans
             if first < end and last > start
         ),
-        gains=_part_of_gains(window.gains, start, end),
+        gains=_gains(window.gains, start, end),
         overlap_before=window.overlap_before if start == 0 else 0,
         overlap_after=window.overlap_after if end == window.samples else 0,
     )
 
 
-def _part_of_gains(gains: tuple[int, ...], start: int, end: int) -> tuple[int, ...]:
+def _gains(gains: tuple[int, ...], start: int, end: int) -> tuple[int, ...]:
+    """`Window.gains` of the part, whose steps lie between those of the whole."""
     if not gains:
         return ()
     middles = np.arange(-(-(end - start) // GAIN_STEP)) * GAIN_STEP + GAIN_STEP // 2 + start
     own = np.rint(np.interp(middles, np.arange(len(gains)) * GAIN_STEP + GAIN_STEP // 2, gains)).astype(int)
     return tuple(own.tolist()) if own.any() else ()
-
-
-def _joined(left: Heard, right: Heard, seconds: float) -> Heard:
-    """Both halves as one, the second one's times shifted. A half that was dropped adds no text."""
-    words: tuple[RawWord, ...] | None = None
-    if left.words is not None or right.words is not None:
-        words = (*_kept(left), *(_shifted(word, seconds) for word in _kept(right)))
-    timed = (*_kept_timed(left), *(_shifted(segment, seconds) for segment in _kept_timed(right)))
-    weights = left.tokens + 1, right.tokens + 1
-    text = "".join(item.word for item in words) if words is not None else "".join(item.text for item in timed)
-    spoken = left if left.tokens >= right.tokens else right
-    return Heard(
-        language=spoken.language,
-        language_probability=spoken.language_probability,
-        words=words,
-        timed=timed,
-        tokens=left.tokens + right.tokens,
-        avg_logprob=(left.avg_logprob * weights[0] + right.avg_logprob * weights[1]) / sum(weights),
-        compression_ratio=compression_ratio(text.strip()),
-        no_speech_prob=min(left.no_speech_prob, right.no_speech_prob),
-        temperature=max(left.temperature, right.temperature),
-        truncated=left.truncated or right.truncated,
-        missing=left.missing + right.missing,
-        failed=left.failed or right.failed,
-        dropped=left.dropped if left.dropped is not None and right.dropped is not None else None,
-    )
-
-
-def _kept(heard: Heard) -> Sequence[RawWord]:
-    return heard.words or () if heard.dropped is None else ()
-
-
-def _kept_timed(heard: Heard) -> Sequence[RawSegment]:
-    return heard.timed if heard.dropped is None else ()
-
-
-def _shifted(item: _Timed, seconds: float) -> _Timed:
-    return replace(item, start=item.start + seconds, end=item.end + seconds)

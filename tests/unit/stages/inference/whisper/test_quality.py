@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.inference.whisper.quality import echoes_prompt, is_repetition
+from stages.inference.judge.text import echoes_prompt, is_repetition
 
 
 @pytest.mark.parametrize(

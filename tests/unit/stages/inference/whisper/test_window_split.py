@@ -11,7 +11,7 @@ import pytest
 
 from stages.inference.whisper.split import (
     Half,
-    Heard,
+    Transcribed,
     Join,
     better,
     cut_window,
@@ -22,8 +22,8 @@ from stages.inference.whisper.split import (
 from stages.values import Piece, RawSegment, RawWord, Window
 
 
-def heard(*words: tuple[str, float, float], **figures: object) -> Heard:
-    base = Heard(
+def heard(*words: tuple[str, float, float], **figures: object) -> Transcribed:
+    base = Transcribed(
         language="en",
         language_probability=None,
         words=tuple(RawWord(text, start, end, 1.0) for text, start, end in words),
