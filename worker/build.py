@@ -26,7 +26,7 @@ from worker.jobs.buffer import AudioBuffer
 from worker.jobs.checkpoint import Checkpoints
 from worker.jobs.finish import Finisher
 from worker.jobs.handover import Handover
-from worker.jobs.in_engine import Decoding
+from worker.jobs.in_engine import JobsInEngine
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.prepare import Preparer
 from worker.jobs.saving import CheckpointSaver
@@ -115,11 +115,11 @@ def build_worker(
         on_answer=outage.answered,
     )
     preparer = Preparer(fetcher, decoder, segmenter, scratch, outage, faults, metrics, clock)
-    decoding, checkpoints = Decoding(engine, buffer), Checkpoints(connections.store)
+    in_engine, checkpoints = JobsInEngine(engine, buffer), Checkpoints(connections.store)
     saver = CheckpointSaver(
         checkpoints,
         Handover(connections.queue, checkpoints, clock, max_receives),
-        decoding,
+        in_engine,
         faults,
         clock,
         preparer.cutter,
@@ -127,9 +127,9 @@ def build_worker(
     )
     pipeline = Pipeline(
         preparer=preparer,
-        decoding=decoding,
+        in_engine=in_engine,
         saver=saver,
-        finisher=Finisher(publisher, checkpoints, connections.queue, leases, deleter, faults, dead_letter_url),
+        finisher=Finisher(publisher, saver, connections.queue, leases, deleter, faults, dead_letter_url),
         publisher=publisher,
         buffer=buffer,
         faults=faults,

@@ -18,9 +18,9 @@ from stages.assemble import assemble
 from stages.inference.protocol import EngineInfo
 from stages.ports import Cancellation
 from stages.publish import JobFacts, Publisher
-from worker.jobs.checkpoint import Checkpoints
 from worker.jobs.run import JobRun
-from worker.leases import Lease, LeaseTable
+from worker.jobs.saving import CheckpointSaver
+from worker.leases import LeaseTable
 from worker.leases.deleter import Deleter
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome
@@ -86,7 +86,7 @@ class Finisher:
     def __init__(
         self,
         publisher: Publisher,
-        checkpoints: Checkpoints,
+        saver: CheckpointSaver,
         queue: Queue,
         leases: LeaseTable,
         deleter: Deleter,
@@ -94,7 +94,7 @@ class Finisher:
         dead_letter_url: str | None,
     ) -> None:
         self._publisher = publisher
-        self._checkpoints = checkpoints
+        self._saver = saver
         self._queue = queue
         self._leases = leases
         self._deleter = deleter
@@ -113,7 +113,7 @@ class Finisher:
             Cancelled: The lease is lost, or the worker stops.
             PermanentError: `output_forbidden`: the transcript cannot be written.
         """
-        fence = partial(self._fence, ending.delivery.lease, cancellation)
+        fence = partial(ending.delivery.fence, cancellation)
         run = ending.run
         if ending.error is not None:
             self._give_up(ending, ending.error, fence, cancellation)
@@ -123,14 +123,12 @@ class Finisher:
         if ending.existing is not None:
             complete = partial(self._publisher.complete, run.job, ending.existing, fence)
             self._faults.outlast("publish", complete, cancellation)
-            if ending.delivery.redelivered:
-                self._clear(run, cancellation)
+            self._saver.clear(run, cancellation)
             return JobOutcome.ALREADY_DONE
         transcript = _transcript(run)
         succeed = partial(self._publisher.succeed, run.job, transcript, self._facts(ending), fence)
         self._faults.outlast("publish", succeed, cancellation)
-        if run.checkpoint.exists:
-            self._clear(run, cancellation)
+        self._saver.clear(run, cancellation)
         return JobOutcome.SUCCEEDED
 
     def dispose(self, delivery: Delivery, disposition: Disposition, delay: int) -> None:
@@ -160,10 +158,6 @@ class Finisher:
 
     # -- success ---------------------------------------------------------------------------------------------------
 
-    def _clear(self, run: JobRun, cancellation: Cancellation) -> None:
-        """Removes the job's checkpoints; its result stands, so nobody goes on from them any more."""
-        self._checkpoints.remove(run.job, lambda: cancellation.reason is not None)
-
     def _facts(self, ending: Ending) -> JobFacts:
         delivery, run = ending.delivery, ending.run
         if run is None:
@@ -178,11 +172,6 @@ class Finisher:
             timings=Timings(**{stage.value: round(seconds, 3) for stage, seconds in run.timings.items()}),
             media=run.media,
         )
-
-    def _fence(self, lease: Lease, cancellation: Cancellation) -> None:
-        """Before each write: waits while the lease is in doubt, refuses once it is lost."""
-        cancellation.check()
-        lease.fence()
 
     # -- failure ---------------------------------------------------------------------------------------------------
 

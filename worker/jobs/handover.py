@@ -67,10 +67,10 @@ class Handover:
         return Limit.RECEIVES if receives > 1 and receives >= self._max_receives - 1 else None
 
     def send(self, run: JobRun, fence: Callable[[], None]) -> bool:
-        """Sends the copy if one is due and the job has advanced under this message.
+        """Sends the copy if one is due.
 
         Args:
-            run: The job.
+            run: A job that has advanced under this message: one that has not would be copied over and over.
             fence: Called before each write.
 
         Returns:
@@ -81,7 +81,7 @@ class Handover:
             Cancelled: The lease is lost, or the worker stops.
         """
         limit, lineage = self.limit(run.delivery), run.delivery.lineage
-        if limit is None or not run.checkpoint.advanced:
+        if limit is None:
             return False
         if lineage.is_last:
             if limit is Limit.RECEIVES:
@@ -97,7 +97,6 @@ class Handover:
             log.warning("copy_failed", message=message.id, limit=limit, error=str(error))
             return False
         log.info("job_handed_over", message=message.id, limit=limit, generation=following.generation)
-        run.checkpoint.exists = True
         try:
             fence()
             self._checkpoints.mark(run.job, following)

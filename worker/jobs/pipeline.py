@@ -11,8 +11,9 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 import structlog
 
@@ -40,12 +41,11 @@ from stages.inference.request import check_options
 from stages.ports import Cancellation, Clock
 from stages.publish import Publisher
 from worker.jobs.buffer import AudioBuffer
-from worker.jobs.checkpoint import attempt_name
 from worker.jobs.finish import Ending, Finisher
-from worker.jobs.in_engine import Decoding
+from worker.jobs.in_engine import JobsInEngine
 from worker.jobs.prepare import Preparer
-from worker.jobs.run import CheckpointState, JobRun, RunSnapshot
-from worker.jobs.saving import CheckpointSaver
+from worker.jobs.run import JobRun, RunSnapshot
+from worker.jobs.saving import AfterSave, CheckpointSaver
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome, Stage, backoff, disposition_of, outcome_of
 from worker.receive.delivery import Delivery
@@ -65,13 +65,6 @@ PUBLISH_BACKLOG = 64
 _TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
 
 
-@dataclass(frozen=True, slots=True)
-class _Save:
-    """A job in the engine that is to be saved."""
-
-    run: JobRun
-
-
 class Pipeline:
     """Knows every job under way.
 
@@ -87,7 +80,7 @@ class Pipeline:
         self,
         *,
         preparer: Preparer,
-        decoding: Decoding,
+        in_engine: JobsInEngine,
         saver: CheckpointSaver,
         finisher: Finisher,
         publisher: Publisher,
@@ -98,7 +91,7 @@ class Pipeline:
         max_receives: int,
     ) -> None:
         self._preparer = preparer
-        self._decoding = decoding
+        self._in_engine = in_engine
         self._saver = saver
         self._finisher = finisher
         self._publisher = publisher
@@ -116,7 +109,7 @@ class Pipeline:
         self._lock = threading.Lock()  # guards _active and _mean_seconds
         self._active: dict[str, JobRun] = {}
         self._mean_seconds: float | None = None
-        self._work: queue.SimpleQueue[Ending | _Save] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Ending | JobRun] = queue.SimpleQueue()  # to be published, to be saved
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
@@ -183,7 +176,6 @@ class Pipeline:
             key=f"{next(self._keys)}-{task.job.job_id}",
             job=task.job,
             delivery=task.delivery,
-            checkpoint=CheckpointState(attempt_name(task.delivery.lineage)),
             cancellation=cancellation,
             stage=Stage.FETCH,
             since=self._clock.now(),
@@ -201,9 +193,7 @@ class Pipeline:
         if existing.succeeded and not (run.job.force and existing.origin != run.delivery.origin):
             self._work.put(Ending.of(run, existing=existing.result))
             return
-        listing = self._saver.look(run)
-        run.checkpoint.exists |= existing.failed  # what the failed attempts saved may stand
-        if self._saver.superseded(run, listing):
+        if self._saver.superseded(run, failed_before=existing.failed):
             self._end(Ending.of(run), Disposition.DELETE, JobOutcome.SUPERSEDED)
             return
         if existing.failed and existing.origin == run.delivery.origin:
@@ -213,7 +203,7 @@ class Pipeline:
         if self._saver.hand_over(run, run.cancellation):
             self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
             return
-        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, listing, self._info))
+        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, self._info))
         missing = run.missing
         log.info(
             "job_prepared",
@@ -231,8 +221,7 @@ class Pipeline:
         self._buffer.admit(seconds, run.cancellation)
         run.buffered = seconds
         run.enter(Stage.INFERENCE, self._clock.now(), self._metrics)
-        self._saver.begin(run)
-        self._decoding.begin(run)
+        self._in_engine.begin(run)
 
     def _note_length(self, seconds: float) -> None:
         with self._lock:
@@ -255,7 +244,7 @@ class Pipeline:
             case EngineStats():
                 self._batch_done(event)
             case JobLanguage():
-                self._decoding.settle_language(event)
+                self._in_engine.settle_language(event)
             case JobRejected():
                 self._job_rejected(event)
             case EngineReady() | EngineLost() | EngineFailed():
@@ -291,14 +280,15 @@ class Pipeline:
         self._totals.batch(event.busy_seconds)
 
     def _window_done(self, event: WindowDone) -> None:
-        if not self._decoding.window_done(event):
+        if not self._in_engine.window_done(event):
             return
         self._totals.window()
-        if run := self._decoding.complete(event.job):
+        run = self._in_engine.complete(event.job)
+        if run and self._saver.may_publish(run):
             self._work.put(Ending.of(run))
 
     def _job_rejected(self, event: JobRejected) -> None:
-        run = self._decoding.rejected(event.job)
+        run = self._in_engine.rejected(event.job)
         if run is None:
             return
         kind = TransientError if event.code in _TRANSIENT_REJECTIONS else PermanentError
@@ -313,10 +303,11 @@ class Pipeline:
             work = self._work.get(timeout=timeout)
         except queue.Empty:
             return False
-        if isinstance(work, _Save):
-            self._save(work.run, Cancellation(work.run.delivery.lease.cancellation, on_check))
+        cancellation = Cancellation(work.delivery.lease.cancellation, on_check)
+        if isinstance(work, JobRun):
+            self._save(work, cancellation)
         else:
-            self._publish(work, Cancellation(work.delivery.lease.cancellation, on_check))
+            self._publish(work, cancellation)
         return True
 
     def _publish(self, ending: Ending, cancellation: Cancellation) -> None:
@@ -342,32 +333,30 @@ class Pipeline:
         Args:
             all_of_it: Whatever is finished, due or not.
         """
-        due = (lambda _run, unsaved: unsaved > 0) if all_of_it else self._saver.due
-        for run in self._decoding.all():
-            if self._decoding.begin_save(run, due):
-                self._work.put(_Save(run))
+        for run in self._saver.due(all_of_it=all_of_it):
+            self._work.put(run)
 
     @property
     def saving(self) -> bool:
         """Whether a job is being saved."""
-        return self._decoding.saving
+        return self._saver.saving
 
     def _save(self, run: JobRun, cancellation: Cancellation) -> None:
         with bind(job=run.job.job_id, stage="checkpoint"):
             try:
-                if self._saver.save(run, cancellation) and self._decoding.take(run):
+                after = self._saver.save(run, cancellation)
+            except TransientError as error:  # its message may have no more copies
+                self._failed(Ending.of(run), error)
+                return
+            match after:
+                case AfterSave.IN_ENGINE:
+                    pass
+                case AfterSave.COMPLETE:
+                    self._work.put(Ending.of(run))
+                case AfterSave.HANDED_OVER:
                     self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
-            except Cancelled as cancelled:
-                log.info("checkpoint_cancelled", reason=cancelled.reason)  # `sweep` ends the job
-            except TransientError as error:
-                if self._decoding.take(run):
-                    self._failed(Ending.of(run), error)
-            except Exception:
-                # A bug. It costs what a checkpoint would have saved, not the job.
-                log.exception("checkpoint_crashed")
-            finally:
-                if complete := self._saver.end(run):
-                    self._work.put(Ending.of(complete))
+                case _:
+                    assert_never(after)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -426,9 +415,9 @@ class Pipeline:
 
     def sweep(self) -> None:
         """Ends jobs in the engine whose work was called off (a lost lease, a shutdown)."""
-        called_off = [(run, run.cancellation.reason) for run in self._decoding.all()]
+        called_off = [(run, run.cancellation.reason) for run in self._in_engine.all()]
         # If the last window of one comes in between, the uploader will see the cancellation.
-        taken = [(run, reason) for run, reason in called_off if reason is not None and self._decoding.take(run)]
+        taken = [(run, reason) for run, reason in called_off if reason is not None and self._in_engine.take(run)]
         # There may be hundreds of clips, and a shutdown has no time for as many calls: messages go back ten at a time.
         self._finisher.release([run.delivery for run, reason in taken if disposition_of(reason) is Disposition.RELEASE])
         for run, reason in taken:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqscribe.job import Job
 from stages.ports import Cancellation
 from stages.values import Media, Window, WindowResult, Windows
-from worker.jobs.checkpoint import Manifest
+from worker.jobs.checkpoint import CheckpointListing, Manifest, attempt_name
 from worker.outcomes import Stage
 from worker.receive.delivery import Delivery
 from worker.telemetry.metrics import Metrics
@@ -38,31 +38,31 @@ class RunSnapshot:
 
 @dataclass(slots=True, eq=False)
 class CheckpointState:
-    """What of a job stands in the store, as far as this attempt knows. Guarded by `Decoding` while the engine has it.
+    """What the store holds of a job's finished windows, as far as this attempt knows.
 
     Attributes:
         attempt: This attempt's name.
+        may_exist: Whether there may be anything below the job's `checkpoint/`.
+        listing: What earlier attempts left there.
         folder: Address of the checkpoint; empty until the audio is known.
-        exists: Whether there may be anything below the job's `checkpoint/`.
         advanced: Whether this generation of the message has saved finished windows.
-        manifest: The one that stands; None until this attempt has read or put it.
-        windows: Indexes of the windows that are saved.
+        manifest: The one in the store; None until this attempt has read or put it.
+        saved: Indexes of the windows that are saved.
         increments: How many this attempt has written.
-        due_at: Clock time from which on more is to be saved.
+        due_at: Clock time from which on more is to be saved; None until that is first asked.
         saved_at: Clock time at which the last save ended.
-        busy: Whether an uploader is at it, or is about to be.
     """
 
     attempt: str
+    may_exist: bool
+    listing: CheckpointListing = field(default_factory=CheckpointListing)
     folder: str = ""
-    exists: bool = False
     advanced: bool = False
     manifest: Manifest | None = None
-    windows: set[int] = field(default_factory=set)
+    saved: set[int] = field(default_factory=set)
     increments: int = 0
-    due_at: float = 0.0
+    due_at: float | None = None
     saved_at: float = float("-inf")
-    busy: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +73,6 @@ class JobRun:
         key: Unique within this worker.
         job: What is to be done.
         delivery: The message that it came with.
-        checkpoint: What of it stands in the store.
         cancellation: Ends the work on it.
         stage: Where it is.
         since: Clock time at which it got there.
@@ -82,12 +81,12 @@ class JobRun:
         buffered: Seconds of it that the audio buffer counts.
         results: By window index.
         language: The settled one, of a job that names none.
+        checkpoint: The `CheckpointSaver`'s own; nobody else touches it.
     """
 
     key: str
     job: Job
     delivery: Delivery
-    checkpoint: CheckpointState
     cancellation: Cancellation
     stage: Stage
     since: float
@@ -99,7 +98,12 @@ class JobRun:
     results: dict[int, WindowResult] = field(default_factory=dict)
     language: str | None = None
     language_probability: float | None = None
+    checkpoint: CheckpointState = field(init=False)
     _computed: tuple[int, float] = field(default_factory=lambda: (threading.get_ident(), time.thread_time()))
+
+    def __post_init__(self) -> None:
+        """Begins with what the delivery tells: only a job that a worker may have begun before may have checkpoints."""
+        self.checkpoint = CheckpointState(attempt_name(self.delivery.lineage), may_exist=self.delivery.redelivered)
 
     def enter(self, stage: Stage, now: float, metrics: Metrics) -> None:
         """Notes the time that the stage before took and goes on to `stage`."""

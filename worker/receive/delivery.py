@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 
+from stages.ports import Cancellation
 from worker.leases import Lease
 from worker.outcomes import Disposition
 from worker.queues import Message
@@ -47,6 +48,19 @@ class Delivery:
     def redelivered(self) -> bool:
         """Whether a worker may have begun on it before, so that something of its work may stand."""
         return self.message.receive_count > 1 or self.lineage.generation > 0
+
+    def fence(self, cancellation: Cancellation) -> None:
+        """To be called before each write for one of its jobs: waits while the lease is in doubt.
+
+        Args:
+            cancellation: Of the work on that job.
+
+        Raises:
+            Cancelled: The lease is lost or given up, or the work was called off.
+            NodeFaultError: As `Lease.fence` does.
+        """
+        cancellation.check()
+        self.lease.fence()
 
     def settle(self, disposition: Disposition) -> Disposition | None:
         """Counts one job as settled; gives the message's disposition once it was the last one, else None."""
