@@ -162,7 +162,7 @@ class Daemon:
         components.pipeline.cancel(CancelReason.SHUTDOWN, Stage.FETCH, Stage.DECODE, Stage.SEGMENT, Stage.WAIT)
         # 3. What the engine and the uploaders have may be finished, for a while; heartbeats go on.
         idle = threading.Event()
-        while not components.pipeline.idle and drained.left() > 0 and components.pipeline.engine_failure is None:
+        while not components.pipeline.jobs.idle and drained.left() > 0 and components.engine_status.failure is None:
             components.clock.wait(idle, min(0.1, drained.left()))
             components.pipeline.sweep()
         # 4. What is finished of the others is saved, if the store answers in time.
@@ -205,7 +205,7 @@ class Daemon:
         components = self._components
         components.pipeline.sweep()
         components.pipeline.save()
-        if self._phase is Phase.STARTING and components.pipeline.engine_ready.is_set():
+        if self._phase is Phase.STARTING and components.engine_status.ready.is_set():
             with self._lock:
                 self._phase = Phase.RUNNING
             for thread in self._downloaders:
@@ -213,7 +213,7 @@ class Daemon:
             components.health.started()
         self._note("queue", components.intake.trouble)
         self._note("node", components.faults.current)
-        self._note("engine", components.pipeline.engine_trouble)
+        self._note("engine", components.engine_status.trouble)
         self._watch_engine()
         self._watch_helpers()
         answer = components.health.live()
@@ -224,7 +224,7 @@ class Daemon:
 
     def _watch_engine(self) -> None:
         """Ends with an engine that cannot work; replaces one that hangs: its windows are sent again to the next."""
-        failure = self._components.pipeline.engine_failure
+        failure = self._components.engine_status.failure
         if failure:
             self._engine_part.dead(failure.message)
             self.stop(ExitCode.UNFIT_NODE if failure.unfit else ExitCode.ENGINE_BROKEN, failure.message)
@@ -261,7 +261,7 @@ class Daemon:
         if not self._exit_when_idle or self._phase is not Phase.RUNNING:
             return
         now = self._components.clock.now()
-        if not self._components.pipeline.idle or self._components.intake.waiting or self._components.leases.count:
+        if not self._components.pipeline.jobs.idle or self._components.intake.waiting or self._components.leases.count:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now

@@ -26,10 +26,10 @@ def status_page(components: Components, phase: Phase, uptime: float) -> Mapping[
         phase: Of its life.
         uptime: Seconds since it was built.
     """
-    pipeline, info = components.pipeline, components.pipeline.info
-    jobs = pipeline.snapshot()
+    pipeline, info = components.pipeline, components.engine_status.info
+    jobs = pipeline.jobs.snapshot()
     totals = pipeline.totals()
-    troubles = (components.intake.trouble, components.faults.current, pipeline.engine_trouble)
+    troubles = (components.intake.trouble, components.faults.current, components.engine_status.trouble)
     return {
         "version": __version__,
         "node": components.node,

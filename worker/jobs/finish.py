@@ -15,9 +15,9 @@ from sqscribe.job import JobRef
 from sqscribe.result import ModelFacts, Result, Timings
 from sqscribe.transcript import Transcript
 from stages.assemble import assemble
-from stages.inference.protocol import EngineInfo
 from stages.ports import Cancellation
 from stages.publish import JobFacts, Publisher
+from worker.jobs.engine_status import EngineStatus
 from worker.jobs.run import JobRun
 from worker.jobs.saving import CheckpointSaver
 from worker.leases import LeaseTable
@@ -91,6 +91,7 @@ class Finisher:
         leases: LeaseTable,
         deleter: Deleter,
         faults: NodeFaults,
+        engine: EngineStatus,
         dead_letter_url: str | None,
     ) -> None:
         self._publisher = publisher
@@ -100,11 +101,7 @@ class Finisher:
         self._deleter = deleter
         self._faults = faults
         self._dead_letter_url = dead_letter_url
-        self._model: ModelFacts | None = None
-
-    def engine_ready(self, info: EngineInfo) -> None:
-        """Notes what `result.json` says of the model."""
-        self._model = ModelFacts(name=info.name, revision=info.revision, compute_type=info.compute_type)
+        self._engine = engine
 
     def finish(self, ending: Ending, cancellation: Cancellation) -> JobOutcome:
         """Writes what is to stand in S3 and, of a failure, sends the dead letter; each step may be repeated.
@@ -159,14 +156,15 @@ class Finisher:
     # -- success ---------------------------------------------------------------------------------------------------
 
     def _facts(self, ending: Ending) -> JobFacts:
-        delivery, run = ending.delivery, ending.run
+        delivery, run, info = ending.delivery, ending.run, self._engine.info
+        model = ModelFacts(info.name, info.revision, info.compute_type) if info else None
         if run is None:
-            return JobFacts(origin=delivery.origin, attempts=delivery.message.receive_count, model=self._model)
+            return JobFacts(origin=delivery.origin, attempts=delivery.message.receive_count, model=model)
         windows = run.windows
         return JobFacts(
             origin=delivery.origin,
             attempts=delivery.message.receive_count,
-            model=self._model,
+            model=model,
             duration=round(windows.audio.seconds, 3) if windows else None,
             speech_duration=round(windows.speech, 3) if windows else None,
             timings=Timings(**{stage.value: round(seconds, 3) for stage, seconds in run.timings.items()}),

@@ -7,9 +7,7 @@ the daemon calls `sweep`.
 
 from __future__ import annotations
 
-import itertools
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -29,7 +27,6 @@ from sqscribe.logs import bind
 from stages.inference.protocol import (
     EngineEvent,
     EngineFailed,
-    EngineInfo,
     EngineLost,
     EngineReady,
     EngineStats,
@@ -40,11 +37,14 @@ from stages.inference.protocol import (
 from stages.inference.request import check_options
 from stages.ports import Cancellation, Clock
 from stages.publish import Publisher
+from worker.jobs.active import ActiveJobs
 from worker.jobs.buffer import AudioBuffer
+from worker.jobs.engine_status import EngineStatus
 from worker.jobs.finish import Ending, Finisher
 from worker.jobs.in_engine import JobsInEngine
 from worker.jobs.prepare import Preparer
-from worker.jobs.run import JobRun, RunSnapshot
+from worker.jobs.room import Room
+from worker.jobs.run import JobRun
 from worker.jobs.saving import AfterSave, CheckpointSaver
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome, Stage, backoff, disposition_of, outcome_of
@@ -58,22 +58,18 @@ __all__ = ["Pipeline"]
 
 log = structlog.get_logger()
 
-#: Finished jobs that may wait for an uploader; beyond, nothing is received until the store has caught up.
-PUBLISH_BACKLOG = 64
-
 #: Rejections by the engine that say nothing against the job: its next attempt may succeed.
 _TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
 
 
 class Pipeline:
-    """Knows every job under way.
+    """Leads every job from its message to its end.
 
     Args:
         max_receives: Receives after which a transient failure is final.
 
     Attributes:
-        engine_ready: Set while the engine is ready: it has proved that it works, and was not lost since.
-        engine_failure: Why the engine cannot work at all, once it cannot.
+        jobs: Those that are under way.
     """
 
     def __init__(
@@ -84,7 +80,9 @@ class Pipeline:
         saver: CheckpointSaver,
         finisher: Finisher,
         publisher: Publisher,
+        engine: EngineStatus,
         buffer: AudioBuffer,
+        room: Room,
         faults: NodeFaults,
         metrics: Metrics,
         clock: Clock,
@@ -95,69 +93,26 @@ class Pipeline:
         self._saver = saver
         self._finisher = finisher
         self._publisher = publisher
+        self._engine = engine
         self._buffer = buffer
+        self._room = room
         self._faults = faults
         self._metrics = metrics
         self._clock = clock
         self._max_receives = max_receives
-        self.engine_ready = threading.Event()
-        self.engine_failure: EngineFailed | None = None
-        self._info: EngineInfo | None = None
-        self._engine_loss: EngineLost | None = None  # written by the engine's thread alone
-        self._keys = itertools.count(1)
+        self.jobs = ActiveJobs(clock)
         self._totals = Totals()
-        self._lock = threading.Lock()  # guards _active and _mean_seconds
-        self._active: dict[str, JobRun] = {}
-        self._mean_seconds: float | None = None
         self._work: queue.SimpleQueue[Ending | JobRun] = queue.SimpleQueue()  # to be published, to be saved
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
-
-    @property
-    def info(self) -> EngineInfo | None:
-        """What the engine runs, once it has started."""
-        return self._info
-
-    @property
-    def idle(self) -> bool:
-        """Whether no job is under way."""
-        with self._lock:
-            return not self._active
-
-    @property
-    def engine_trouble(self) -> str | None:
-        """Why nothing is decoded now, or None: the engine was lost. While it is away, nothing is received."""
-        loss = self._engine_loss
-        return f"lost (exit code {loss.exit_code}), and not ready again yet" if loss else None
 
     def totals(self) -> TotalsSnapshot:
         """What this worker got done so far."""
         return self._totals.totals
 
-    def room(self, most: int) -> int:
-        """How many more messages there is room for, at most `most`; 0 while the node is at fault or lacks its engine.
-
-        How long the next jobs are is not known: the mean of those before them is the best guess.
-        """
-        if self._faults.current or self.engine_trouble:
-            return 0
-        if self._work.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
-            return 0
-        if self._mean_seconds is None:
-            return most
-        left = self._buffer.limit - self._buffer.seconds
-        return max(1, min(most, int(left / max(self._mean_seconds, 1.0))))
-
-    def stage_jobs(self, stage: Stage) -> int:
-        """Jobs in a stage now."""
-        with self._lock:
-            return sum(run.stage is stage for run in self._active.values())
-
-    def snapshot(self) -> list[RunSnapshot]:
-        """Every job under way, the oldest first."""
-        now = self._clock.now()
-        with self._lock:
-            return [run.snapshot(now) for run in self._active.values()]
+    def room(self) -> int:
+        """How many more messages there is room for."""
+        return self._room.messages(backlog=self._work.qsize())
 
     # -- downloaders -----------------------------------------------------------------------------------------------
 
@@ -172,23 +127,15 @@ class Pipeline:
         if isinstance(task.job, Rejected):
             self._reject(task.delivery, task.job)
             return
-        run = JobRun(
-            key=f"{next(self._keys)}-{task.job.job_id}",
-            job=task.job,
-            delivery=task.delivery,
-            cancellation=cancellation,
-            stage=Stage.FETCH,
-            since=self._clock.now(),
-        )
-        with self._lock:
-            self._active[run.key] = run
+        run = self.jobs.begin(task.job, task.delivery, cancellation)
         with bind(job=run.job.job_id, stage="prepare"):
             self._guarded(run, lambda: self._prepare(run))
 
     def _prepare(self, run: JobRun) -> None:
-        if self._info is None:
+        info = self._engine.info
+        if info is None:
             raise RuntimeError("a job was begun before the engine was ready")
-        check_options(run.job, self._info)
+        check_options(run.job, info)
         existing = self._faults.outlast("look_up", lambda: self._publisher.existing(run.job), run.cancellation)
         if existing.succeeded and not (run.job.force and existing.origin != run.delivery.origin):
             self._work.put(Ending.of(run, existing=existing.result))
@@ -203,7 +150,7 @@ class Pipeline:
         if self._saver.hand_over(run, run.cancellation):
             self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
             return
-        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, self._info))
+        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, info))
         missing = run.missing
         log.info(
             "job_prepared",
@@ -216,17 +163,12 @@ class Pipeline:
             self._work.put(Ending.of(run))
             return
         run.enter(Stage.WAIT, self._clock.now(), self._metrics)
-        self._note_length(windows.audio.seconds)
+        self._room.note_length(windows.audio.seconds)
         seconds = sum(window.seconds for window in missing)
         self._buffer.admit(seconds, run.cancellation)
         run.buffered = seconds
         run.enter(Stage.INFERENCE, self._clock.now(), self._metrics)
         self._in_engine.begin(run)
-
-    def _note_length(self, seconds: float) -> None:
-        with self._lock:
-            before = self._mean_seconds
-            self._mean_seconds = seconds if before is None else 0.8 * before + 0.2 * seconds
 
     def _reject(self, delivery: Delivery, rejected: Rejected) -> None:
         with bind(job=rejected.job_id, stage="receive"):
@@ -248,32 +190,9 @@ class Pipeline:
             case JobRejected():
                 self._job_rejected(event)
             case EngineReady() | EngineLost() | EngineFailed():
-                self._engine_changed(event)
-
-    def _engine_changed(self, event: EngineReady | EngineLost | EngineFailed) -> None:
-        match event:
-            case EngineReady(info):
-                self._info = info
-                self._finisher.engine_ready(info)
-                log.info(
-                    "engine_ready",
-                    model=info.name,
-                    revision=info.revision,
-                    device=info.device,
-                    compute_type=info.compute_type,
-                    batch_size=info.batch_size,
-                    seconds=round(info.startup_seconds, 2),
-                )
-                self._engine_loss = None
-                self.engine_ready.set()
-            case EngineLost():
-                self._engine_loss = event
-                self.engine_ready.clear()
-                self._metrics.engine_restarted()
-                log.error("engine_lost", exit_code=event.exit_code, restarts=event.restarts)
-            case EngineFailed():
-                log.error("engine_failed", error=event.message, unfit=event.unfit)
-                self.engine_failure = event
+                self._engine.changed(event)
+            case _:
+                assert_never(event)
 
     def _batch_done(self, event: EngineStats) -> None:
         self._metrics.batch_ended(event)
@@ -402,8 +321,7 @@ class Pipeline:
         self.settle(ending.delivery, disposition)
         self._totals.job(outcome, seconds)
         if ending.run:
-            with self._lock:
-                self._active.pop(ending.run.key, None)
+            self.jobs.end(ending.run)
 
     def settle(self, delivery: Delivery, disposition: Disposition) -> None:
         """Counts one of the delivery's jobs as settled; with the last one, the message meets its disposition."""
@@ -427,8 +345,6 @@ class Pipeline:
 
     def cancel(self, reason: CancelReason, *stages: Stage) -> None:
         """Calls off the jobs that are in one of the stages."""
-        with self._lock:
-            runs = [run for run in self._active.values() if run.stage in stages]
-        for run in runs:
+        for run in self.jobs.within(*stages):
             run.cancellation.cancel(reason)
         self.sweep()

@@ -56,6 +56,13 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        self._define_jobs(registry)
+        self._define_inference(registry)
+        self._define_leases(registry)
+        self._queue_calls = Counter("sqscribe_queue_calls", "Requests to the queue.", ["operation"], registry=registry)
+        self._store_calls = Counter("sqscribe_store_calls", "Requests to the store.", ["operation"], registry=registry)
+
+    def _define_jobs(self, registry: CollectorRegistry) -> None:
         self._jobs = Counter("sqscribe_jobs", "Deliveries of jobs that ended.", ["outcome"], registry=registry)
         self._job_errors = Counter("sqscribe_job_errors", "Errors that jobs met.", ["code"], registry=registry)
         self._audio = Counter("sqscribe_audio_seconds", "Audio of jobs that succeeded.", registry=registry)
@@ -73,6 +80,16 @@ class Metrics:
             registry=registry,
         )
         self._stage_jobs = Gauge("sqscribe_stage_jobs", "Jobs in a stage now.", ["stage"], registry=registry)
+        # Series that are at 0 from the start let rates and alarms see their first step.
+        for outcome in JobOutcome:
+            self._jobs.labels(outcome)
+        for code in ErrorCode:
+            self._job_errors.labels(code)
+        for stage in Stage:
+            self._stage_seconds.labels(stage)
+            self._stage_cpu.labels(stage)
+
+    def _define_inference(self, registry: CollectorRegistry) -> None:
         self._busy = Counter(
             "sqscribe_inference_busy_seconds",
             "Time in which at least one batch was on the device.",
@@ -95,6 +112,9 @@ class Metrics:
             "Prepared audio that waits for inference.",
             registry=registry,
         )
+        self._restarts = Counter("sqscribe_engine_restarts", "Inference processes started again.", registry=registry)
+
+    def _define_leases(self, registry: CollectorRegistry) -> None:
         self._leases = Gauge("sqscribe_leases", "Messages held.", registry=registry)
         self._renewals = Counter(
             "sqscribe_lease_renewals",
@@ -103,18 +123,7 @@ class Metrics:
             registry=registry,
         )
         self._leases_lost = Counter("sqscribe_leases_lost", "Leases that SQS refused to renew.", registry=registry)
-        self._queue_calls = Counter("sqscribe_queue_calls", "Requests to the queue.", ["operation"], registry=registry)
-        self._store_calls = Counter("sqscribe_store_calls", "Requests to the store.", ["operation"], registry=registry)
-        self._restarts = Counter("sqscribe_engine_restarts", "Inference processes started again.", registry=registry)
-        # Series that stand at 0 from the start let rates and alarms see their first step.
-        for outcome in JobOutcome:
-            self._jobs.labels(outcome)
-        for code in ErrorCode:
-            self._job_errors.labels(code)
-        for stage in Stage:
-            self._stage_seconds.labels(stage)
-            self._stage_cpu.labels(stage)
-        for renewal in RenewalOutcome:
+        for renewal in RenewalOutcome:  # as above
             self._renewals.labels(renewal)
 
     def watch(

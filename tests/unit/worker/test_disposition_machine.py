@@ -696,7 +696,7 @@ class FateMachine(RuleBasedStateMachine):
                 assert self.is_settled(message, job) or message in self.given_up
         # And nothing of them is left in the worker.
         assert worker.leases.count == 0
-        assert worker.pipeline.idle
+        assert worker.pipeline.jobs.idle
         assert worker.components.buffer.seconds == 0
         assert worker.components.scratch.used == 0
 
