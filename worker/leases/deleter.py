@@ -81,11 +81,6 @@ class Deleter:
         thread = self._thread
         return thread is not None and thread.is_alive()
 
-    @property
-    def pending(self) -> int:
-        """Deletes that were asked for and not yet begun."""
-        return len(self._pending)
-
     def start(self) -> None:
         """Starts the thread.
 

@@ -16,14 +16,6 @@ from worker.queues import Message
 __all__ = ["Lease", "LeaseRecord", "LeaseState"]
 
 
-class RenewalOutcome(StrEnum):
-    """What the queue said to a renewal."""
-
-    RENEWED = "renewed"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
 class LeaseState(StrEnum):
     """What is known of a lease."""
 
@@ -93,11 +85,6 @@ class Lease:
             state = self.record.state
             held = state in {LeaseState.HELD, LeaseState.ENDING}
             return LeaseState.LAPSED if held and self._clock.now() >= self.record.confirmed_until else state
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether the message is surely this worker's now."""
-        return self.state in {LeaseState.HELD, LeaseState.ENDING}
 
     def fence(self, timeout: float = 10.0) -> None:
         """Returns once a write or a delete may be started; to be called before each.

@@ -62,25 +62,18 @@ class MessageParser:
         defaults: For what a message does not say; its `output` must be set.
         allowed_buckets: Those that a message may read from and name as its output; None for any. The default output
             is always allowed.
-        output_prefixes: `s3://bucket/prefix` addresses, besides the default output, below which created objects are
-            results and no jobs.
 
     Raises:
         ValueError: The defaults name no output.
     """
 
-    def __init__(
-        self,
-        defaults: JobDefaults,
-        allowed_buckets: Collection[str] | None = None,
-        output_prefixes: Collection[str] = (),
-    ) -> None:
+    def __init__(self, defaults: JobDefaults, allowed_buckets: Collection[str] | None = None) -> None:
         if defaults.output is None:
             raise ValueError("a worker needs a default output")
         self._defaults = defaults
         self.output = defaults.output
         self._allowed = None if allowed_buckets is None else frozenset(allowed_buckets)
-        self._own = tuple(f"{prefix.rstrip('/')}/" for prefix in (self.output, *output_prefixes))
+        self._own = f"{self.output.rstrip('/')}/"
 
     def parse(self, body: str, message_id: str) -> Parsed:
         """Reads a message's body. Never raises: what cannot be read is among the rejected.

@@ -24,7 +24,7 @@ from prometheus_client import (
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import EngineStats
-from worker.leases.lease import RenewalOutcome
+from worker.leases.renewals import RenewalOutcome
 from worker.outcomes import JobOutcome, Stage
 from worker.telemetry.trace import SpanKind, TraceWriter
 

@@ -57,6 +57,8 @@ MOST_MESSAGES = 6
 WINDOWS = 4
 SAMPLES = 160
 GRACE = 5.0
+#: The states of a lease in which its message is surely its worker's.
+CONFIRMED = {LeaseState.HELD, LeaseState.ENDING}
 
 SETTINGS = Settings(
     _env_file=None,
@@ -324,7 +326,7 @@ class Worker:
         self.daemon = build_worker(world.settings, lambda *_: connections, lambda *_: self.engine)
         self.components = self.daemon._components
         self.pipeline, self.leases = self.components.pipeline, self.components.leases
-        self.leases._rng = random.Random(0)  # hypothesis repeats what it found, to the letter
+        self.leases._schedule._rng = random.Random(0)  # hypothesis repeats what it found, to the letter
         self.components.deleter._thread = NoThread(self.components.deleter._run)
         self.engine.start(self.pipeline.on_event)
         self.engine.step()
@@ -357,7 +359,7 @@ class Worker:
     def delete(self) -> None:
         """One round of the deleter."""
         deleter: Any = self.components.deleter
-        if deleter.pending:
+        if deleter._pending:
             batches = iter([deleter._gather(), []])
             deleter._gather = lambda: next(batches)
             deleter._run()
@@ -629,7 +631,7 @@ class FateMachine(RuleBasedStateMachine):
     def may_write(self, worker: Worker, url: str) -> None:
         """No write is started for a job whose lease is lost or in doubt."""
         job = url.removeprefix(f"{OUTPUT}/").split("/")[0]
-        leases = [lease for lease in worker.leases._leases.values() if lease.confirmed]
+        leases = [lease for lease in worker.leases._leases.values() if lease.state in CONFIRMED]
         assert any(job in expected(lease.message.body, lease.message.id) for lease in leases), f"{url} without a lease"
 
     # -- what always holds ---------------------------------------------------------------------------------------------

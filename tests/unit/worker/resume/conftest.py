@@ -358,9 +358,9 @@ class Worker:
 
     def _gathered(self) -> bool:
         """Whether no delete waits for company; lets a little time pass for those that do."""
-        if self.components.deleter.pending:
+        if self.components.deleter._pending:
             self.world.clock.advance(0.1)
-        return not self.components.deleter.pending
+        return not self.components.deleter._pending
 
     def finish(self) -> None:
         """Decodes all that is missing, publishes, and waits for the delete."""
