@@ -23,7 +23,7 @@ __all__ = ["Components"]
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The components; each has one owner of its state, itself.
+    """The components; each owns its state, and nothing else does.
 
     Attributes:
         node: Name of this node in logs and results.

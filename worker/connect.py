@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker's connections to its world: queue, store and source clients, from its settings."""
+"""The worker's connections to what is outside of it: queue, store and sources, made from its settings."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SOURCE_OUTAGE_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The world that a worker talks to.
+    """What a worker talks to.
 
     Attributes:
-        parse: Message to jobs.
-        s3_client: For sources and models in S3.
+        parse: Reads the jobs of a message.
+        s3_client: Makes a client for sources and models in S3.
         allow_local: Whether a source may be a path on this machine.
         source_outage: Longest time for which sources that do not answer may count as an outage; 0: never.
     """
@@ -51,7 +51,7 @@ class Connections:
 
 
 def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
-    """The real world: SQS and S3, or what speaks their protocols.
+    """Connects to SQS and S3, or to what speaks their protocols.
 
     Raises:
         SettingsError: A setting that the worker needs is missing, or AWS's own cannot be used.

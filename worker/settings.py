@@ -23,12 +23,12 @@ _FORMATS = ("json", "verbose_json", "srt", "vtt", "tsv", "txt")
 
 
 def _auto(value: Any) -> Any:
-    """`auto`, in any case, is None."""
+    """Reads `auto`, in upper or lower case, as None."""
     return None if isinstance(value, str) and value.strip().lower() == "auto" else value
 
 
 def _listed(value: Any) -> Any:
-    """`a, b` is ("a", "b")."""
+    """Reads `a, b` as ("a", "b")."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -149,5 +149,5 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def _shown(fault: Any) -> str:
-    """The value at fault, unless it is a secret."""
+    """The value that cannot be used, unless it is a secret."""
     return "…" if "secret" in str(fault["loc"][0]) else repr(fault["input"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from typing import assert_never
 
 import structlog
 
@@ -43,10 +44,10 @@ class Ending:
     """A job that has left the engine, or never came so far, with how it ended.
 
     Attributes:
-        run: Its record; None for a message or record that never became a job.
-        rejected: That record.
+        run: The job; None for a message, or a record of one, that never became a job.
+        rejected: Such a message or record.
         error: Why it failed for good; None when it succeeded.
-        existing: A succeeded result that stood already.
+        existing: A succeeded result that the store held before.
     """
 
     delivery: Delivery
@@ -58,7 +59,7 @@ class Ending:
 
     @property
     def ref(self) -> JobRef:
-        """What its record is about."""
+        """Where its result is written."""
         if self.run:
             return self.run.job.ref
         if self.rejected:
@@ -67,12 +68,12 @@ class Ending:
 
     @classmethod
     def of(cls, run: JobRun, *, error: JobFailedError | None = None, existing: Result | None = None) -> Ending:
-        """The ending of a job: success unless told otherwise."""
+        """The ending of a job: a success unless an error is given."""
         return cls(run.delivery, run.job.job_id, run=run, error=error, existing=existing)
 
     @classmethod
     def rejection(cls, delivery: Delivery, rejected: Rejected) -> Ending:
-        """The ending of something that never became a job."""
+        """The ending of a message, or a record of one, that never became a job."""
         return cls(delivery, rejected.job_id, rejected=rejected, error=rejected.error)
 
 
@@ -104,7 +105,7 @@ class Finisher:
         self._engine = engine
 
     def finish(self, ending: Ending, cancellation: Cancellation) -> JobOutcome:
-        """Writes what is to stand in S3 and, of a failure, sends the dead letter; each step may be repeated.
+        """Writes result and artifacts to the store and, after a failure, sends the dead letter. Steps may be repeated.
 
         Raises:
             Cancelled: The lease is lost, or the worker stops.
@@ -145,11 +146,13 @@ class Finisher:
                 self._leases.release([delivery.lease])
             case Disposition.ABANDON:
                 pass  # the table has dropped it; somebody else may have the message
+            case _:
+                assert_never(disposition)
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Makes the messages of jobs that were called off visible again, as far as each is about one job alone.
+        """Makes the messages of jobs that were called off visible again, as far as each holds a single job.
 
-        Together that takes fewer requests than one by one; to dispose of them later does nothing more.
+        Together that takes fewer requests than one by one. A later `dispose` of them does nothing more.
         """
         self._leases.release([delivery.lease for delivery in deliveries if delivery.single_job])
 
@@ -196,7 +199,7 @@ class Finisher:
         look = partial(self._publisher.existing, ending.ref)
         try:
             existing = self._faults.outlast("look_up", look, cancellation)
-        except PermanentError:  # something else stands there, which is not ours to replace
+        except PermanentError:  # there is another object, which is not ours to replace
             return False
         return existing.failed and existing.origin == ending.delivery.origin
 
@@ -207,7 +210,7 @@ class Finisher:
         try:
             self._faults.outlast("publish", fail, cancellation)
         except PermanentError as refusal:
-            # Where nothing may be written, the dead letter alone tells what became of the job.
+            # Where nothing may be written, only the dead letter tells what became of the job.
             log.warning("failure_not_recorded", code=refusal.code, error=refusal.message)
 
     def _dead_letter(self, ending: Ending, error: JobFailedError, fence: Callable[[], None]) -> None:

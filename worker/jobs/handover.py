@@ -28,12 +28,12 @@ log = structlog.get_logger()
 
 #: Most attributes of an SQS message.
 MAX_ATTRIBUTES = 10
-#: A lease near its ceiling is given up so many seconds before it runs out: time to save, to send and to delete.
+#: A job is handed over so many seconds before its lease meets the 12 h: time to save, to send and to delete.
 CEILING_NOTICE_SECONDS = 300.0
 
 
 class Limit(StrEnum):
-    """What a message runs out of."""
+    """The limit of SQS that a message is about to reach: its receives, or 12 h after one."""
 
     RECEIVES = "receives"
     TIME = "time"
@@ -43,9 +43,9 @@ class Handover:
     """Decides when a copy is due, and sends it. Holds no state; thread-safe.
 
     Args:
-        queue: Where the copy goes: the one that the message came from.
-        checkpoints: Marks go there.
-        clock: Time.
+        queue: Gets the copy: the queue that the message came from.
+        checkpoints: Get the mark.
+        clock: Tells how much time a lease has left.
         max_receives: After so many receives, the queue dead-letters the message by itself.
     """
 
@@ -56,9 +56,9 @@ class Handover:
         self._max_receives = max_receives
 
     def limit(self, delivery: Delivery) -> Limit | None:
-        """What the message is about to run out of, or None.
+        """The limit that the message is about to reach, or None.
 
-        A first receive is never too late: a queue that allows one or two is meant to, and its jobs would be copied
+        After a first receive there is none: where a queue allows one or two receives on purpose, jobs would be copied
         over and over.
         """
         lease, receives = delivery.lease, delivery.message.receive_count

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of a job through the worker: downloader, engine, uploader, and what becomes of its message.
+"""The pipeline: leads each job through downloader, engine and uploader, and decides what becomes of its message.
 
 Nothing here starts a thread. Downloaders call `prepare`, the engine calls `on_event`, uploaders call `upload_next`,
 the daemon calls `sweep`.
@@ -15,14 +15,7 @@ from typing import assert_never
 
 import structlog
 
-from sqscribe.errors import (
-    Cancelled,
-    CancelReason,
-    ErrorCode,
-    JobFailedError,
-    PermanentError,
-    TransientError,
-)
+from sqscribe.errors import Cancelled, CancelReason, ErrorCode, JobFailedError, PermanentError, TransientError
 from sqscribe.logs import bind
 from stages.inference.protocol import (
     EngineEvent,
@@ -107,7 +100,7 @@ class Pipeline:
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
     def totals(self) -> TotalsSnapshot:
-        """What this worker got done so far."""
+        """What this worker has done since it was built."""
         return self._totals.totals
 
     def room(self) -> int:
@@ -117,7 +110,7 @@ class Pipeline:
     # -- downloaders -----------------------------------------------------------------------------------------------
 
     def prepare(self, task: Task, on_check: Callable[[], None]) -> None:
-        """Takes one job as far as the engine, or to its end. Raises nothing on account of the job.
+        """Takes one job as far as the engine, or to its end. No error of the job leaves this.
 
         Args:
             task: What was received.
@@ -179,7 +172,7 @@ class Pipeline:
     # -- the engine ------------------------------------------------------------------------------------------------
 
     def on_event(self, event: EngineEvent) -> None:
-        """Takes what the engine says, on the engine's thread."""
+        """Handles an event of the engine, on the engine's thread."""
         match event:
             case WindowDone():
                 self._window_done(event)
@@ -250,7 +243,7 @@ class Pipeline:
         """Has uploaders save the jobs in the engine that are due.
 
         Args:
-            all_of_it: Whatever is finished, due or not.
+            all_of_it: Save whatever is finished, due or not.
         """
         for run in self._saver.due(all_of_it=all_of_it):
             self._work.put(run)
@@ -280,7 +273,7 @@ class Pipeline:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _guarded(self, run: JobRun, work: Callable[[], None]) -> None:
-        """Prepares a job; whatever goes wrong becomes that job's disposition and nobody else's."""
+        """Prepares a job; whatever goes wrong ends this job and no other."""
         try:
             work()
         except Cancelled as cancelled:
@@ -306,7 +299,7 @@ class Pipeline:
             self._end(ending, Disposition.RETRY)
 
     def _end(self, ending: Ending, disposition: Disposition, outcome: JobOutcome | None = None) -> None:
-        """Lets go of everything that a job holds here, then of its message."""
+        """Gives back everything that a job holds in this worker, then lets its message go."""
         outcome = outcome or outcome_of(disposition)
         seconds = 0.0
         if run := ending.run:
@@ -324,7 +317,7 @@ class Pipeline:
             self.jobs.end(ending.run)
 
     def settle(self, delivery: Delivery, disposition: Disposition) -> None:
-        """Counts one of the delivery's jobs as settled; with the last one, the message meets its disposition."""
+        """Counts one of the delivery's jobs as settled; after the last one, the message is disposed of."""
         final = delivery.settle(disposition)
         if final is not None:
             self._finisher.dispose(delivery, final, backoff(delivery.message.receive_count))
@@ -334,7 +327,7 @@ class Pipeline:
     def sweep(self) -> None:
         """Ends jobs in the engine whose work was called off (a lost lease, a shutdown)."""
         called_off = [(run, run.cancellation.reason) for run in self._in_engine.all()]
-        # If the last window of one comes in between, the uploader will see the cancellation.
+        # A job whose last window comes in between is left: its uploader will see the cancellation.
         taken = [(run, reason) for run, reason in called_off if reason is not None and self._in_engine.take(run)]
         # There may be hundreds of clips, and a shutdown has no time for as many calls: messages go back ten at a time.
         self._finisher.release([run.delivery for run, reason in taken if disposition_of(reason) is Disposition.RELEASE])

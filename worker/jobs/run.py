@@ -24,11 +24,11 @@ class RunSnapshot:
     """A job under way, for `/status`.
 
     Attributes:
-        seconds: In its present stage.
-        audio_seconds: Of its speech windows; 0 until it is segmented.
+        seconds: How long it has been in its present stage.
+        audio_seconds: Length of its audio; 0 until it is segmented.
     """
 
-    job: str
+    job_id: str
     stage: Stage
     seconds: float
     audio_seconds: float
@@ -67,20 +67,20 @@ class CheckpointState:
 
 @dataclass(slots=True, eq=False)
 class JobRun:
-    """One attempt at one job. It is handed from thread to thread; whoever has it in hand alone changes it.
+    """One attempt at one job. It is handed from thread to thread; only the one that has it changes it.
 
     Attributes:
-        key: Unique within this worker.
+        key: Its name within this worker, unlike that of any other attempt.
         job: What is to be done.
         delivery: The message that it came with.
         cancellation: Ends the work on it.
-        stage: Where it is.
+        stage: The one that it is in.
         since: Clock time at which it got there.
-        timings: Seconds that it spent in each stage so far.
+        timings: Seconds that it has spent in each stage.
         scratch: Closing it removes the job's folder and gives its bytes back.
         buffered: Seconds of it that the audio buffer counts.
         results: By window index.
-        language: The settled one, of a job that names none.
+        language: The detected one, of a job that names none.
         checkpoint: The `CheckpointSaver`'s own; nobody else touches it.
     """
 
@@ -111,13 +111,13 @@ class JobRun:
         self.stage = stage
 
     def leave(self, now: float, metrics: Metrics) -> None:
-        """Notes the time that the present stage took so far."""
+        """Notes the time that the present stage has taken."""
         seconds = now - self.since
         self.timings[self.stage] = self.timings.get(self.stage, 0.0) + seconds
         thread, before = self._computed
         self._computed = threading.get_ident(), time.thread_time()
         cpu = self._computed[1] - before if thread == self._computed[0] else None
-        metrics.stage_ended(self.stage, seconds, job=self.key, cpu=cpu)
+        metrics.stage_ended(self.stage, seconds, job_key=self.key, cpu=cpu)
         self.since = now
 
     @property
@@ -132,9 +132,9 @@ class JobRun:
         return tuple(window for window in windows if window.index not in self.results)
 
     def snapshot(self, now: float) -> RunSnapshot:
-        """As it is at clock time `now`."""
+        """The job as it is at clock time `now`."""
         return RunSnapshot(
-            job=self.job.job_id,
+            job_id=self.job.job_id,
             stage=self.stage,
             seconds=now - self.since,
             audio_seconds=self.windows.audio.seconds if self.windows else 0.0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One lease, as those who work on its message see it."""
+"""One lease: what work on its message may know of it, and the fence before each write."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Lease", "LeaseRecord", "LeaseState"]
 
 
 class LeaseState(StrEnum):
-    """What is known of a lease."""
+    """Whether a message is still this worker's, as far as is known."""
 
     HELD = "held"
     LAPSED = "lapsed"  # what was confirmed has run out; the queue has neither granted nor refused more
-    ENDING = "ending"  # nothing is left of the 12 h but what is confirmed
+    ENDING = "ending"  # held until what is confirmed runs out; the 12 h allow no more
     LOST = "lost"  # refused by the queue, or run out for good
     TAKEN = "taken"  # out of the table: about to be released or deleted
 
@@ -32,7 +32,7 @@ class LeaseRecord:
 
     Attributes:
         message: With its newest receipt.
-        state: Never `LAPSED`, which the clock alone decides.
+        state: Never `LAPSED`, which depends on the time at which it is asked.
         confirmed_until: Clock time until which the message is surely hidden.
         due_at: Clock time of the next renewal.
         failing: Whether the last renewal failed.
@@ -80,7 +80,7 @@ class Lease:
 
     @property
     def state(self) -> LeaseState:
-        """What is known now."""
+        """Whether the message is still this worker's, as far as is known now."""
         with self._lock:
             state = self.record.state
             held = state in {LeaseState.HELD, LeaseState.ENDING}

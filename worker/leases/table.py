@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class LeaseTable:
-    """Holds every message from its receive until it is taken or lost. Thread-safe.
+    """Holds the lease of every message from its receive until it is taken or lost. Thread-safe.
 
     The heartbeat renews what is in the table and nothing else. A lease is taken out, under the lock, before its message
     is released or deleted, and taking waits for a renewal that is under way: one that landed after a release would hide
@@ -37,7 +37,7 @@ class LeaseTable:
 
     Args:
         queue: Releases messages.
-        clock: Time.
+        clock: Leases are reckoned by it.
         visibility_timeout: Seconds that a receive, and each renewal, hides a message for.
         ceiling: Seconds after the receive for which the queue hides a message at most.
         margin: The last so many seconds of the ceiling are not asked for.
@@ -45,8 +45,8 @@ class LeaseTable:
         lapsed_retry: Seconds between two tries once it has lapsed.
         take_timeout: Most seconds that `take` waits for a renewal under way; longer than the heartbeat's request takes
             with all its attempts.
-        on_renewals: Told what the queue said to how many renewals; may not block.
-        on_lost: Told of every lost lease; may not block.
+        on_renewals: Called with what the queue said, and to how many renewals; may not block.
+        on_lost: Called for every lost lease; may not block.
         rng: Draws the jitter.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue as the worker sees it; `sqs` is the real one, `memory` serves `sqscribe transcribe`."""
+"""The queue that jobs come from, as a protocol; `sqs` is the real one, `memory` serves `sqscribe transcribe`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Message:
 
     Attributes:
         id: The queue's own id; the same on every receive.
-        receipt: Belongs to this receive alone.
+        receipt: Names this one receive; the next one has another.
         receive_count: 1 on the first receive.
         received_at: Clock time just before the request that brought it was sent; its 12 h count from here.
         attributes: The sender's string attributes, and numbers as strings.
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send; `deduplication_id` and `group_id` matter on FIFO queues alone.
+    """A message to send; `deduplication_id` and `group_id` matter on FIFO queues only.
 
     Attributes:
         typed: As `Message.typed`; goes before a string of the same name in `attributes`.
@@ -69,7 +69,7 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class QueueFacts:
-    """What the queue says of itself.
+    """The attributes of a queue that a worker goes by.
 
     Attributes:
         max_receives: From its redrive policy; None without one.

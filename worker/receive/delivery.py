@@ -31,12 +31,12 @@ class Delivery:
 
     @property
     def message(self) -> Message:
-        """The message."""
+        """The message with its newest receipt."""
         return self.lease.message
 
     @property
     def lineage(self) -> Lineage:
-        """Where the message stands among its copies."""
+        """The message's place among its copies."""
         return Lineage.of(self.message)
 
     @property
@@ -46,7 +46,7 @@ class Delivery:
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker may have begun on it before, so that something of its work may stand."""
+        """Whether a worker may have begun on it before, so that the store may hold some of its work."""
         return self.message.receive_count > 1 or self.lineage.generation > 0
 
     def fence(self, cancellation: Cancellation) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a message's body to its jobs: a JSON job, a bare URL, or an S3 event in any of its wrappings."""
+"""Reads the jobs of a message's body: a JSON job, a bare URL, or an S3 event, which may be wrapped in another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Rejected:
 
     Attributes:
         ref: Where its failure is recorded.
-        body: What the dead-letter queue gets: the message's own body, or one that holds this record alone.
+        body: What the dead-letter queue gets: the message's own body, or one that holds only this record.
     """
 
     ref: JobRef
@@ -112,7 +112,7 @@ class MessageParser:
 
 @dataclass(slots=True)
 class _Reading:
-    """One body under way. `body` and `fallback_id` are what a failure of the whole message is recorded with."""
+    """A body that is being read; a failure of the whole message is recorded with `body` and `fallback_id`."""
 
     rules: MessageParser
     body: str
@@ -149,13 +149,15 @@ class _Reading:
     def _event(self, records: list[Any]) -> None:
         if not records:
             self._unreadable("is an S3 event without records", self.body, self.fallback_id)
-        alone = len(records) == 1
+        single = len(records) == 1
         objects: dict[int, CreatedObject] = {}
         for index, record in enumerate(records):
             try:
                 item = created_object(record)
             except ValueError as error:
-                self._unreadable(f"cannot be read: {error}", self._alone(record), self._record_id(index, alone=alone))
+                self._unreadable(
+                    f"cannot be read: {error}", self._body_of(record), self._record_id(index, single=single)
+                )
                 continue
             if item is None or self.rules.skips(item):
                 self.skipped += 1
@@ -165,7 +167,7 @@ class _Reading:
         self.skipped += len(objects) - len(latest)
         for index, item in latest.items():
             message = item.message()
-            self._job(message, json.dumps(message), self._record_id(index, alone=alone))
+            self._job(message, json.dumps(message), self._record_id(index, single=single))
 
     def _job(self, message: dict[str, Any], body: str, fallback_id: str) -> None:
         try:
@@ -181,14 +183,14 @@ class _Reading:
         error = PermanentError(ErrorCode.BAD_MESSAGE, f"the message {why}")
         self.rejected.append(Rejected(JobRef(fallback_id, self.rules.output), error, body))
 
-    def _alone(self, record: Any) -> str:
+    def _body_of(self, record: Any) -> str:
         try:
             return json.dumps({"Records": [record]})
         except RecursionError:
             return self.body
 
-    def _record_id(self, index: int, *, alone: bool) -> str:
-        return self.fallback_id if alone else f"{self.fallback_id}-{index}"
+    def _record_id(self, index: int, *, single: bool) -> str:
+        return self.fallback_id if single else f"{self.fallback_id}-{index}"
 
 
 def _refused(job: Job, code: ErrorCode, what: str, url: str) -> JobMessageError:

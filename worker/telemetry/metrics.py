@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's Prometheus metrics. Their names and labels are public: see `docs/reference.md`.
 
-Callers say what happened in the project's own words; no label string leaves this module.
+Callers report what happened through methods; the strings of names and labels are this module's own.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Metrics:
     """All metrics of one worker, in a registry of their own. Thread-safe.
 
     Args:
-        trace: Is told of each stage and batch as well.
+        trace: Gets a span for each stage and batch as well; None: there is no trace.
 
     Attributes:
-        registry: For those who expose the metrics otherwise.
+        registry: For programs that expose the metrics in another way.
     """
 
     def __init__(self, trace: TraceWriter | None = None) -> None:
@@ -123,7 +123,7 @@ class Metrics:
             registry=registry,
         )
         self._leases_lost = Counter("sqscribe_leases_lost", "Leases that SQS refused to renew.", registry=registry)
-        for renewal in RenewalOutcome:  # as above
+        for renewal in RenewalOutcome:  # from 0, likewise
             self._renewals.labels(renewal)
 
     def watch(
@@ -133,9 +133,9 @@ class Metrics:
         buffered_audio_seconds: Callable[[], float],
         leases: Callable[[], int],
     ) -> None:
-        """Names the owners of what is measured at the moment of asking.
+        """Sets the functions that give what is measured when the page is asked for.
 
-        Called on a thread of the HTTP server, so each must answer at once.
+        Each is called on a thread of the HTTP server, so it must return at once.
         """
         for stage in Stage:
             self._stage_jobs.labels(stage).set_function(partial(stage_jobs, stage))
@@ -151,23 +151,23 @@ class Metrics:
         """Counts an error, transient ones each time that they occur."""
         self._job_errors.labels(code).inc()
 
-    def stage_ended(self, stage: Stage, seconds: float, *, job: str = "", cpu: float | None = None) -> None:
+    def stage_ended(self, stage: Stage, seconds: float, *, job_key: str = "", cpu: float | None = None) -> None:
         """Records that a job has left a stage just now.
 
         Args:
-            stage: Which.
+            stage: The stage.
             seconds: How long it was there.
-            job: Its key within this worker.
-            cpu: Seconds that the thread computed for it; None where several threads had a hand in.
+            job_key: Its name within this worker.
+            cpu: Seconds that the thread computed for it; None where several threads worked on it.
         """
         self._stage_seconds.labels(stage).observe(seconds)
         self._stage_cpu.labels(stage).inc(cpu or 0.0)
         if self._trace:
             now = time.monotonic()
-            self._trace.add(SpanKind.STAGE, stage, now - seconds, now, job=job, cpu=cpu)
+            self._trace.add(SpanKind.STAGE, stage, now - seconds, now, job_key=job_key, cpu=cpu)
 
     def batch_ended(self, stats: EngineStats) -> None:
-        """Records a batch."""
+        """Records a batch that has ended."""
         self._batch.observe(stats.windows)
         self._busy.inc(stats.busy_seconds)
         for reason, count in stats.retries:
@@ -176,11 +176,11 @@ class Metrics:
             self._trace.add(SpanKind.BATCH, stats.kind, stats.began, stats.ended, windows=stats.windows)
 
     def leases_renewed(self, outcome: RenewalOutcome, count: int = 1) -> None:
-        """Counts what the queue said, for `count` messages."""
+        """Counts renewals of `count` messages that the queue answered alike."""
         self._renewals.labels(outcome).inc(count)
 
     def lease_lost(self) -> None:
-        """Counts a lease that is gone."""
+        """Counts a lease that was lost."""
         self._leases_lost.inc()
 
     def queue_called(self, operation: str) -> None:
@@ -196,5 +196,5 @@ class Metrics:
         self._restarts.inc()
 
     def render(self) -> tuple[str, bytes]:
-        """The content type and the page in Prometheus' text format."""
+        """Gives the content type and the page, in Prometheus' text format."""
         return exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(self.registry)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoder without a model: the text of a window is a digest of its audio, and misfortunes come when asked for.
+"""A decoder without a model: the text of a window is a digest of its audio, and faults come when a job asks for them.
 
 It runs in the real inference process under the name `SIMULATED`, so that scheduling, crashes and restarts can be tested
 in milliseconds.
@@ -52,7 +52,7 @@ class Simulation:
         batch_seconds: What a batch costs.
         window_seconds: What each of its windows costs on top.
         host_share: As `SimulatedDevice` has it.
-        exclusive: Likewise.
+        exclusive: As `SimulatedDevice` has it.
         trace: File of the trace that is told when the device computed; empty for none.
         parallel: As `Decoder.parallel`.
         languages: Whisper codes that the model has, joined by `+` in the query string.
@@ -106,8 +106,8 @@ class Simulation:
 class SimulatedDecoder:
     """Implements `Decoder`.
 
-    A job asks for a misfortune by its `hotwords`. When it is opened: `reject` (it is refused), `choke` (opening it
-    fails with an error). For every window, or with `@` and a number behind it for that one alone: `retry` (it goes
+    A job asks for a fault by its `hotwords`. When it is opened: `reject` (it is refused), `choke` (opening it
+    fails with an error). For every window, or with `@` and a number behind it for that one only: `retry` (it goes
     round once), `raise` (its batch fails with an error), `raise-once` (only the first batch that it is in), `break`
     (the same, and so does every later batch of the process), `memory` (its batch does not fit), `crash` (the process
     dies of a segmentation fault), `exit` (the process ends with code 1), `die` (the process is killed) or `hang` (its
@@ -134,7 +134,7 @@ class SimulatedDecoder:
         """Builds it from `settings.model`, a query string for `Simulation`.
 
         Raises:
-            UnfitNodeError: As simulated.
+            UnfitNodeError: The simulation says that the node is unfit.
         """
         simulation = Simulation.parse(settings.model)
         match simulation.load:
@@ -150,12 +150,12 @@ class SimulatedDecoder:
 
     @property
     def info(self) -> EngineInfo:
-        """What it pretends to be."""
+        """The facts of the simulated model."""
         return self._info
 
     @property
     def parallel(self) -> int:
-        """As simulated."""
+        """How many batches the simulated device takes at a time."""
         return self._simulation.parallel
 
     def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
@@ -192,13 +192,13 @@ class SimulatedDecoder:
         return [self._outcome(row) for row in rows]
 
     def relieve(self) -> None:
-        """Has nothing to give back."""
+        """Does nothing: it keeps no memory that it could give back."""
 
     def _befall(self, row: Row) -> None:
         if self._simulation.poison and digest_text(row.job.pcm_path, row.window) in self._simulation.poison:
             _signal(signal.SIGSEGV)
         window = row.job.key, row.window.index
-        match _misfortune(row):
+        match _fault(row):
             case "raise-once" if window not in self._raised:
                 self._raised.add(window)
                 raise RuntimeError("the simulated device failed once")
@@ -225,7 +225,7 @@ class SimulatedDecoder:
             row.encoded = text
             others = [code for code in self._simulation.languages if code != spoken]
             return Probed(row, {spoken: 0.75, **{code: 0.25 / len(others) for code in others}})
-        if _misfortune(row) == "retry" and not row.key.retry:
+        if _fault(row) == "retry" and not row.key.retry:
             row.key = row.key._replace(beam_size=1, temperature=0.2)
             return Again((row,), "logprob")
         result = simulated_result(row.window, text, row.language or spoken)
@@ -331,9 +331,9 @@ def _key(job: EngineJob, *, probe: bool) -> BatchKey:
     )
 
 
-def _misfortune(row: Row) -> str | None:
-    misfortune, _, index = (row.job.options.hotwords or "").partition("@")
-    return misfortune if index in ("", str(row.window.index)) else None
+def _fault(row: Row) -> str | None:
+    fault, _, index = (row.job.options.hotwords or "").partition("@")
+    return fault if index in ("", str(row.window.index)) else None
 
 
 def _hang() -> None:

@@ -171,7 +171,7 @@ class StepEngine(FakeEngine):
 class AuditedQueue(FakeQueue):
     """Tells the machine what becomes of messages at the moment it does."""
 
-    def __init__(self, world: FateMachine, **options: Any) -> None:
+    def __init__(self, world: DispositionMachine, **options: Any) -> None:
         super().__init__(world.clock, visibility_timeout=VISIBILITY, **options)
         self._world = world
 
@@ -312,7 +312,7 @@ class Worker:
         stopping: Whether engine and uploaders get on while it shuts down.
     """
 
-    def __init__(self, world: FateMachine, who: int) -> None:
+    def __init__(self, world: DispositionMachine, who: int) -> None:
         self.world = world
         self.who = who
         self.acting = self.stalled = self.beating = self.stopping = False
@@ -388,7 +388,7 @@ ROUND = [Worker.receive, Worker.receive, Worker.decode_all, Worker.look, Worker.
 # -- the machine -----------------------------------------------------------------------------------------------------
 
 
-class FateMachine(RuleBasedStateMachine):
+class DispositionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = PassingClock()
@@ -703,7 +703,7 @@ class FateMachine(RuleBasedStateMachine):
         assert worker.components.scratch.used == 0
 
 
-TestDispositions = FateMachine.TestCase
+TestDispositions = DispositionMachine.TestCase
 TestDispositions.settings = settings(
     max_examples=200,
     stateful_step_count=25,
