@@ -41,7 +41,8 @@ from worker.node.models import SIMULATED, download_model, engine_settings, is_si
 from worker.node.name import node_name
 from worker.node.scratch import ScratchSpace
 from worker.node.source_outage import SourceOutage
-from worker.receive.intake import BATCH, Intake
+from worker.queues import BATCH
+from worker.receive.intake import Intake
 from worker.settings import Settings
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics

@@ -25,7 +25,7 @@ from worker.leases import LeaseTable
 from worker.leases.deleter import Deleter
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome
-from worker.queues import Outgoing, Queue
+from worker.queues import MOST_ATTRIBUTES, Outgoing, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.messages import Rejected
 
@@ -35,8 +35,6 @@ log = structlog.get_logger()
 
 #: Most bytes of the `error_message` attribute of a dead letter.
 ERROR_MESSAGE_BYTES = 1024
-#: Most attributes of an SQS message.
-MAX_ATTRIBUTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,7 @@ class Finisher:
         why = {"error_code": str(error.code), "error_message": _clipped(error.message)}
         # A letter that somebody puts back into the queue is a new job, not a copy of this line of work.
         kept = [name for name in message.attributes if name not in why and not name.startswith("sqscribe_")]
-        kept = kept[: MAX_ATTRIBUTES - len(why)]
+        kept = kept[: MOST_ATTRIBUTES - len(why)]
         fence()
         self._queue.send(
             self._dead_letter_url,

@@ -18,7 +18,7 @@ from stages.ports import Clock
 from worker.jobs.checkpoint import Checkpoints
 from worker.jobs.run import JobRun
 from worker.leases import LeaseState
-from worker.queues import Message, Outgoing, Queue
+from worker.queues import MOST_ATTRIBUTES, Message, Outgoing, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.lineage import MOST_GENERATIONS, Lineage
 
@@ -26,8 +26,6 @@ __all__ = ["Handover", "Limit", "copy_of"]
 
 log = structlog.get_logger()
 
-#: Most attributes of an SQS message.
-MAX_ATTRIBUTES = 10
 #: A job is handed over so many seconds before its lease meets the 12 h: time to save, to send and to delete.
 CEILING_NOTICE_SECONDS = 300.0
 
@@ -112,7 +110,7 @@ def copy_of(message: Message, body: str, lineage: Lineage, job_id: str) -> Outgo
     """
     ours = lineage.attributes
     names = [name for name in {**message.attributes, **message.typed} if name not in ours]
-    kept, dropped = names[: MAX_ATTRIBUTES - len(ours)], names[MAX_ATTRIBUTES - len(ours) :]
+    kept, dropped = names[: MOST_ATTRIBUTES - len(ours)], names[MOST_ATTRIBUTES - len(ours) :]
     if dropped:
         log.warning("attributes_dropped", message=message.id, names=dropped)
     return Outgoing(

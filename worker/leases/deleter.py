@@ -13,7 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from stages.ports import Clock
 from worker.leases import Lease, LeaseState, LeaseTable
-from worker.queues import Queue
+from worker.queues import BATCH, Queue
 
 __all__ = ["DeleteOutcome", "Deleter"]
 
@@ -21,8 +21,6 @@ log = structlog.get_logger()
 
 _DELETER_THREAD_NAME = "deleter"
 
-#: Most messages of one request (an SQS limit).
-BATCH = 10
 #: Most seconds between two looks at an empty list.
 IDLE_SECONDS = 60.0
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 import structlog
 
 from worker.leases.lease import Lease, LeaseRecord, LeaseState
-from worker.queues import BatchResult, Message
+from worker.queues import BATCH, BatchResult, Message
 
 __all__ = ["Renewal", "RenewalOutcome", "RenewalSchedule"]
 
@@ -22,8 +22,6 @@ log = structlog.get_logger()
 CEILING_SECONDS = 43_200.0
 #: The last so many seconds of it are not asked for: asking for more than is left is an error, and clocks differ.
 CEILING_MARGIN_SECONDS = 30.0
-#: Most messages of one request (an SQS limit).
-BATCH = 10
 #: When a lease is renewed, as fractions of the visibility timeout; drawn anew each time, so that workers do not beat in
 #: step. The later one leaves 180 of 300 s to outlast an outage in.
 RENEW_FRACTIONS = (0.3, 0.4)

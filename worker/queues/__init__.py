@@ -7,7 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["BatchResult", "Message", "Outgoing", "Queue", "QueueFacts"]
+__all__ = ["BATCH", "MOST_ATTRIBUTES", "BatchResult", "Message", "Outgoing", "Queue", "QueueFacts"]
+
+#: Limits of SQS, which the worker keeps on every queue: messages of one request, attributes of a message.
+BATCH = 10
+MOST_ATTRIBUTES = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from sqscribe.errors import NodeFaultError, SettingsError
 from stages.ports import Clock
-from worker.queues import BatchResult, Message, Outgoing, QueueFacts
+from worker.queues import BATCH, MOST_ATTRIBUTES, BatchResult, Message, Outgoing, QueueFacts
 from worker.queues.sqs_errors import code_name, gather
 
 if TYPE_CHECKING:
@@ -23,10 +23,8 @@ __all__ = ["SqsQueue"]
 
 log = structlog.get_logger()
 
-#: Limits of SQS: messages of one request, seconds of a long poll, attributes of a message.
-BATCH = 10
+#: Seconds of a long poll (an SQS limit).
 LONGEST_POLL_SECONDS = 20
-MOST_ATTRIBUTES = 10
 #: Receives of a redrive policy that names none.
 DEFAULT_MAX_RECEIVES = 10
 

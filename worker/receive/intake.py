@@ -15,16 +15,13 @@ from sqscribe.job import Job
 from stages.ports import Clock
 from worker.leases import Lease, LeaseTable
 from worker.outcomes import Disposition
-from worker.queues import Message, Queue
+from worker.queues import BATCH, Message, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.messages import Parsed, Rejected
 
 __all__ = ["Intake", "Task"]
 
 log = structlog.get_logger()
-
-#: Most messages of one receive call (an SQS limit).
-BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
