@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import PermanentCode, PermanentError
 from sqscribe.formats import MASTER, RenderOptions
 from sqscribe.urls import without_presigned
 
@@ -157,7 +157,7 @@ class JobMessageError(PermanentError):
 
     def __init__(
         self,
-        code: ErrorCode,
+        code: PermanentCode,
         message: str,
         *,
         job_id: str | None = None,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from sqscribe.errors import ErrorCode
+from sqscribe.errors import ErrorCode, PermanentCode
 from sqscribe.formats import ARTIFACTS, MASTER
 from sqscribe.job import JOB_ID, Job, JobDefaults, JobMessageError, derived_job_id
 from sqscribe.languages import LANGUAGES, language_code
@@ -257,7 +257,7 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
     job_id = message.id(defaults.beam_size)
     output = message.output or defaults.output
 
-    def refused(code: ErrorCode, text: str) -> JobMessageError:
+    def refused(code: PermanentCode, text: str) -> JobMessageError:
         return JobMessageError(
             code, text, job_id=job_id, output=message.output, source=message.source, metadata=message.metadata
         )

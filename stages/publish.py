@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError
+from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, job_failure
 from sqscribe.formats import ARTIFACTS, MASTER, master, render
 from sqscribe.job import Job, JobRef
 from sqscribe.result import (
@@ -98,7 +98,7 @@ class ExistingResult:
         return self.result.origin if self.result else None
 
     @property
-    def error(self) -> PermanentError:
+    def error(self) -> JobFailedError:
         """Why the job was given up.
 
         Raises:
@@ -106,7 +106,7 @@ class ExistingResult:
         """
         if self.result is None or self.result.error is None:
             raise ValueError("no failure stands")
-        return PermanentError(ErrorCode(self.result.error.code), self.result.error.message)
+        return job_failure(ErrorCode(self.result.error.code), self.result.error.message)
 
 
 class Publisher:

@@ -52,7 +52,13 @@ class Disposition(IntEnum):
 
 def disposition_of(reason: CancelReason) -> Disposition:
     """What becomes of the message of a job that was called off."""
-    return Disposition.ABANDON if reason is CancelReason.LEASE_LOST else Disposition.RELEASE
+    match reason:
+        case CancelReason.SHUTDOWN:
+            return Disposition.RELEASE
+        case CancelReason.LEASE_LOST:
+            return Disposition.ABANDON
+        case _:
+            assert_never(reason)
 
 
 def outcome_of(disposition: Disposition) -> JobOutcome:

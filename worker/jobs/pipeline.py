@@ -15,7 +15,15 @@ from typing import assert_never
 
 import structlog
 
-from sqscribe.errors import Cancelled, CancelReason, ErrorCode, JobFailedError, PermanentError, TransientError
+from sqscribe.errors import (
+    Cancelled,
+    CancelReason,
+    ErrorCode,
+    JobFailedError,
+    PermanentError,
+    TransientError,
+    job_failure,
+)
 from sqscribe.logs import bind
 from stages.inference.protocol import (
     EngineEvent,
@@ -50,9 +58,6 @@ from worker.telemetry.totals import Totals, TotalsSnapshot
 __all__ = ["Pipeline"]
 
 log = structlog.get_logger()
-
-#: Rejections by the engine that say nothing against the job: its next attempt may succeed.
-_TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
 
 
 class Pipeline:
@@ -203,9 +208,8 @@ class Pipeline:
         run = self._in_engine.rejected(event.job)
         if run is None:
             return
-        kind = TransientError if event.code in _TRANSIENT_REJECTIONS else PermanentError
         with bind(job=run.job.job_id, stage=Stage.INFERENCE):
-            self._failed(Ending.of(run), kind(event.code, event.message))
+            self._failed(Ending.of(run), job_failure(event.code, event.message))
 
     # -- uploaders -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import ErrorCode, PermanentCode, PermanentError
 from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef
 from sqscribe.job_message import parse_job
 from sqscribe.urls import split_s3
@@ -193,7 +193,7 @@ class _Reading:
         return self.fallback_id if single else f"{self.fallback_id}-{index}"
 
 
-def _refused(job: Job, code: ErrorCode, what: str, url: str) -> JobMessageError:
+def _refused(job: Job, code: PermanentCode, what: str, url: str) -> JobMessageError:
     text = f"{what} bucket {split_s3(url).bucket!r}; SQSCRIBE_ALLOWED_BUCKETS lists those that it may use"
     return JobMessageError(code, text, job_id=job.job_id, output=job.output, source=job.source, metadata=job.metadata)
 
