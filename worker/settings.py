@@ -11,15 +11,13 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sqscribe.errors import SettingsError
+from sqscribe.formats import ARTIFACTS, MASTER
 
 __all__ = ["ENV_PREFIX", "Settings", "read_settings"]
 
 ENV_PREFIX = "SQSCRIBE_"
 
 _S3_PREFIX = re.compile(r"s3://[^/]+(/.*)?")
-
-#: Formats that may be the default; `json` is always written besides.
-_FORMATS = ("json", "verbose_json", "srt", "vtt", "tsv", "txt")
 
 
 def _auto(value: Any) -> Any:
@@ -63,7 +61,7 @@ class Settings(BaseSettings):
     s3_secret_access_key: str | None = Field(None, description="See s3-access-key-id.", repr=False)
     s3_region: str | None = Field(None, description="Storage's own region.")
 
-    formats: Listed = Field(("json",), description="Formats of jobs that name none, comma-separated.")
+    formats: Listed = Field((MASTER,), description="Formats of jobs that name none, comma-separated.")
     model: str = Field(
         "large-v3-turbo",
         description="A faster-whisper name, a CTranslate2 folder, s3://bucket/prefix, `demo` (the bundled one), or "
@@ -122,9 +120,9 @@ class Settings(BaseSettings):
     @field_validator("formats")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(_FORMATS))
+        unknown = sorted(set(value) - set(ARTIFACTS))
         if unknown:
-            raise ValueError(f"unknown format {', '.join(unknown)}; known are {', '.join(_FORMATS)}")
+            raise ValueError(f"unknown format {', '.join(unknown)}; known are {', '.join(ARTIFACTS)}")
         return value
 
 

@@ -12,6 +12,7 @@ import typer
 
 from sqscribe.cli.aws import reaching_aws
 from sqscribe.errors import PermanentError, SettingsError
+from sqscribe.formats import ARTIFACTS
 
 __all__ = ["app"]
 
@@ -30,9 +31,7 @@ def enqueue(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format", "-f", help="json, verbose_json, srt, vtt, tsv, txt; repeatable. [default: the worker's]"
-        ),
+        typer.Option("--format", "-f", help=f"{', '.join(ARTIFACTS)}; repeatable. [default: the worker's]"),
     ] = None,
     language: Annotated[str | None, typer.Option(help="Whisper code, or `multi`. [default: detected]")] = None,
     task: Annotated[str | None, typer.Option(help="`transcribe` or `translate`.")] = None,

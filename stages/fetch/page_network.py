@@ -19,6 +19,7 @@ from yt_dlp.networking import Request, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
 from sqscribe.errors import SqscribeError
+from sqscribe.sources import WEB_SCHEMES
 from sqscribe.urls import redact
 from stages.fetch.address import spoken_text
 from stages.fetch.client import Answer, HttpClient, refusal
@@ -104,7 +105,7 @@ class _PageAnswer(Response):  # type: ignore[misc] # yt-dlp ships no types
 class _CheckedRH(RequestHandler):  # type: ignore[misc]
     """Hands requests to our client, which checks addresses, redirects and cookies."""
 
-    _SUPPORTED_URL_SCHEMES = ("http", "https")
+    _SUPPORTED_URL_SCHEMES = WEB_SCHEMES
 
     def __init__(self, line: Line, **settings: Any) -> None:
         super().__init__(**settings)

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from sqscribe.errors import ErrorCode, PermanentCode, PermanentError
 from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef
 from sqscribe.job_message import parse_job
+from sqscribe.sources import source_bucket
 from sqscribe.urls import split_s3
 from worker.receive.s3_events import CreatedObject, created_object, is_s3_event, is_test_event, newest, records_of
 
@@ -91,23 +92,24 @@ class MessageParser:
             JobMessageError: It is not valid, or names a bucket that is not allowed.
         """
         job = parse_job(message, self._defaults)
-        if job.output != self.output and not self._may_use(job.output):
-            raise _refused(job, ErrorCode.OUTPUT_FORBIDDEN, "output: this worker may not write to", job.output)
-        if job.source.startswith("s3://") and not self._may_use(job.source):
-            raise _refused(job, ErrorCode.SOURCE_BLOCKED, "source: this worker may not read from", job.source)
+        if job.output != self.output and not self._may_use(_bucket(job.output)):
+            raise _refused(job, ErrorCode.OUTPUT_FORBIDDEN, "output: this worker may not write to", _bucket(job.output))
+        bucket = source_bucket(job.source)
+        if bucket is not None and not self._may_use(bucket):
+            raise _refused(job, ErrorCode.SOURCE_BLOCKED, "source: this worker may not read from", bucket)
         return job
 
     def ref(self, error: JobMessageError, fallback_id: str) -> JobRef:
         """Where a refused message's failure is recorded."""
-        output = error.output if error.output and self._may_use(error.output) else self.output
+        output = error.output if error.output and self._may_use(_bucket(error.output)) else self.output
         return JobRef(error.job_id or fallback_id, output, error.source, error.metadata)
 
     def skips(self, item: CreatedObject) -> bool:
         """Whether a created object is no job: a folder's mark, an empty object, one of our own results."""
         return item.address.key.endswith("/") or item.size == 0 or str(item.address).startswith(self._own)
 
-    def _may_use(self, url: str) -> bool:
-        return self._allowed is None or split_s3(url).bucket in self._allowed
+    def _may_use(self, bucket: str) -> bool:
+        return self._allowed is None or bucket in self._allowed
 
 
 @dataclass(slots=True)
@@ -193,8 +195,12 @@ class _Reading:
         return self.fallback_id if single else f"{self.fallback_id}-{index}"
 
 
-def _refused(job: Job, code: PermanentCode, what: str, url: str) -> JobMessageError:
-    text = f"{what} bucket {split_s3(url).bucket!r}; SQSCRIBE_ALLOWED_BUCKETS lists those that it may use"
+def _bucket(output: str) -> str:
+    return split_s3(output).bucket
+
+
+def _refused(job: Job, code: PermanentCode, what: str, bucket: str) -> JobMessageError:
+    text = f"{what} bucket {bucket!r}; SQSCRIBE_ALLOWED_BUCKETS lists those that it may use"
     return JobMessageError(code, text, job_id=job.job_id, output=job.output, source=job.source, metadata=job.metadata)
 
 
