@@ -16,7 +16,7 @@ from stages.ports import Store
 from worker.aws import AwsClients
 from worker.node.clock import SystemClock
 from worker.queues import Message, Queue
-from worker.queues.sqs import SqsQueue
+from worker.queues.choice import open_queue
 from worker.receive.messages import MessageParser, Parsed
 from worker.settings import Settings
 from worker.stores.s3 import S3Store
@@ -84,13 +84,7 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
     )
     parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
     return Connections(
-        queue=SqsQueue(
-            settings.queue_url,
-            clients.sqs(settings.queue_url),
-            clients.heartbeat_sqs(settings.queue_url),
-            SystemClock(),
-            visibility_timeout=settings.visibility_timeout,
-        ),
+        queue=open_queue(settings.queue_url, clients, SystemClock(), settings.visibility_timeout),
         store=S3Store(s3, conditional_writes=settings.conditional_writes),
         parse=lambda message: parser.parse(message.body, message.id),
         s3_client=lambda: s3,

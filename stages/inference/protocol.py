@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from sqscribe.errors import ErrorCode
 from sqscribe.logs import LogFormat, LogLevel
@@ -29,6 +29,8 @@ __all__ = [
     "JobLanguage",
     "JobRejected",
     "Progress",
+    "Report",
+    "Request",
     "Stop",
     "WindowDone",
     "WindowKey",
@@ -276,19 +278,27 @@ class BatchSizeReduced:
     batch_size: int
 
 
+#: What the worker is told.
 EngineEvent = EngineReady | WindowDone | JobLanguage | JobRejected | EngineStats | EngineFailed | EngineLost
+#: What the client asks of a process.
+Request = DecodeTask | CancelJob | Stop
+#: What a process tells its client.
+Report = EngineEvent | Progress | BatchSizeReduced
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Generic[Item]):
     """What crosses the process border, either way.
 
     Attributes:
         generation: Number of the process, from 1, so that nothing of a lost one is ever taken for the next one's.
+        item: A `Request` to the process, or a `Report` from it.
     """
 
     generation: int
-    item: DecodeTask | CancelJob | Stop | EngineEvent | Progress | BatchSizeReduced
+    item: Item
 
 
 class Engine(Protocol):

@@ -454,7 +454,7 @@ from stages.inference.client.client import EngineClient
 from stages.inference.protocol import *
 from stages.values import Piece, Window
 from worker.node.clock import SystemClock
-from worker.testing.decoder import SIMULATED
+from worker.node.models import SIMULATED
 
 def main():
     ready = threading.Event()

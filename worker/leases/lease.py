@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import assert_never
 
 from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
 from stages.ports import Cancellation, Clock
@@ -104,10 +105,15 @@ class Lease:
                 self.cancellation.check()
                 state = self.state
                 changed = self.record.changed
-            if state in {LeaseState.HELD, LeaseState.ENDING}:
-                return
-            if state is not LeaseState.LAPSED:
-                raise Cancelled(CancelReason.LEASE_LOST)
+            match state:
+                case LeaseState.HELD | LeaseState.ENDING:
+                    return
+                case LeaseState.LOST | LeaseState.TAKEN:
+                    raise Cancelled(CancelReason.LEASE_LOST)
+                case LeaseState.LAPSED:
+                    pass
+                case _:
+                    assert_never(state)
             left = deadline - self._clock.now()
             if left <= 0:
                 raise NodeFaultError(

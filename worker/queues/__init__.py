@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue that jobs come from, as a protocol; `sqs` is the real one, `memory` serves `sqscribe transcribe`."""
+"""The queue that jobs come from, as a protocol.
+
+`sqs` is the real one, `memory` serves `sqscribe transcribe`, `choice` picks one by its URL.
+"""
 
 from __future__ import annotations
 

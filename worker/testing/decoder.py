@@ -146,6 +146,8 @@ class SimulatedDecoder:
                 _hang()
             case "die":
                 _signal(signal.SIGKILL)
+            case _:
+                pass
         return cls(simulation, settings)
 
     @property
@@ -165,6 +167,8 @@ class SimulatedDecoder:
                 return Rejected(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
             case "choke":
                 raise ValueError("this simulated tokeniser cannot take the hotwords")
+            case _:
+                pass
         prompt = options.initial_prompt or ""
         return EngineJob(key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
 
@@ -217,6 +221,8 @@ class SimulatedDecoder:
                 _signal(signal.SIGKILL)
             case "hang":
                 _hang()
+            case _:
+                pass
 
     def _outcome(self, row: Row) -> Outcome:
         spoken = self._simulation.spoken or self._simulation.languages[0]

@@ -5,10 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.suspects import Suspects, verdict
-from stages.inference.protocol import DecodeTask, EngineEvent, JobLanguage, JobRejected, WindowDone, WindowKey
+from stages.inference.protocol import (
+    DecodeTask,
+    EngineEvent,
+    EngineFailed,
+    EngineLost,
+    EngineReady,
+    EngineStats,
+    JobLanguage,
+    JobRejected,
+    WindowDone,
+    WindowKey,
+)
 from stages.values import Window
 
 __all__ = ["Backlog"]
@@ -68,6 +80,10 @@ class Backlog:
                 state.language = language
             case JobRejected(job):
                 return self.drop(job)
+            case EngineReady() | EngineStats() | EngineFailed() | EngineLost():
+                pass  # of no single job
+            case _:
+                assert_never(event)
         return True
 
     def suspected(self, batches: Sequence[Sequence[WindowKey]]) -> bool:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import wait
+from typing import assert_never
 
 import structlog
 
@@ -28,8 +29,11 @@ from stages.inference.protocol import (
     EngineLost,
     EngineReady,
     EngineSettings,
+    EngineStats,
+    JobLanguage,
     JobRejected,
     Progress,
+    Report,
     Stop,
     WindowDone,
     WindowKey,
@@ -242,7 +246,7 @@ class EngineClient:
                 log.error("engine_killed", reason="its start took too long", seconds=self._start_timeout)
                 return None
 
-    def _handle(self, item: EngineEvent | Progress | BatchSizeReduced, listener: Callable[[EngineEvent], None]) -> None:
+    def _handle(self, item: Report, listener: Callable[[EngineEvent], None]) -> None:
         match item:
             case Progress(stalled, under_way):
                 self._under_way = under_way
@@ -258,6 +262,10 @@ class EngineClient:
                 with self._lock:
                     self._ready = True
                     self._last_progress = self._clock.now()
+            case WindowDone() | JobLanguage() | JobRejected() | EngineStats() | EngineFailed() | EngineLost():
+                pass
+            case _:
+                assert_never(item)
         with self._lock:
             suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job, item.result.index)]])
             # What was cancelled is not to be heard of any more, nor what is known already.

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
-from typing import cast
+from typing import assert_never, cast
 
 import structlog
 
@@ -36,12 +36,12 @@ from stages.inference.protocol import (
     BatchSizeReduced,
     CancelJob,
     DecodeTask,
-    EngineEvent,
     EngineFailed,
     EngineReady,
     EngineSettings,
     Envelope,
-    Progress,
+    Report,
+    Request,
     Stop,
     WindowKey,
 )
@@ -72,7 +72,7 @@ class Launch:
     suspects: tuple[tuple[WindowKey, ...], ...] = ()
 
 
-def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
+def main(launch: Launch, inbox: Queue[Envelope[Request]], outbox: Connection) -> None:
     """The process's entry. Never returns: it ends the process with a code of `ExitCode`, or `EXIT_ORPHANED`.
 
     Args:
@@ -99,13 +99,11 @@ def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
 class _Process:
     """Owner of the threads."""
 
-    def __init__(self, launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
+    def __init__(self, launch: Launch, inbox: Queue[Envelope[Request]], outbox: Connection) -> None:
         self._launch = launch
         self._inbox = inbox
         self._outbox = outbox
-        self._events: queue.SimpleQueue[EngineEvent | Progress | BatchSizeReduced | threading.Event | None] = (
-            queue.SimpleQueue()
-        )
+        self._events: queue.SimpleQueue[Report | threading.Event | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # one entry a worker thread
         self._log = structlog.get_logger()
 
@@ -203,6 +201,8 @@ class _Process:
                 case Stop():
                     scheduler.close()
                     return
+                case _:
+                    assert_never(envelope.item)
 
     def _flush(self) -> None:
         """Waits until all events so far are in the pipe, where they outlive this process."""

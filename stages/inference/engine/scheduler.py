@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.pool import Pool
@@ -167,6 +168,8 @@ class Scheduler:
                     case Again(rows, reason):
                         retries[reason] += 1
                         self._deal_again(states, rows, now)
+                    case _:
+                        assert_never(outcome)
             for state in states.values():
                 if state.left and not state.rows:
                     raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.key}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import ctranslate2
 
@@ -191,6 +192,8 @@ class WhisperDecoder:
                     outcomes.append(self._again(row, self._key(row.job, row.window, 0), reason, (), reason))
                 case Take():
                     outcomes += self._conclude(row, decision, next(heard))
+                case _:
+                    assert_never(decision)
         return outcomes
 
     def relieve(self) -> None:

@@ -20,7 +20,7 @@ from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -231,9 +231,15 @@ class Line:
                 return call()
             case Mishap.FAILS:
                 raise NodeFaultError("it failed")
+            case Mishap.CRASH_AFTER:
+                error: BaseException = Crash()
+            case Mishap.ANSWER_LOST:
+                error = NodeFaultError("its answer was lost")
+            case _:
+                assert_never(mishap)
         call()
         self._worker.world.disturb(self._worker)
-        raise Crash if mishap is Mishap.CRASH_AFTER else NodeFaultError("its answer was lost")
+        raise error
 
 
 class LinedStore:
