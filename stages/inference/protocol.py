@@ -12,6 +12,7 @@ from sqscribe.logs import LogFormat, LogLevel
 from stages.values import Window, WindowResult
 
 __all__ = [
+    "PROBE_WINDOWS",
     "BatchSizeReduced",
     "CancelJob",
     "ControlClip",
@@ -35,6 +36,10 @@ __all__ = [
     "WindowDone",
     "WindowKey",
 ]
+
+#: Windows that a job's language is detected on, at most. One is misled by a jingle or a guest; each costs an encoder
+#: pass, and its output stays on the device until all have answered.
+PROBE_WINDOWS = 5
 
 #: What tells a window from all others in an engine: its job's key and its index there.
 WindowKey = tuple[str, int]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from sqscribe.errors import ErrorCode
@@ -14,7 +14,7 @@ __all__ = ["Again", "BatchKey", "Decoder", "EngineJob", "Finished", "Outcome", "
 
 
 class BatchKey(NamedTuple):
-    """Rows with the same key may share one `generate` call (see CTranslate2's rules in `decode.py`).
+    """Rows with the same key may share one `generate` call (CTranslate2's rules: see `whisper/decoder.py`).
 
     Attributes:
         probe: Rows that are only encoded and asked for their language.
@@ -63,7 +63,6 @@ class Row:
         language: Settled code; None while it has to be detected.
         encoded: The encoder's output for this row once it exists.
         state: The decoder's own: attempts so far, the best text, the split it belongs to.
-        urgent: Set by the decoder when the row need not wait for company.
     """
 
     job: EngineJob
@@ -72,7 +71,6 @@ class Row:
     language: str | None
     encoded: Any = None
     state: Any = None
-    urgent: bool = field(default=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from stages.inference.engine.quarantine import Quarantine, window_of
 from stages.inference.engine.rows import Again, BatchKey, Decoder, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.engine.suspects import verdict
 from stages.inference.protocol import (
+    PROBE_WINDOWS,
     DecodeTask,
     EngineEvent,
     EngineStats,
@@ -27,10 +28,7 @@ from stages.inference.protocol import (
 )
 from stages.values import Window
 
-__all__ = ["MAX_PROBES", "Batch", "Scheduler", "mean_language"]
-
-#: Windows that a job's language is detected on, at most: each parks an encoder output until all are in.
-MAX_PROBES = 5
+__all__ = ["Batch", "Scheduler", "mean_language"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,7 +238,7 @@ class Scheduler:
     def _probe(self, state: _Job, indexes: tuple[int, ...]) -> None:
         """Has the language asked of the given windows, or of the first ones where those are done already."""
         wanted = [window for window in state.waiting if window.index in indexes] or state.waiting
-        probes = tuple(wanted[:MAX_PROBES])
+        probes = tuple(wanted[:PROBE_WINDOWS])
         state.waiting = tuple(window for window in state.waiting if window not in probes)
         state.probes = len(probes)
         for row in self._decoder.rows(state.job, probes, probe=True, language=None):

@@ -15,6 +15,7 @@ from typing import assert_never
 import ctranslate2
 
 from sqscribe.errors import ErrorCode
+from stages.inference.abilities import inability
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
 from stages.inference.whisper.aligner import Aligner, Spoken
@@ -115,19 +116,9 @@ class WhisperDecoder:
 
     def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
-        info = self._info
-        if options.task == "translate" and not info.can_translate:
-            return Rejected(
-                ErrorCode.UNSUPPORTED_OPTION,
-                f"task: model {info.name} cannot translate (it is English-only, or its decoder is pruned); use a full "
-                "multilingual model such as large-v3",
-            )
-        if options.language == "multi" and len(info.languages) == 1:
-            return Rejected(ErrorCode.UNSUPPORTED_OPTION, f"language: model {info.name} knows {info.languages[0]} only")
-        if options.language not in (None, "multi", *info.languages):
-            return Rejected(
-                ErrorCode.UNSUPPORTED_OPTION, f"language: model {info.name} does not know {options.language!r}"
-            )
+        why = inability(self._info, task=options.task, language=options.language)
+        if why is not None:
+            return Rejected(ErrorCode.UNSUPPORTED_OPTION, why)
         prompt = self._vocabulary.prompt(options.initial_prompt, options.hotwords)
         if len(prompt) - 1 > MAX_PROMPT_TOKENS:
             return Rejected(

@@ -12,8 +12,9 @@ import pytest
 
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.rows import Again, Finished, Outcome, Probed, Row
-from stages.inference.engine.scheduler import MAX_PROBES, Batch, Scheduler, mean_language
+from stages.inference.engine.scheduler import Batch, Scheduler, mean_language
 from stages.inference.protocol import (
+    PROBE_WINDOWS,
     DecodeOptions,
     DecodeTask,
     EngineEvent,
@@ -110,9 +111,8 @@ def probed(row: Row, language: str = "de") -> Outcome:
     return Probed(row, {"en": 0.0, "de": 0.0, language: 1.0})
 
 
-def again(row: Row, temperature: float = 0.2, *, urgent: bool = False) -> Outcome:
+def again(row: Row, temperature: float = 0.2) -> Outcome:
     row.key = row.key._replace(beam_size=1, temperature=temperature)
-    row.urgent = urgent
     return Again((row,), "logprob")
 
 
@@ -287,14 +287,14 @@ def test_where_all_probes_are_done_the_first_windows_are_asked() -> None:
     bench = Bench()
     bench.add("job", range(10, 30), probes=(0, 2, 5), language=None)
 
-    assert bench.work(outcome=probed) == [("job", index) for index in range(10, 10 + MAX_PROBES)]
+    assert bench.work(outcome=probed) == [("job", index) for index in range(10, 10 + PROBE_WINDOWS)]
 
 
 def test_no_job_is_probed_more_than_five_times() -> None:
     bench = Bench()
     bench.add("job", range(1000), probes=tuple(range(1000)), language=None)
 
-    assert len(bench.work(outcome=probed)) == MAX_PROBES
+    assert len(bench.work(outcome=probed)) == PROBE_WINDOWS
 
 
 def test_jobs_are_probed_one_after_the_other_so_that_few_encoder_outputs_are_parked() -> None:
@@ -385,15 +385,6 @@ def test_retries_wait_while_a_batch_is_under_way_that_may_bring_company() -> Non
     # And when the batch ends, both go
     bench.scheduler.give(under_way, [again(row) for row in under_way.rows])
     assert bench.work() == [("a", 0), ("b", 0)]
-
-
-def test_an_urgent_retry_does_not_wait() -> None:
-    bench = Bench()
-    bench.add("job", [0])
-    bench.work(outcome=lambda row: again(row, urgent=True))
-    bench.add("long", range(1000))
-
-    assert bench.work() == [("job", 0)]
 
 
 def test_retries_at_different_temperatures_do_not_mix() -> None:
