@@ -120,14 +120,14 @@ class DecodeTask:
     """A job's windows, worker to engine.
 
     Attributes:
-        job: The job's key within this worker (unique per attempt, not the job id).
+        job_key: Unique per attempt within this worker; not the job id.
         pcm_path: The PCM file (see `stages.values.Audio`); windows say where they lie in it.
         windows: Those still to be decoded.
         probes: Indexes of the windows that the language is detected on (spread over the whole job); empty when
             `options.language` is set.
     """
 
-    job: str
+    job_key: str
     pcm_path: str
     windows: tuple[Window, ...]
     options: DecodeOptions
@@ -138,7 +138,7 @@ class DecodeTask:
 class CancelJob:
     """Forget the job's windows; results that are under way are thrown away. Worker to engine."""
 
-    job: str
+    job_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class EngineReady:
 class WindowDone:
     """One window is finished."""
 
-    job: str
+    job_key: str
     result: WindowResult
 
 
@@ -194,7 +194,7 @@ class WindowDone:
 class JobLanguage:
     """The job's language is settled; sent before any of its windows, only if the job named none."""
 
-    job: str
+    job_key: str
     language: str
     probability: float
 
@@ -203,7 +203,7 @@ class JobLanguage:
 class JobRejected:
     """The engine cannot do this job: a prompt too long, a language that the model lacks, a window that defeats it."""
 
-    job: str
+    job_key: str
     code: ErrorCode
     message: str
 
@@ -315,7 +315,7 @@ class Engine(Protocol):
     def submit(self, task: DecodeTask) -> None:
         """Queues a job's windows; never blocks."""
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Drops a job; none of its events come after this returns, but for one that is being handled."""
 
     def replace(self) -> None:

@@ -33,12 +33,12 @@ def probes(count: int, at_most: int = PROBE_WINDOWS) -> tuple[int, ...]:
 
 
 def decode_task(
-    key: str, job: Job, windows: Windows, *, done: Container[int] = (), language: str | None = None
+    job_key: str, job: Job, windows: Windows, *, done: Container[int] = (), language: str | None = None
 ) -> DecodeTask:
     """Puts a job's windows into the engine's words.
 
     Args:
-        key: The job's, for the engine.
+        job_key: The engine's name for it.
         job: What is asked for.
         windows: All of its windows.
         done: Indexes of those that need no decoding any more.
@@ -46,7 +46,7 @@ def decode_task(
     """
     language = job.language or language
     return DecodeTask(
-        job=key,
+        job_key=job_key,
         pcm_path=str(windows.audio.path),
         windows=tuple(window for window in windows.windows if window.index not in done),
         options=DecodeOptions(

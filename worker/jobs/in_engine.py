@@ -75,14 +75,14 @@ class JobsInEngine:
     def settle_language(self, event: JobLanguage) -> None:
         """Notes a job's language."""
         with self._lock:
-            run = self._runs.get(event.job)
+            run = self._runs.get(event.job_key)
             if run:
                 run.language, run.language_probability = event.language, event.probability
 
     def window_done(self, event: WindowDone) -> bool:
         """Notes a result; False if nobody waits for it."""
         with self._lock:
-            run = self._runs.get(event.job)
+            run = self._runs.get(event.job_key)
             if run is None or run.windows is None or event.result.index in run.results:
                 return False
             run.results[event.result.index] = event.result

@@ -200,12 +200,12 @@ class Pipeline:
         if not self._in_engine.window_done(event):
             return
         self._totals.window()
-        run = self._in_engine.complete(event.job)
+        run = self._in_engine.complete(event.job_key)
         if run and self._saver.may_publish(run):
             self._work.put(Ending.of(run))
 
     def _job_rejected(self, event: JobRejected) -> None:
-        run = self._in_engine.rejected(event.job)
+        run = self._in_engine.rejected(event.job_key)
         if run is None:
             return
         with bind(job=run.job.job_id, stage=Stage.INFERENCE):

@@ -160,7 +160,7 @@ class SimulatedDecoder:
         """How many batches the simulated device takes at a time."""
         return self._simulation.parallel
 
-    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in; its prompt has one token a character."""
         match options.hotwords:
             case "reject":
@@ -170,7 +170,7 @@ class SimulatedDecoder:
             case _:
                 pass
         prompt = options.initial_prompt or ""
-        return EngineJob(key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
+        return EngineJob(job_key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows, keyed by prompt length and beam."""
@@ -201,7 +201,7 @@ class SimulatedDecoder:
     def _befall(self, row: Row) -> None:
         if self._simulation.poison and digest_text(row.job.pcm_path, row.window) in self._simulation.poison:
             _signal(signal.SIGSEGV)
-        window = row.job.key, row.window.index
+        window = row.job.job_key, row.window.index
         match _fault(row):
             case "raise-once" if window not in self._raised:
                 self._raised.add(window)
@@ -242,8 +242,8 @@ class SimulatedDecoder:
         if row.language is None:
             result = replace(result, language_probability=0.75)
         if self._simulation.log:
-            _append(self._simulation.log, f"{row.job.key}\t{row.window.index}\n")
-        return Finished(row.job.key, result)
+            _append(self._simulation.log, f"{row.job.job_key}\t{row.window.index}\n")
+        return Finished(row.job.job_key, result)
 
     def _spoken(self, row: Row, text: str, result: WindowResult) -> WindowResult:
         """The result with many words, each trimmed to the sound."""

@@ -91,24 +91,24 @@ class FakeEngine:
             ValueError: As the real client does.
         """
         with self._changed:
-            if not task.windows or task.job in self._windows:
-                raise ValueError(f"job {task.job} has no windows to decode, or has been submitted before")
+            if not task.windows or task.job_key in self._windows:
+                raise ValueError(f"job {task.job_key} has no windows to decode, or has been submitted before")
             self.submitted.append(task)
             code = self._rejects(task) if self._rejects else None
             if code is not None:
-                self._events.append(JobRejected(task.job, code, f"{code}: the fake engine was told to refuse this"))
+                self._events.append(JobRejected(task.job_key, code, f"{code}: the fake engine was told to refuse this"))
             else:
-                self._windows[task.job] = (task, deque(task.windows))
+                self._windows[task.job_key] = (task, deque(task.windows))
                 if task.options.language is None:
-                    self._events.append(JobLanguage(task.job, self._language, 0.75))
+                    self._events.append(JobLanguage(task.job_key, self._language, 0.75))
             self._changed.notify_all()
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Drops a job with the events of it that wait."""
         with self._changed:
-            self.cancelled.append(job)
-            self._windows.pop(job, None)
-            self._events = deque(event for event in self._events if getattr(event, "job", None) != job)
+            self.cancelled.append(job_key)
+            self._windows.pop(job_key, None)
+            self._events = deque(event for event in self._events if getattr(event, "job_key", None) != job_key)
 
     def replace(self) -> None:
         """Is lost and starts again, as if its process had been killed."""

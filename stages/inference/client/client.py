@@ -139,11 +139,11 @@ class EngineClient:
             if self._child:
                 self._child.send(task)
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Drops a job; none of its events come after this returns, but for one that is being handled."""
         with self._lock:
-            if self._backlog.drop(job) and self._child:
-                self._child.send(CancelJob(job))
+            if self._backlog.drop(job_key) and self._child:
+                self._child.send(CancelJob(job_key))
 
     def replace(self) -> None:
         """Kills a process that hangs; it counts as lost, so the next one takes over what is not finished."""
@@ -267,7 +267,7 @@ class EngineClient:
             case _:
                 assert_never(item)
         with self._lock:
-            suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job, item.result.index)]])
+            suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job_key, item.result.index)]])
             # What was cancelled is not to be heard of any more, nor what is known already.
             if not self._backlog.note(item):
                 return

@@ -37,13 +37,13 @@ class Pool:
         """Queues a row that may wait for company."""
         self._retries.setdefault(row.key, deque()).append((now, row))
 
-    def drop(self, job: str) -> None:
+    def drop(self, job_key: str) -> None:
         """Forgets the job's rows."""
         for turns in self._fresh.values():
-            turns.drop(job)
+            turns.drop(job_key)
         self._fresh = {key: turns for key, turns in self._fresh.items() if turns}
         for key, waiting in list(self._retries.items()):
-            kept = deque((since, row) for since, row in waiting if row.job.key != job)
+            kept = deque((since, row) for since, row in waiting if row.job.job_key != job_key)
             if kept:
                 self._retries[key] = kept
             else:
@@ -104,19 +104,19 @@ class _Turns:
         if ahead:
             self._ahead.append(row)
         else:
-            self._turns.setdefault(row.job.key, deque()).append(row)
+            self._turns.setdefault(row.job.job_key, deque()).append(row)
 
     def take(self, limit: int) -> list[Row]:
         """The next rows, at most `limit`."""
         rows = [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
         while self._turns and len(rows) < limit:
-            job, own = self._turns.popitem(last=False)
+            job_key, own = self._turns.popitem(last=False)
             rows.append(own.popleft())
             if own:
-                self._turns[job] = own
+                self._turns[job_key] = own
         return rows
 
-    def drop(self, job: str) -> None:
+    def drop(self, job_key: str) -> None:
         """Forgets the job's rows."""
-        self._ahead = deque(row for row in self._ahead if row.job.key != job)
-        self._turns.pop(job, None)
+        self._ahead = deque(row for row in self._ahead if row.job.job_key != job_key)
+        self._turns.pop(job_key, None)

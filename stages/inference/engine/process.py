@@ -194,10 +194,10 @@ class _Process:
                     try:
                         scheduler.add(task)
                     except FileNotFoundError:
-                        if not reject_lost(scheduler, {task.job: task.pcm_path}):
+                        if not reject_lost(scheduler, {task.job_key: task.pcm_path}):
                             raise
-                case CancelJob(job):
-                    scheduler.cancel(job)
+                case CancelJob(job_key):
+                    scheduler.cancel(job_key)
                 case Stop():
                     scheduler.close()
                     return

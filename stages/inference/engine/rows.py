@@ -47,7 +47,7 @@ class EngineJob:
         prompt_text: The same as text, for telling an echo.
     """
 
-    key: str
+    job_key: str
     pcm_path: str
     options: DecodeOptions
     prompt: tuple[int, ...]
@@ -77,7 +77,7 @@ class Row:
 class Finished:
     """The window is done."""
 
-    job: str
+    job_key: str
     result: WindowResult
 
 
@@ -127,7 +127,7 @@ class Decoder(Protocol):
     def parallel(self) -> int:
         """How many `run` calls should be under way at once (2 on a GPU, so that it never idles)."""
 
-    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:

@@ -38,13 +38,13 @@ class Batch:
     Attributes:
         key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
         began: When that was, on the scheduler's clock.
-        alone: Whether they are suspects, with which no other batch is under way.
+        exclusive: Whether they are suspects, with which no other batch is under way.
     """
 
     key: BatchKey
     rows: list[Row]
     began: float
-    alone: bool = False
+    exclusive: bool = False
 
 
 class Scheduler:
@@ -79,7 +79,7 @@ class Scheduler:
         self._now = now
         # Guards all below; notified when rows come in, a batch comes back or the end has come.
         self._changed = threading.Condition()
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _Job] = {}  # by key
         self._pool = Pool(retry_seconds)
         self._quarantine = Quarantine(suspects, suspect_seconds, now())
         self._out: list[Batch] = []
@@ -89,34 +89,34 @@ class Scheduler:
     def add(self, task: DecodeTask) -> None:
         """Takes a job in, or answers with `JobRejected`. Its key must be new."""
         try:
-            job = self._decoder.open(task.job, task.pcm_path, task.options)
+            job = self._decoder.open(task.job_key, task.pcm_path, task.options)
         except (RuntimeError, ValueError, TypeError, LookupError) as error:
             # Nothing has touched the device yet: it is this job's text that the tokeniser chokes on.
             reason = f"the model cannot take the job's prompt and options: {type(error).__name__}: {error}"
             job = Rejected(ErrorCode.INFERENCE_FAILED, reason)
         with self._changed:
             if isinstance(job, Rejected):
-                self._emit(JobRejected(task.job, job.code, job.message))
+                self._emit(JobRejected(task.job_key, job.code, job.message))
                 return
             state = _Job(job, task.windows, left={window.index for window in task.windows})
-            self._jobs[job.key] = state
+            self._jobs[job.job_key] = state
             if job.options.language is None and len(self._languages) > 1:
                 self._probe(state, task.probes)
             else:
                 if job.options.language is None:
-                    self._emit(JobLanguage(job.key, self._languages[0], 1.0))
+                    self._emit(JobLanguage(job.job_key, self._languages[0], 1.0))
                 self._deal_in(state, self._known_language(job))
             self._changed.notify_all()
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Forgets the job; outcomes of its rows under way are thrown away. An unknown job is no error."""
         with self._changed:
-            self._drop(job)
+            self._drop(job_key)
 
-    def reject(self, job: str, code: ErrorCode, message: str) -> None:
+    def reject(self, job_key: str, code: ErrorCode, message: str) -> None:
         """Forgets a job that turns out to be undoable, and says so."""
         with self._changed:
-            self._reject(job, code, message)
+            self._reject(job_key, code, message)
 
     def take(self, limit: int, timeout: float) -> Batch | None:
         """Waits for work; a beat tells what is under way then.
@@ -158,10 +158,10 @@ class Scheduler:
             retries: Counter[str] = Counter()
             for outcome in outcomes:
                 match outcome:
-                    case Finished(job, result):
-                        self._finish(states.get(job), WindowDone(job, result))
+                    case Finished(job_key, result):
+                        self._finish(states.get(job_key), WindowDone(job_key, result))
                     case Probed(row):
-                        if state := states.get(row.job.key):
+                        if state := states.get(row.job.job_key):
                             self._probed(state, outcome)
                     case Again(rows, reason):
                         retries[reason] += 1
@@ -170,7 +170,7 @@ class Scheduler:
                         assert_never(outcome)
             for state in states.values():
                 if state.left and not state.rows:
-                    raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.key}")
+                    raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.job_key}")
             self._emit(
                 EngineStats(
                     windows=len(batch.rows),
@@ -202,10 +202,10 @@ class Scheduler:
         """
         with self._changed:
             states = self._return(batch)
-            for job, _ in self._quarantine.failed(batch.rows, self._now()):
-                self._reject(job, ErrorCode.INFERENCE_FAILED, verdict(batch.rows[0].window, why))
-            for job in {row.job.key for row in batch.rows} - self._jobs.keys():
-                self._quarantine.drop(job)
+            for job_key, _ in self._quarantine.failed(batch.rows, self._now()):
+                self._reject(job_key, ErrorCode.INFERENCE_FAILED, verdict(batch.rows[0].window, why))
+            for job_key in {row.job.job_key for row in batch.rows} - self._jobs.keys():
+                self._quarantine.drop(job_key)
             self._deal_again(states, batch.rows, batch.began)
             self._beat()
             self._changed.notify_all()
@@ -250,7 +250,7 @@ class Scheduler:
         if len(state.probed) < state.probes:
             return
         language, probability = mean_language(state.probed)
-        self._emit(JobLanguage(state.job.key, language, probability))
+        self._emit(JobLanguage(state.job.job_key, language, probability))
         for probed in state.probed:
             state.rows -= 1
             self._queue(state, self._decoder.settled(probed.row, language), ahead=True)
@@ -264,8 +264,8 @@ class Scheduler:
 
     def _deal_again(self, states: dict[str, _Job], rows: Sequence[Row], now: float) -> None:
         for row in rows:
-            state = states.get(row.job.key)
-            if state is None or row.job.key not in self._jobs:
+            state = states.get(row.job.job_key)
+            if state is None or row.job.job_key not in self._jobs:
                 continue
             if row.key.retry and row not in self._quarantine:
                 state.rows += 1
@@ -284,9 +284,9 @@ class Scheduler:
         if state is None or event.result.index not in state.left:
             return
         state.left.remove(event.result.index)
-        self._quarantine.clear((event.job, event.result.index))
+        self._quarantine.clear((event.job_key, event.result.index))
         if not state.left:
-            del self._jobs[event.job]
+            del self._jobs[event.job_key]
         self._emit(event)
 
     def _return(self, batch: Batch) -> dict[str, _Job]:
@@ -294,33 +294,33 @@ class Scheduler:
         self._out.remove(batch)
         states = {}
         for row in batch.rows:
-            state = self._jobs.get(row.job.key)
+            state = self._jobs.get(row.job.job_key)
             if state is not None and state.job is row.job:
                 state.rows -= 1
-                states[row.job.key] = state
+                states[row.job.job_key] = state
         return states
 
-    def _drop(self, job: str) -> bool:
-        if self._jobs.pop(job, None) is None:
+    def _drop(self, job_key: str) -> bool:
+        if self._jobs.pop(job_key, None) is None:
             return False
-        self._pool.drop(job)
-        self._quarantine.drop(job)
+        self._pool.drop(job_key)
+        self._quarantine.drop(job_key)
         return True
 
-    def _reject(self, job: str, code: ErrorCode, message: str) -> None:
-        if self._drop(job):
-            self._emit(JobRejected(job, code, message))
+    def _reject(self, job_key: str, code: ErrorCode, message: str) -> None:
+        if self._drop(job_key):
+            self._emit(JobRejected(job_key, code, message))
 
     def _choose(self, limit: int, now: float) -> Batch | None:
         """The batch that goes next, if one may."""
-        if any(batch.alone for batch in self._out):
+        if any(batch.exclusive for batch in self._out):
             return None
         overdue = self._quarantine.waiting and now >= self._quarantine.due
         if not overdue and (rows := self._pool.take(limit, now, idle=not self._out)):
             return Batch(rows[0].key, rows, now)
         if self._quarantine.waiting and not self._out:
             rows = self._quarantine.take(limit)
-            return Batch(rows[0].key, rows, now, alone=True)
+            return Batch(rows[0].key, rows, now, exclusive=True)
         return None
 
     def _beat(self) -> None:

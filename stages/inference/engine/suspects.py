@@ -79,9 +79,9 @@ class Suspects:
         self._remove({window})
         self._lone.pop(window, None)
 
-    def forget(self, job: str) -> None:
+    def forget(self, job_key: str) -> None:
         """Forgets all windows of a job."""
-        for window in [window for group in self._groups for window in group.windows if window[0] == job]:
+        for window in [window for group in self._groups for window in group.windows if window[0] == job_key]:
             self.cleared(window)
 
     def _remove(self, windows: set[WindowKey]) -> None:

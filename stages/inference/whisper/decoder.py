@@ -114,7 +114,7 @@ class WhisperDecoder:
         """How many `run` calls should be under way at once."""
         return self._parallel
 
-    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
         why = inability(self._info, task=options.task, language=options.language)
         if why is not None:
@@ -125,7 +125,7 @@ class WhisperDecoder:
                 ErrorCode.BAD_MESSAGE,
                 f"initial_prompt, hotwords: {len(prompt) - 1} tokens together; at most {MAX_PROMPT_TOKENS} fit",
             )
-        return EngineJob(key, pcm_path, options, prompt, self._vocabulary.text(prompt))
+        return EngineJob(job_key, pcm_path, options, prompt, self._vocabulary.text(prompt))
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
@@ -326,7 +326,7 @@ class WhisperDecoder:
         done: tuple[Heard, tuple[str, ...]] | None = (heard, state.retries)
         if state.half is not None:
             done = state.half.join.put(state.half.place, heard, state.retries)
-        return [] if done is None else [Finished(row.job.key, _result(row.window.index, *done))]
+        return [] if done is None else [Finished(row.job.job_key, _result(row.window.index, *done))]
 
     def _split(self, row: Row, heard: Heard) -> Again:
         state: RowState = row.state

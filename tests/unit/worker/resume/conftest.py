@@ -262,7 +262,7 @@ class Worker:
             language=language,
             info=info,
             held=True,
-            rejects=lambda task: ErrorCode.INTERRUPTED if task.job.partition("-")[2] in rejects else None,
+            rejects=lambda task: ErrorCode.INTERRUPTED if task.job_key.partition("-")[2] in rejects else None,
         )
         # The first event comes from the test's own thread, so that nothing has to be waited for.
         self.engine._events.clear()

@@ -78,7 +78,7 @@ class Bench:
         return [event for event in self.events if isinstance(event, kind)]
 
     def finished(self) -> list[tuple[str, int]]:
-        return [(event.job, event.result.index) for event in self.events if isinstance(event, WindowDone)]
+        return [(event.job_key, event.result.index) for event in self.events if isinstance(event, WindowDone)]
 
 
 def task(job: str, windows: Iterable[int], probes: tuple[int, ...] = (), **options: Any) -> DecodeTask:
@@ -99,11 +99,11 @@ def window(index: int, seconds: float = 10.0, speech: float | None = None) -> Wi
 
 
 def names(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    return [(row.job.key, row.window.index) for row in rows]
+    return [(row.job.job_key, row.window.index) for row in rows]
 
 
 def done(row: Row) -> Outcome:
-    return Finished(row.job.key, simulated_result(row.window, "text", row.language or "en"))
+    return Finished(row.job.job_key, simulated_result(row.window, "text", row.language or "en"))
 
 
 def probed(row: Row, language: str = "de") -> Outcome:
@@ -303,7 +303,7 @@ def test_jobs_are_probed_one_after_the_other_so_that_few_encoder_outputs_are_par
     bench.add("b", range(9), probes=(0, 4, 8), language=None)
 
     assert bench.work(limit=4, outcome=probed) == [("a", 0), ("a", 4), ("a", 8), ("b", 0)]
-    assert [event.job for event in bench.said(JobLanguage)] == ["a"]  # type: ignore[union-attr]
+    assert [event.job_key for event in bench.said(JobLanguage)] == ["a"]  # type: ignore[union-attr]
 
 
 def test_an_english_only_model_needs_no_probe() -> None:
@@ -490,7 +490,7 @@ def test_what_the_decoder_refuses_is_rejected_and_takes_no_part() -> None:
     bench = Bench()
     bench.add("job", [0], hotwords="reject")
 
-    assert [(event.job, event.code) for event in bench.said(JobRejected)] == [("job", ErrorCode.UNSUPPORTED_OPTION)]  # type: ignore[union-attr]
+    assert [(event.job_key, event.code) for event in bench.said(JobRejected)] == [("job", ErrorCode.UNSUPPORTED_OPTION)]  # type: ignore[union-attr]
     assert bench.nothing_to_take()
 
 
@@ -625,7 +625,7 @@ def test_suspects_go_behind_all_others_group_by_group_and_alone() -> None:
     # Then the others go first
     others = bench.take()
     assert sorted(names(others.rows)) == [("a", 2), ("a", 3), ("b", 1)]
-    assert not others.alone
+    assert not others.exclusive
     # And the suspects wait until the device has nothing to do
     assert bench.nothing_to_take()
     bench.scheduler.give(others, [done(row) for row in others.rows])
@@ -633,7 +633,7 @@ def test_suspects_go_behind_all_others_group_by_group_and_alone() -> None:
     # Then a group goes, and while it does nothing else, even what is new
     suspects = bench.take()
     assert sorted(names(suspects.rows)) == [("a", 1), ("b", 0)]
-    assert suspects.alone
+    assert suspects.exclusive
     bench.add("c", [0])
     assert bench.nothing_to_take()
     bench.scheduler.give(suspects, [done(row) for row in suspects.rows])
@@ -731,7 +731,7 @@ def test_a_window_that_fails_by_itself_twice_costs_its_job_and_no_other() -> Non
             bench.scheduler.give(batch, [done(row) for row in batch.rows])
 
     (rejected,) = [event for event in bench.events if isinstance(event, JobRejected)]
-    assert (rejected.job, rejected.code) == ("bad", ErrorCode.INFERENCE_FAILED)
+    assert (rejected.job_key, rejected.code) == ("bad", ErrorCode.INFERENCE_FAILED)
     assert rejected.message.startswith("window 1, 10.0 s into the audio")
     assert [window for window in bench.finished() if window[0] == "good"] == [("good", 0), ("good", 1)]
 
