@@ -54,7 +54,7 @@ def configure(
 
     Args:
         format: `json`, `console`, or None: `console` on a terminal and `json` off one.
-        level: The least that is shown of our own lines. Other libraries are heard from `warning` on.
+        level: The least that is shown of our own lines. Of other libraries, from `warning` on.
         stream: Where to, standard error by default.
         **always: Fields of every line of this process.
     """

@@ -19,7 +19,7 @@ from stages.ports import Cancellation, ScratchReserve
 from stages.values import SAMPLE_RATE, Audio, Source
 from stages.wav import find_plain_wav
 
-__all__ = ["DecodeLimits", "Decoder"]
+__all__ = ["AudioDecoder", "DecodeLimits"]
 
 _SAMPLE_BYTES = 2
 #: Scratch bytes that are reserved at a time: nearly nine minutes of PCM.
@@ -68,7 +68,7 @@ class DecodeLimits:
     threads: int = 1
 
 
-class Decoder:
+class AudioDecoder:
     """Decodes media files. Thread-safe: it holds nothing but its limits.
 
     Raises:
@@ -209,12 +209,12 @@ class _PcmWriter:
 
     @property
     def samples(self) -> int:
-        """What stands in the file."""
+        """How many samples are in the file."""
         return self._written // _SAMPLE_BYTES
 
     @property
-    def heard(self) -> float:
-        """Seconds that were decoded, wanted or not."""
+    def decoded_seconds(self) -> float:
+        """Length of all that was decoded, wanted or not."""
         return self._read / _SAMPLE_BYTES / SAMPLE_RATE
 
     def write(self, chunk: bytes) -> None:
@@ -251,7 +251,7 @@ def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | No
         return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg crashed ({name}) while it decoded this file")
     if "matches no streams" in ended.messages:
         return PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the file has no audio stream")
-    if ended.returncode > 0 or (said and not pcm.heard):
+    if ended.returncode > 0 or (said and not pcm.decoded_seconds):
         return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg cannot decode the file: {said}")
     return None
 
@@ -261,5 +261,6 @@ def _emptiness(pcm: _PcmWriter) -> JobFailedError | None:
     if pcm.samples:
         return None
     return PermanentError(
-        ErrorCode.MEDIA_NO_AUDIO, f"there is no audio in the part that is asked for; the file has {pcm.heard:.1f} s"
+        ErrorCode.MEDIA_NO_AUDIO,
+        f"there is no audio in the part that is asked for; the file has {pcm.decoded_seconds:.1f} s",
     )

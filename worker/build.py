@@ -12,7 +12,7 @@ from pathlib import Path
 from sqscribe import __version__
 from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.fetch import Fetcher, FetchLimits
 from stages.fetch.address import AddressPolicy
 from stages.inference.client.client import DEFAULT_DECODER, EngineClient
@@ -99,7 +99,7 @@ def build_worker(
     """
     ground = _ground(settings, connect)
     # A machine that lacks something ends here, before it has a scratch folder or loads a model.
-    decoder, segmenter = Decoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
+    decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
     scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, ground.clock)
     try:
         engine = _engine(ground, scratch.root, make_engine)
@@ -158,7 +158,7 @@ def _engine(ground: _Ground, scratch: Path, make_engine: Callable[[EngineSetting
 
 
 def _components(
-    ground: _Ground, decoder: Decoder, segmenter: Segmenter, scratch: ScratchSpace, engine: Engine
+    ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace, engine: Engine
 ) -> Components:
     clock, leases, buffer = ground.clock, ground.leases, ground.buffer
     preparer = _preparer(ground, decoder, segmenter, scratch)
@@ -195,7 +195,7 @@ def _components(
     )
 
 
-def _preparer(ground: _Ground, decoder: Decoder, segmenter: Segmenter, scratch: ScratchSpace) -> Preparer:
+def _preparer(ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace) -> Preparer:
     settings, connections = ground.settings, ground.connections
     limits = FetchLimits(max_bytes=settings.max_source_bytes)
     policy = AddressPolicy(settings.allow_private_sources)

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from sqscribe.errors import EngineBrokenError
 from stages.inference.engine.batches import Batches, BatchLimit, is_out_of_memory
-from stages.inference.engine.rows import Decoder
+from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
     DecodeTask,
@@ -77,7 +77,7 @@ class Feed:
     """
 
     def __init__(
-        self, decoder: Decoder, batch_size: int, *, parallel: int | None = None, small_batches: bool = True
+        self, decoder: WindowDecoder, batch_size: int, *, parallel: int | None = None, small_batches: bool = True
     ) -> None:
         self._decoder = decoder
         self._batch_size = batch_size

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
 from sqscribe.job import Job
-from stages.decode import Decoder
+from stages.decode import AudioDecoder
 from stages.fetch import Fetcher, FetchRequest
 from stages.ports import Clock
 from stages.segment import Segmenter
@@ -28,7 +28,7 @@ class Preparer:
     def __init__(
         self,
         fetcher: Fetcher,
-        decoder: Decoder,
+        decoder: AudioDecoder,
         segmenter: Segmenter,
         scratch: ScratchSpace,
         outage: SourceOutage,

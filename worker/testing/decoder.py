@@ -54,7 +54,7 @@ class Simulation:
         host_share: As `SimulatedDevice` has it.
         exclusive: As `SimulatedDevice` has it.
         trace: File of the trace that is told when the device computed; empty for none.
-        parallel: As `Decoder.parallel`.
+        parallel: As `WindowDecoder.parallel`.
         languages: Whisper codes that the model has, joined by `+` in the query string.
         spoken: The language that every window is found to be in; empty for the first of `languages`.
         load: `ok`; `unfit` or `broken`: loading fails; `hang`: it never ends; `die`: the process is killed.
@@ -104,7 +104,7 @@ class Simulation:
 
 
 class SimulatedDecoder:
-    """Implements `Decoder`.
+    """Implements `WindowDecoder`.
 
     A job asks for a fault by its `hotwords`. When it is opened: `reject` (it is refused), `choke` (opening it
     fails with an error). For every window, or with `@` and a number behind it for that one only: `retry` (it goes

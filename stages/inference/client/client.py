@@ -268,7 +268,7 @@ class EngineClient:
                 assert_never(item)
         with self._lock:
             suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job_key, item.result.index)]])
-            # What was cancelled is not to be heard of any more, nor what is known already.
+            # Nothing is told of a job that was cancelled, nor anything twice.
             if not self._backlog.note(item):
                 return
         if isinstance(item, JobRejected) and item.code is ErrorCode.INFERENCE_FAILED:

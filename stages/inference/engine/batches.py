@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from sqscribe.errors import EngineBrokenError, ErrorCode
-from stages.inference.engine.rows import Decoder
+from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Batch, Scheduler
 
 __all__ = ["BatchLimit", "Batches", "is_out_of_memory", "reject_lost"]
@@ -66,7 +66,7 @@ class Batches:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: WindowDecoder,
         scheduler: Scheduler,
         limit: BatchLimit,
         announce: Callable[[], None],

@@ -30,7 +30,7 @@ from sqscribe.logs import configure
 from stages.inference.engine import control
 from stages.inference.engine.batches import Batches, BatchLimit, reject_lost
 from stages.inference.engine.memory import share_one_arena
-from stages.inference.engine.rows import Decoder
+from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
     BatchSizeReduced,
@@ -61,7 +61,7 @@ class Launch:
 
     Attributes:
         decoder: Where the decoder comes from, as `package.module:name` of a callable that takes the settings and
-            gives a `Decoder`; a name, because it is imported in the process alone.
+            gives a `WindowDecoder`; a name, because it is imported in the process alone.
         generation: Number of the process, from 1.
         suspects: Windows that processes before this one may have failed on, to be decoded group by group.
     """
@@ -126,7 +126,7 @@ class _Process:
         sender.join(_FLUSH_SECONDS)
         return code
 
-    def _start(self) -> Decoder:
+    def _start(self) -> WindowDecoder:
         began = time.monotonic()
         settings = self._launch.settings
         decoder = _load(self._launch.decoder, settings)
@@ -148,13 +148,13 @@ class _Process:
         self._events.put(EngineReady(info))
         return decoder
 
-    def _check(self, decoder: Decoder) -> float | None:
+    def _check(self, decoder: WindowDecoder) -> float | None:
         settings = self._launch.settings
         if settings.control is None:
             return None
         return control.check(decoder, settings.control, beam_size=settings.beam_size)
 
-    def _work(self, decoder: Decoder) -> None:
+    def _work(self, decoder: WindowDecoder) -> None:
         settings = self._launch.settings
         scheduler = Scheduler(
             decoder,
@@ -224,7 +224,7 @@ class _Process:
             os._exit(ExitCode.UNEXPECTED)
 
 
-def _load(name: str, settings: EngineSettings) -> Decoder:
+def _load(name: str, settings: EngineSettings) -> WindowDecoder:
     """Builds the decoder.
 
     Raises:
@@ -235,7 +235,7 @@ def _load(name: str, settings: EngineSettings) -> Decoder:
         factory: object = importlib.import_module(module)
         for part in path.split("."):
             factory = getattr(factory, part)
-        return cast("Callable[[EngineSettings], Decoder]", factory)(settings)
+        return cast("Callable[[EngineSettings], WindowDecoder]", factory)(settings)
     except SqscribeError:
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ from sqscribe.errors import ErrorCode
 from stages.inference.protocol import DecodeOptions, EngineInfo
 from stages.values import Window, WindowResult
 
-__all__ = ["Again", "BatchKey", "Decoder", "EngineJob", "Finished", "Outcome", "Probed", "Rejected", "Row"]
+__all__ = ["Again", "BatchKey", "EngineJob", "Finished", "Outcome", "Probed", "Rejected", "Row", "WindowDecoder"]
 
 
 class BatchKey(NamedTuple):
@@ -116,7 +116,7 @@ class Rejected:
     message: str
 
 
-class Decoder(Protocol):
+class WindowDecoder(Protocol):
     """What turns rows into texts: the Whisper decoder, or a simulated one. Called from several threads."""
 
     @property

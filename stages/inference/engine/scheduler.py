@@ -13,7 +13,17 @@ from typing import assert_never
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.pool import Pool
 from stages.inference.engine.quarantine import Quarantine, window_of
-from stages.inference.engine.rows import Again, BatchKey, Decoder, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.inference.engine.rows import (
+    Again,
+    BatchKey,
+    EngineJob,
+    Finished,
+    Outcome,
+    Probed,
+    Rejected,
+    Row,
+    WindowDecoder,
+)
 from stages.inference.engine.suspects import verdict
 from stages.inference.protocol import (
     PROBE_WINDOWS,
@@ -65,7 +75,7 @@ class Scheduler:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: WindowDecoder,
         emit: Callable[[EngineEvent | Progress], None],
         *,
         retry_seconds: float,

@@ -74,7 +74,7 @@ class RowState:
 
 
 class WhisperDecoder:
-    """Decodes rows on a CTranslate2 model: the real `stages.inference.engine.rows.Decoder`.
+    """Decodes rows on a CTranslate2 model: the real `stages.inference.engine.rows.WindowDecoder`.
 
     `run` may be called by `parallel` threads at once.
 

@@ -405,7 +405,7 @@ class DispositionMachine(RuleBasedStateMachine):
         scratch = self.open.enter_context(tempfile.TemporaryDirectory())
         patch = self.open.enter_context(pytest.MonkeyPatch.context())
         patch.setattr("worker.build.SystemClock", lambda: self.clock)
-        for stage in ("Fetcher", "Decoder", "Segmenter"):
+        for stage in ("Fetcher", "AudioDecoder", "Segmenter"):
             patch.setattr(f"worker.build.{stage}", lambda *_, **__: self.sources)
         self.settings = SETTINGS.model_copy(update={"scratch_dir": Path(scratch)})
         self.dead_letters = AuditedQueue(self, url="https://sqs.test/1/dead")
