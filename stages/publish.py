@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, job_failure
+from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError
 from sqscribe.formats import ARTIFACTS, MASTER, master, render
 from sqscribe.job import Job, JobRef
 from sqscribe.result import (
@@ -38,15 +38,11 @@ from sqscribe.result import (
 from sqscribe.transcript import Transcript
 from sqscribe.urls import split_s3, storable
 from stages.ports import Clock, Store
+from stages.results import ROUNDS, ExistingResult, ResultStore
 
-__all__ = ["ExistingResult", "JobFacts", "Publisher"]
+__all__ = ["JobFacts", "Publisher"]
 
 log = structlog.get_logger()
-
-#: How often a `result.json` may change under our hands before the node takes a pause.
-ROUNDS = 5
-
-RESULT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,45 +66,6 @@ class JobFacts:
     media: Media = field(default_factory=Media)
 
 
-@dataclass(frozen=True, slots=True)
-class ExistingResult:
-    """The `result.json` that stands for a job.
-
-    Attributes:
-        result: None where none stands, or where `force` is to replace something that is no result.
-        etag: None where none stands.
-    """
-
-    result: Result | None = None
-    etag: str | None = None
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the job is done."""
-        return self.result is not None and self.result.succeeded
-
-    @property
-    def failed(self) -> bool:
-        """Whether the job was given up."""
-        return self.result is not None and not self.result.succeeded
-
-    @property
-    def origin(self) -> str | None:
-        """Id of the message that it was written for."""
-        return self.result.origin if self.result else None
-
-    @property
-    def error(self) -> JobFailedError:
-        """Why the job was given up.
-
-        Raises:
-            ValueError: It was not, or for a reason that this version does not know.
-        """
-        if self.result is None or self.result.error is None:
-            raise ValueError("no failure stands")
-        return job_failure(ErrorCode(self.result.error.code), self.result.error.message)
-
-
 class Publisher:
     """Writes what stands in S3 for a job. Holds no state; thread-safe.
 
@@ -118,6 +75,7 @@ class Publisher:
 
     def __init__(self, store: Store, clock: Clock, worker: WorkerFacts) -> None:
         self._store = store
+        self._results = ResultStore(store)
         self._clock = clock
         self._worker = worker
 
@@ -127,7 +85,7 @@ class Publisher:
         Raises:
             PermanentError: `output_forbidden`, when something else stands in its place and the job does not force.
         """
-        return self._existing(job.ref, force=job.force) if isinstance(job, Job) else self._existing(job)
+        return self._results.existing(job.ref, force=job.force) if isinstance(job, Job) else self._results.existing(job)
 
     def succeed(self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None]) -> Result:
         """Publishes a transcript, or completes what somebody else published first.
@@ -150,7 +108,7 @@ class Publisher:
         _require_words(job, existing)
         artifacts = [_artifact(job, MASTER, body)]
         artifacts += [self._add(job, name, existing, fence) for name in job.formats if name != MASTER]
-        return self._conclude(job.ref, self._success(job, existing, facts, artifacts, begun), fence)
+        return self._results.conclude(job.ref, self._success(job, existing, facts, artifacts, begun), fence)
 
     def complete(self, job: Job, result: Result, fence: Callable[[], None]) -> Result:
         """Adds the formats that a finished job lacks, from the master that stands. The result stays as it is.
@@ -214,7 +172,7 @@ class Publisher:
             media=facts.media,
             error=ErrorFacts(error.code, error.message),
         )
-        return self._conclude(ref, ours, fence)
+        return self._results.conclude(ref, ours, fence)
 
     # -- the master and its formats --------------------------------------------------------------------------------
 
@@ -247,50 +205,12 @@ class Publisher:
         self._store.put(_url(job, name), body, ARTIFACTS[name].content_type)
         return _artifact(job, name, body)
 
-    # -- the result ------------------------------------------------------------------------------------------------
-
-    def _existing(self, ref: JobRef, *, force: bool = False) -> ExistingResult:
-        url = ref.url(RESULT_NAME)
-        stored = self._store.get(url)
-        if stored is None:
-            return ExistingResult()
-        try:
-            return ExistingResult(Result.from_json(stored.body), stored.etag)
-        except ValueError as error:
-            if force:
-                return ExistingResult(None, stored.etag)
-            # Of a later version, perhaps, and a success: not ours to replace.
-            raise PermanentError(
-                ErrorCode.OUTPUT_FORBIDDEN,
-                f"{url} stands and is no result ({error}); remove it, or send the job with force",
-            ) from None
-
-    def _conclude(self, ref: JobRef, ours: Result, fence: Callable[[], None]) -> Result:
-        """Puts the result if none stands, or in the place of a failed one; a succeeded one is final."""
-        url, body = ref.url(RESULT_NAME), ours.to_json()
-        fence()
-        if self._store.put_if_absent(url, body, RESULT_TYPE):
-            return ours
-        for _ in range(ROUNDS):
-            existing = self._existing(ref)
-            if existing.result and (existing.succeeded or _same_failure(existing.result, ours)):
-                return existing.result
-            if self._replaced(url, body, existing.etag, fence):
-                return ours
-        raise NodeFaultError(f"{url} keeps changing; somebody else publishes the same job over and over")
-
-    def _replaced(self, url: str, body: bytes, etag: str | None, fence: Callable[[], None]) -> bool:
-        fence()
-        if etag is None:
-            return self._store.put_if_absent(url, body, RESULT_TYPE)
-        return self._store.replace(url, body, RESULT_TYPE, etag)
-
     def _force(
         self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None], begun: float
     ) -> Result:
         _require_words(job, transcript)
         for _ in range(ROUNDS):
-            existing = self._existing(job.ref, force=True)
+            existing = self._results.existing(job.ref, force=True)
             if existing.result and existing.succeeded and existing.origin == facts.origin:
                 return self.complete(job, existing.result, fence)  # this message has forced its way already
             # Formats that were asked for earlier must not go on telling the old text.
@@ -298,7 +218,7 @@ class Publisher:
             names = dict.fromkeys([*job.formats, *(name for name in ARTIFACTS if _url(job, name) in there)])
             artifacts = [self._overwrite(job, name, transcript, fence) for name in names]
             ours = self._success(job, transcript, facts, artifacts, begun)
-            if self._replaced(job.url(RESULT_NAME), ours.to_json(), existing.etag, fence):
+            if self._results.replace(job.ref, ours, existing.etag, fence):
                 return ours
         raise NodeFaultError(f"{job.url(RESULT_NAME)} keeps changing; somebody else forces the same job over and over")
 
@@ -344,7 +264,3 @@ def _require_words(job: Job, transcript: Transcript) -> None:
             ErrorCode.UNSUPPORTED_OPTION,
             "word_timestamps: the transcript that stands was made by a model that gives words no times",
         )
-
-
-def _same_failure(one: Result, other: Result) -> bool:
-    return not other.succeeded and one.origin == other.origin and one.error == other.error

@@ -21,7 +21,8 @@ from sqscribe.formats import ARTIFACTS, RenderOptions, master, render
 from sqscribe.job import Job, JobRef
 from sqscribe.result import Media, ModelFacts, Result, Timings, WorkerFacts
 from sqscribe.transcript import Segment, Transcript, Word
-from stages.publish import ExistingResult, JobFacts, Publisher
+from stages.publish import JobFacts, Publisher
+from stages.results import ExistingResult
 from worker.testing.clock import FakeClock
 from worker.testing.store import MemoryStore
 
