@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 
 from sqscribe.errors import EngineBrokenError, ErrorCode
-from stages.inference.engine.rows import WindowDecoder
-from stages.inference.engine.scheduler import Batch, Scheduler
+from stages.inference.engine.rows import Batch, WindowDecoder
+from stages.inference.engine.scheduler import Scheduler
 
 __all__ = ["BatchLimit", "Batches", "is_out_of_memory", "reject_lost"]
 

@@ -10,7 +10,18 @@ from sqscribe.errors import ErrorCode
 from stages.inference.protocol import DecodeOptions, EngineInfo
 from stages.values import Window, WindowResult
 
-__all__ = ["Again", "BatchKey", "EngineJob", "Finished", "Outcome", "Probed", "Rejected", "Row", "WindowDecoder"]
+__all__ = [
+    "Again",
+    "Batch",
+    "BatchKey",
+    "EngineJob",
+    "Finished",
+    "Outcome",
+    "Probed",
+    "Rejected",
+    "Row",
+    "WindowDecoder",
+]
 
 
 class BatchKey(NamedTuple):
@@ -71,6 +82,29 @@ class Row:
     language: str | None
     encoded: Any = None
     state: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows with one key that are worked on in common.
+
+    Attributes:
+        key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
+        began: When that was, on the scheduler's clock.
+        exclusive: Whether they are suspects, with which no other batch is under way.
+    """
+
+    key: BatchKey
+    rows: list[Row]
+    began: float
+    exclusive: bool = False
+
+    @property
+    def kind(self) -> str:
+        """`probe`, `decode` or `retry`."""
+        if self.key.probe:
+            return "probe"
+        return "retry" if self.key.retry else "decode"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from sqscribe.errors import ErrorCode
+from stages.inference.engine.job_state import JobState, mean_language
 from stages.inference.engine.pool import Pool
 from stages.inference.engine.quarantine import Quarantine, window_of
 from stages.inference.engine.rows import (
     Again,
-    BatchKey,
+    Batch,
     EngineJob,
     Finished,
     Outcome,
@@ -26,7 +26,6 @@ from stages.inference.engine.rows import (
 )
 from stages.inference.engine.suspects import verdict
 from stages.inference.protocol import (
-    PROBE_WINDOWS,
     DecodeTask,
     EngineEvent,
     EngineStats,
@@ -36,25 +35,8 @@ from stages.inference.protocol import (
     WindowDone,
     WindowKey,
 )
-from stages.values import Window
 
-__all__ = ["Batch", "Scheduler", "mean_language"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Rows with one key that are worked on in common.
-
-    Attributes:
-        key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
-        began: When that was, on the scheduler's clock.
-        exclusive: Whether they are suspects, with which no other batch is under way.
-    """
-
-    key: BatchKey
-    rows: list[Row]
-    began: float
-    exclusive: bool = False
+__all__ = ["Scheduler"]
 
 
 class Scheduler:
@@ -89,7 +71,7 @@ class Scheduler:
         self._now = now
         # Guards all below; notified when rows come in, a batch comes back or the end has come.
         self._changed = threading.Condition()
-        self._jobs: dict[str, _Job] = {}  # by key
+        self._jobs: dict[str, JobState] = {}  # by key
         self._pool = Pool(retry_seconds)
         self._quarantine = Quarantine(suspects, suspect_seconds, now())
         self._out: list[Batch] = []
@@ -108,7 +90,7 @@ class Scheduler:
             if isinstance(job, Rejected):
                 self._emit(JobRejected(task.job_key, job.code, job.message))
                 return
-            state = _Job(job, task.windows, left={window.index for window in task.windows})
+            state = JobState(job, task.windows)
             self._jobs[job.job_key] = state
             if job.options.language is None and len(self._languages) > 1:
                 self._probe(state, task.probes)
@@ -179,7 +161,7 @@ class Scheduler:
                     case _:
                         assert_never(outcome)
             for state in states.values():
-                if state.left and not state.rows:
+                if state.lost:
                     raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.job_key}")
             self._emit(
                 EngineStats(
@@ -188,7 +170,7 @@ class Scheduler:
                     busy_seconds=now - self._busy_since,
                     began=batch.began,
                     ended=now,
-                    kind=_kind(batch.key),
+                    kind=batch.kind,
                     retries=tuple(sorted(retries.items())),
                 )
             )
@@ -221,12 +203,6 @@ class Scheduler:
             self._changed.notify_all()
 
     @property
-    def stalled(self) -> float:
-        """Seconds that the oldest batch under way has taken so far; 0 when there is none."""
-        with self._changed:
-            return self._stalled()
-
-    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
@@ -245,34 +221,26 @@ class Scheduler:
             return self._languages[0]
         return None if job.options.language == "multi" else job.options.language
 
-    def _probe(self, state: _Job, indexes: tuple[int, ...]) -> None:
+    def _probe(self, state: JobState, indexes: tuple[int, ...]) -> None:
         """Has the language asked of the given windows, or of the first ones where those are done already."""
-        wanted = [window for window in state.waiting if window.index in indexes] or state.waiting
-        probes = tuple(wanted[:PROBE_WINDOWS])
-        state.waiting = tuple(window for window in state.waiting if window not in probes)
-        state.probes = len(probes)
-        for row in self._decoder.rows(state.job, probes, probe=True, language=None):
+        for row in self._decoder.rows(state.job, state.take_probes(indexes), probe=True, language=None):
             self._queue(state, row, ahead=True)  # job by job, so that few jobs park probed rows at a time
 
-    def _probed(self, state: _Job, outcome: Probed) -> None:
-        state.probed.append(outcome)
-        state.rows += 1
-        if len(state.probed) < state.probes:
+    def _probed(self, state: JobState, outcome: Probed) -> None:
+        answers = state.answered(outcome)
+        if not answers:
             return
-        language, probability = mean_language(state.probed)
+        language, probability = mean_language(answers)
         self._emit(JobLanguage(state.job.job_key, language, probability))
-        for probed in state.probed:
-            state.rows -= 1
-            self._queue(state, self._decoder.settled(probed.row, language), ahead=True)
-        state.probed = []
+        for answer in answers:
+            self._queue(state, self._decoder.settled(answer.row, language), ahead=True)
         self._deal_in(state, language)
 
-    def _deal_in(self, state: _Job, language: str | None) -> None:
-        for row in self._decoder.rows(state.job, state.waiting, probe=False, language=language):
+    def _deal_in(self, state: JobState, language: str | None) -> None:
+        for row in self._decoder.rows(state.job, state.take_waiting(), probe=False, language=language):
             self._queue(state, row, ahead=False)
-        state.waiting = ()
 
-    def _deal_again(self, states: dict[str, _Job], rows: Sequence[Row], now: float) -> None:
+    def _deal_again(self, states: dict[str, JobState], rows: Sequence[Row], now: float) -> None:
         for row in rows:
             state = states.get(row.job.job_key)
             if state is None or row.job.job_key not in self._jobs:
@@ -283,14 +251,14 @@ class Scheduler:
             else:  # the half of a split window, or a row that lost its prompt: a window half done, let it be finished
                 self._queue(state, row, ahead=True)
 
-    def _queue(self, state: _Job, row: Row, *, ahead: bool) -> None:
+    def _queue(self, state: JobState, row: Row, *, ahead: bool) -> None:
         state.rows += 1
         if row in self._quarantine:
             self._quarantine.add(row)
         else:
             self._pool.add(row, ahead=ahead)
 
-    def _finish(self, state: _Job | None, event: WindowDone) -> None:
+    def _finish(self, state: JobState | None, event: WindowDone) -> None:
         if state is None or event.result.index not in state.left:
             return
         state.left.remove(event.result.index)
@@ -299,7 +267,7 @@ class Scheduler:
             del self._jobs[event.job_key]
         self._emit(event)
 
-    def _return(self, batch: Batch) -> dict[str, _Job]:
+    def _return(self, batch: Batch) -> dict[str, JobState]:
         """Takes the batch off the list and gives the states of its jobs, less those cancelled meanwhile."""
         self._out.remove(batch)
         states = {}
@@ -342,47 +310,5 @@ class Scheduler:
         self._emit(Progress(self._stalled(), under_way))
 
     def _stalled(self) -> float:
+        """Seconds that the oldest batch under way has taken so far; 0 when there is none."""
         return self._now() - min(batch.began for batch in self._out) if self._out else 0.0
-
-
-def mean_language(probed: Sequence[Probed]) -> tuple[str, float]:
-    """The language with the highest mean probability, each window weighing as much as it holds speech.
-
-    Returns:
-        Whisper code, and its mean probability.
-    """
-    # In the windows' order: sums of floats depend on the order, and batches come back in any.
-    ordered = sorted(probed, key=lambda outcome: outcome.row.window.index)
-    weights = [max(1, outcome.row.window.speech) for outcome in ordered]
-    totals: dict[str, float] = {}
-    for outcome, weight in zip(ordered, weights, strict=True):
-        for language, probability in outcome.probabilities.items():
-            totals[language] = totals.get(language, 0.0) + weight * probability
-    language = min(totals, key=lambda code: (-totals[code], code))  # among equals the first by code
-    return language, totals[language] / sum(weights)
-
-
-def _kind(key: BatchKey) -> str:
-    if key.probe:
-        return "probe"
-    return "retry" if key.retry else "decode"
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A job's state.
-
-    Attributes:
-        waiting: Windows that have no row yet, because the language is not settled.
-        left: Indexes of the windows that are not finished.
-        rows: How many of its rows there are, queued, parked or under way.
-        probes: How many windows the language is asked of.
-        probed: Those that have answered.
-    """
-
-    job: EngineJob
-    waiting: tuple[Window, ...]
-    left: set[int]
-    rows: int = 0
-    probes: int = 0
-    probed: list[Probed] = field(default_factory=list)

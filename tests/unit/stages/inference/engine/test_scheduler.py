@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from sqscribe.errors import ErrorCode
-from stages.inference.engine.rows import Again, Finished, Outcome, Probed, Row
-from stages.inference.engine.scheduler import Batch, Scheduler, mean_language
+from stages.inference.engine.job_state import mean_language
+from stages.inference.engine.rows import Again, Batch, Finished, Outcome, Probed, Row
+from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
     PROBE_WINDOWS,
     DecodeOptions,
@@ -579,15 +580,17 @@ def test_busy_time_is_the_time_in_which_at_least_one_batch_was_out() -> None:
 def test_a_batch_that_hangs_is_seen_although_others_come_and_go() -> None:
     bench = Bench()
     bench.add("job", range(3))
-    assert bench.scheduler.stalled == 0.0
     hung = bench.take(limit=1)
+    assert bench.beats[-1].stalled == 0.0
     bench.time += 30.0
-    bench.work(limit=1)
+    other = bench.take(limit=1)
+    assert bench.beats[-1].stalled == 30.0
     bench.time += 30.0
+    bench.scheduler.give(other, [done(row) for row in other.rows])
 
-    assert bench.scheduler.stalled == 60.0
+    assert bench.beats[-1].stalled == 60.0
     bench.scheduler.give(hung, [done(row) for row in hung.rows])
-    assert bench.scheduler.stalled == 0.0
+    assert bench.beats[-1].stalled == 0.0
 
 
 # -- suspects ----------------------------------------------------------------------------------------------------------
