@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors, each of which says what becomes of the message that met it.
+"""Errors, each of which says what becomes of the message whose job met it.
 
-The table of dispositions stands in `docs/reference.md`. A stage raises one of these; only the pipeline acts on it.
+`docs/reference.md` has the table of what becomes of a message. A stage raises one of these; only the
+pipeline acts on it.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class SqscribeError(Exception):
 
 
 class JobFailedError(SqscribeError):
-    """Something is wrong with one job; no other job is touched by it.
+    """Something is wrong with one job; no other job is affected.
 
     Attributes:
         code: What went wrong, in the contract's words.

@@ -129,7 +129,7 @@ class ObjectMessage(BaseModel):
 
     @property
     def identity(self) -> str | None:
-        """What tells this version from others: of an object without versions, its ETag."""
+        """The version's id, or the ETag of an object without versions."""
         return self.version_id or self.etag
 
 
@@ -169,7 +169,7 @@ class JobMessage(BaseModel):
         return self
 
     def unsupported(self) -> list[str]:
-        """What it asks for that this version lacks, each with the field's name."""
+        """Each thing that it asks for and this version of sqscribe lacks, with the field's name."""
         unwritten = sorted(set(self.formats or ()) - set(ARTIFACTS))
         faults = {
             f"formats: {', '.join(map(repr, unwritten))} is not written by this version": unwritten,
@@ -184,7 +184,7 @@ class JobMessage(BaseModel):
 
     @property
     def scheme(self) -> str:
-        """Of the source."""
+        """The scheme of the source, in lower case."""
         return self.source.partition(":")[0]
 
     def id(self, default_beam_size: int) -> str:

@@ -22,7 +22,7 @@ _TOUCH_SECONDS = 0.3
 _JITTER_SECONDS = 0.5
 #: A word so near to an end of its window that is shared may be a part of one.
 _EDGE_SECONDS = 0.1
-#: What another text over the same time is worth, when the same text is worth 1.
+#: How much another text over the same time is worth, when the same text is worth 1.
 _OTHER_TEXT = 0.1
 #: How much of the shorter one must lie within the longer one for that: of two words, of two segments without words.
 _SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
@@ -207,7 +207,7 @@ def _pairs(before: Mapping[int, _TimedText], after: Mapping[int, _TimedText]) ->
 
 
 def _match(left: _TimedText, right: _TimedText) -> tuple[float, bool]:
-    """What it is worth to take the two for the same, 0 if they cannot be, and whether their texts agree."""
+    """How much it is worth to take the two for the same (0 if they cannot be), and whether their texts agree."""
     words = left.probability is not None
     if words != (right.probability is not None):
         return 0.0, False
@@ -252,7 +252,7 @@ def _order(texts: Sequence[_TimedText]) -> None:
 
 
 def _segments(done: _TranscribedWindow, audio: Audio, *, multi: bool) -> Iterator[Segment]:
-    """What is left of a window's segments, split where silence was left out between two words."""
+    """The segments of a window that are left, split where silence was left out between two words."""
     result = done.result
     for index, group in groupby(done.texts, key=lambda text: text.segment):
         for run in _split(list(group), done.window.pieces):

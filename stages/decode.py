@@ -172,7 +172,7 @@ class AudioDecoder:
 
 
 class _PcmWriter:
-    """Keeps the wanted part of a stream of PCM. A context manager: after an error the file is gone."""
+    """Writes the wanted part of a stream of PCM to a file. A context manager: after an error the file is gone."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class _PcmWriter:
 
 
 def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | None:
-    """What the end of ffmpeg means for the job; None for nothing bad."""
+    """The error that the end of ffmpeg means for the job; None if it went well."""
     said = ended.messages.replace(str(source), source.name).strip().rsplit("\n", 1)[-1][:300]
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name
@@ -257,7 +257,7 @@ def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | No
 
 
 def _emptiness(pcm: _PcmWriter) -> JobFailedError | None:
-    """What it means that nothing was written; None when something was."""
+    """The error when no sample was written; None when some were."""
     if pcm.samples:
         return None
     return PermanentError(

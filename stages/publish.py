@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish: the transcript and its formats into the store, then `result.json`, which says that they stand.
+"""Publish: the transcript and its formats into the store, then `result.json`, which says that they are there.
 
 Any number of workers may publish the same job at once, and any of them may die between two writes:
 
-1. The master is put if absent: the first one stands and decides the content for everybody.
-2. Each other format is rendered from the master that stands and put if absent; the first one stands here too, so
-   that what a result names never changes. The result names what stands, not what was meant.
+1. The master is put if absent: the first one stays and decides the content for everybody.
+2. Each other format is rendered from the master in the store and put if absent; the first one stays here too, so
+   that what a result names never changes. The result names what is in the store, not what was meant.
 3. `result.json` comes last: put if absent, or in the place of a failed one. One that succeeded is final.
 
-With `force` the first two write whatever stands, and the third replaces exactly the result that stood before the
-first began; if it finds another one there, somebody else published meanwhile, and all three are done again. So the
+With `force` the first two replace what is there, and the third replaces exactly the result that was there before
+the first began; if it finds another one there, somebody else published meanwhile, and all three are done again. So the
 last result always belongs to the last master.
 """
 
@@ -50,7 +50,7 @@ class JobFacts:
     """What `result.json` tells of the work. What is not known stays None.
 
     Attributes:
-        duration: Seconds of the decoded audio; that of a standing master goes before it.
+        duration: Seconds of the decoded audio; a master that exists already has its own.
         speech_duration: Seconds of it that were taken for speech.
         attempts: Receives of the message so far.
         origin: Id of the first message of this job's line of copies.
@@ -67,7 +67,7 @@ class JobFacts:
 
 
 class Publisher:
-    """Writes what stands in S3 for a job. Holds no state; thread-safe.
+    """Writes a job's objects. Holds no state; thread-safe.
 
     Every method may be repeated at will. Each calls `fence` before every single write; it raises where the write is
     not allowed (the lease is lost), and that goes through. Besides, all raise what the store raises.
@@ -83,7 +83,7 @@ class Publisher:
         """Looks at the `result.json` of a job, or of a message that cannot be one.
 
         Raises:
-            PermanentError: `output_forbidden`, when something else stands in its place and the job does not force.
+            PermanentError: `output_forbidden`, when something else is in its place and the job does not force.
         """
         return self._results.existing(job.ref, force=job.force) if isinstance(job, Job) else self._results.existing(job)
 
@@ -91,11 +91,11 @@ class Publisher:
         """Publishes a transcript, or completes what somebody else published first.
 
         Returns:
-            The result that stands in the end.
+            The result that is in the store in the end.
 
         Raises:
-            PermanentError: `unsupported_option`, when the master that stands lacks the words that the job asks for;
-                `output_forbidden`, when something else stands in the master's or the result's place.
+            PermanentError: `unsupported_option`, when the master in the store lacks the words that the job asks for;
+                `output_forbidden`, when something else is in the master's or the result's place.
         """
         begun = self._clock.now()
         if job.force:
@@ -111,18 +111,18 @@ class Publisher:
         return self._results.conclude(job.ref, self._success(job, existing, facts, artifacts, begun), fence)
 
     def complete(self, job: Job, result: Result, fence: Callable[[], None]) -> Result:
-        """Adds the formats that a finished job lacks, from the master that stands. The result stays as it is.
+        """Adds the formats that a finished job lacks, from the master in the store. The result stays as it is.
 
         Args:
             job: What is asked for now.
-            result: The succeeded result that stands.
-            fence: See above.
+            result: The succeeded result in the store.
+            fence: Called before each write.
 
         Returns:
             `result`.
 
         Raises:
-            PermanentError: `output_forbidden`, when the master no longer stands beside its result;
+            PermanentError: `output_forbidden`, when the master is no longer beside its result;
                 `unsupported_option`, when it lacks the words that the job asks for.
         """
         named = {artifact.format for artifact in result.artifacts}
@@ -146,14 +146,14 @@ class Publisher:
         Args:
             ref: The job's, or that of a message that cannot be one.
             error: Why.
-            facts: As far as the work came.
-            fence: See above.
+            facts: What is known of the work.
+            fence: Called before each write.
 
         Returns:
-            The result that stands in the end.
+            The result that is in the store in the end.
 
         Raises:
-            PermanentError: `output_forbidden`, when something else stands in the result's place.
+            PermanentError: `output_forbidden`, when something else is in the result's place.
         """
         ours = Result(
             job_id=ref.job_id,
@@ -177,7 +177,7 @@ class Publisher:
     # -- the master and its formats --------------------------------------------------------------------------------
 
     def _put_first(self, url: str, body: bytes, content_type: str, fence: Callable[[], None]) -> bytes:
-        """Puts the object unless one stands; the bytes that stand once this returns."""
+        """Puts the object if there is none; gives the bytes that are there afterwards."""
         fence()
         if self._store.put_if_absent(url, body, content_type):
             return body

@@ -21,11 +21,11 @@ _RESULT_TYPE = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class ExistingResult:
-    """The `result.json` that stands for a job.
+    """The `result.json` that a job has already.
 
     Attributes:
-        result: None where none stands, or where `force` is to replace something that is no result.
-        etag: None where none stands.
+        result: None where there is none, or where `force` is to replace something that is no result.
+        etag: None where there is none.
     """
 
     result: Result | None = None
@@ -43,7 +43,7 @@ class ExistingResult:
 
     @property
     def origin(self) -> str | None:
-        """Id of the message that it was written for."""
+        """Id of the first message of the line of copies that it was written for."""
         return self.result.origin if self.result else None
 
     @property
@@ -54,7 +54,7 @@ class ExistingResult:
             ValueError: It was not, or for a reason that this version does not know.
         """
         if self.result is None or self.result.error is None:
-            raise ValueError("no failure stands")
+            raise ValueError("the job has not failed")
         return job_failure(ErrorCode(self.result.error.code), self.result.error.message)
 
 

@@ -154,7 +154,7 @@ class PageDownload:
             self._stopped = error
 
     def _check(self) -> None:
-        """Raises what has ended the download, if something has."""
+        """Raises the reason if something has ended the download."""
         self._watch.check()
         if self._stopped:
             raise self._stopped
@@ -175,7 +175,7 @@ class PageDownload:
         return Source(path=path, bytes=size, sha256=digest.hexdigest(), media=_media(info))
 
     def _failure(self, error: BaseException) -> SqscribeError:
-        """What an error of yt-dlp means for the job."""
+        """The error that one of yt-dlp's means for the job."""
         chain = causes(error)
         for cause in chain:
             if isinstance(cause, SqscribeError):

@@ -36,17 +36,17 @@ plugin_dirs.value = []
 
 
 class Line:
-    """What yt-dlp's requests run over, and the failure that they met last.
+    """Makes yt-dlp's requests through our client, and remembers the last failure.
 
-    yt-dlp repeats a request that fails and then tells no more than its text.
+    yt-dlp repeats a request that fails, and of the failure it keeps only the text.
 
     Args:
-        client: The way out.
+        client: Makes the requests.
         check: Called before each step on the network; what it raises ends the download. (A progress hook that raises
             would end it too, but yt-dlp would leave its files open.)
 
     Attributes:
-        failure: The last one, None once a request has got through again.
+        failure: The last one; None once a request has succeeded again.
     """
 
     def __init__(self, client: HttpClient, check: Callable[[], None]) -> None:
@@ -65,7 +65,7 @@ class Line:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Around each step on the network. An error that yt-dlp does not know would make it try another handler."""
+        """Wraps each step on the network: an error that yt-dlp does not know would make it try another handler."""
         try:
             self._check()
             yield

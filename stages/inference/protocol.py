@@ -213,8 +213,8 @@ class EngineStats:
     """One batch is through.
 
     Attributes:
-        windows: Rows of the batch.
-        audio_seconds: Audio in it.
+        windows: How many rows the batch had.
+        audio_seconds: How much audio they held.
         busy_seconds: Time in which at least one batch was on the device, since the last of these events.
         began: Seconds of the monotonic clock, which all processes of a machine share.
         ended: Likewise.
@@ -259,7 +259,7 @@ class EngineLost:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A beat: a batch begins or has ended, or there is nothing to do. Stays between the process and its client.
+    """A sign of life: a batch begins or has ended, or there is nothing to do. Goes no further than the client.
 
     Attributes:
         stalled: Seconds that the oldest batch under way has taken so far; 0 when there is none. A batch that
@@ -274,7 +274,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BatchSizeReduced:
-    """A batch did not fit into the device's memory. Stays between the process and its client.
+    """A batch did not fit into the device's memory. Goes no further than the client.
 
     Attributes:
         batch_size: Windows of a batch from now on.
@@ -326,4 +326,4 @@ class Engine(Protocol):
 
     @property
     def last_progress(self) -> float:
-        """Clock time of the last sign of work or idleness from the process; a hung engine stands still."""
+        """Clock time of the last sign of work or idleness from the process; that of a hung engine does not move."""

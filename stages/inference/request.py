@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker asks of the engine: may it be asked, and in which words. Loads no torch."""
+"""From a job to a task for the engine, and the check that its model can do it. Loads no torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def probes(count: int, at_most: int = PROBE_WINDOWS) -> tuple[int, ...]:
 def decode_task(
     job_key: str, job: Job, windows: Windows, *, done: Container[int] = (), language: str | None = None
 ) -> DecodeTask:
-    """Puts a job's windows into the engine's words.
+    """Makes a task for the engine of a job's windows.
 
     Args:
         job_key: The engine's name for it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is still to come of every job, so that any inference process can take over from the one before it."""
+"""The windows of every job that are not finished, so that any inference process can take over from the one before."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["Backlog"]
 
 
 class Backlog:
-    """The client's books of jobs and suspects. It has no lock: the client calls it under its own."""
+    """Keeps the unfinished jobs and the suspect windows. It has no lock: the client calls it under its own."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, _Job] = {}  # by key
         self._suspects = Suspects()
 
     def add(self, task: DecodeTask) -> None:
-        """Enters a job.
+        """Adds a job.
 
         Raises:
             ValueError: It has no windows, or its key is taken.
@@ -46,7 +46,7 @@ class Backlog:
         self._jobs[task.job_key] = _Job(task)
 
     def drop(self, job_key: str) -> bool:
-        """Strikes a job; False when it is not there."""
+        """Removes a job; False when it is not there."""
         self._suspects.forget(job_key)
         return self._jobs.pop(job_key, None) is not None
 
@@ -64,7 +64,7 @@ class Backlog:
         return self._suspects.groups
 
     def note(self, event: EngineEvent) -> bool:
-        """Enters what a process says; False if it is no news (of a job that is not there, or known already)."""
+        """Notes what a process says; False if it is known already, or about a job that is not there."""
         match event:
             case WindowDone(job_key, result):
                 state = self._jobs.get(job_key)
@@ -98,7 +98,7 @@ class Backlog:
             why: What it died of.
 
         Returns:
-            The job of a window that is guilty now, which is struck.
+            The rejection of the job whose window is guilty now; the job is removed.
         """
         guilty = self._suspects.failed(batches)
         for job_key, index in {window for batch in batches for window in batch}:
@@ -114,7 +114,7 @@ class Backlog:
 
 
 class _Job:
-    """What is still to come of a job.
+    """A job that is not finished.
 
     Attributes:
         left: Windows that are not finished, by index.

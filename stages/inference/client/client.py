@@ -90,7 +90,7 @@ class EngineClient:
         self._stopping = threading.Event()
         # The engine thread's own.
         self._settings = settings  # with the batch size that was found to fit
-        self._losses = RestartPolicy(max_failures, max_guilty, restart_delay)
+        self._restart_policy = RestartPolicy(max_failures, max_guilty, restart_delay)
         self._restarts = 0  # processes lost in all
         self._was_ready = False  # whether any process was
         self._under_way: tuple[tuple[WindowKey, ...], ...] = ()  # in the running process, by its last beat
@@ -205,11 +205,11 @@ class EngineClient:
                 log.info("engine_recycled", windows=self._finished)
                 continue
             self._count_loss(exit_code, said, listener)
-            self._clock.wait(self._stopping, self._losses.delay)
+            self._clock.wait(self._stopping, self._restart_policy.delay)
 
     def _launch(self, generation: int) -> Launch:
         settings = self._settings
-        if self._losses.search_first:
+        if self._restart_policy.search_first:
             settings = replace(settings, suspect_seconds=0.0)
         with self._lock:
             return Launch(settings, self._decoder, generation, self._backlog.suspects)
@@ -272,10 +272,10 @@ class EngineClient:
             if not self._backlog.note(item):
                 return
         if isinstance(item, JobRejected) and item.code is ErrorCode.INFERENCE_FAILED:
-            self._losses.found(item.message)
+            self._restart_policy.found(item.message)
         listener(item)
         if isinstance(item, WindowDone):
-            self._losses.finished(suspect=suspect)
+            self._restart_policy.finished(suspect=suspect)
             self._finished += 1
             self._recycle()
 
@@ -291,7 +291,7 @@ class EngineClient:
     def _count_loss(
         self, exit_code: int | None, said: EngineFailed | None, listener: Callable[[EngineEvent], None]
     ) -> None:
-        """Finds out what a process died of that ended unasked.
+        """Finds out why a process ended unasked, counts it, and suspects the windows that it may have died of.
 
         Raises:
             GivenUp: It was one too many, or there is no device to work on.
@@ -307,12 +307,12 @@ class EngineClient:
                 groups = [len(group) for group in self._backlog.suspects]
             log.warning("windows_suspected", under_way=sum(map(len, self._under_way)), groups=groups, reason=why)
             if not suspected:
-                self._losses.crashed(said, exit_code)
+                self._restart_policy.crashed(said, exit_code)
         else:
-            self._losses.failed(said, exit_code)
+            self._restart_policy.failed(said, exit_code)
         listener(EngineLost(exit_code, self._restarts))
         for event in rejected:
-            self._losses.found(event.message)
+            self._restart_policy.found(event.message)
             listener(event)
 
     def _crash(self, exit_code: int | None, said: EngineFailed | None) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check at the start: a recording with a known text, taken through the same way as every job.
+"""The check at the start: a recording with a known text, decoded as every job is.
 
 It has to compare words. With some pairs of driver and GPU, CTranslate2 raises nothing and answers with empty text,
 a second after the other.
@@ -38,7 +38,7 @@ def check(decoder: WindowDecoder, clip: ControlClip, *, beam_size: int) -> float
     """Transcribes the clip and compares.
 
     Args:
-        decoder: The one that is to be relied on.
+        decoder: The one to check.
         clip: A WAV file of at most `MAX_SECONDS`, 16 kHz mono signed 16-bit.
         beam_size: As the jobs will have it.
 

@@ -97,7 +97,7 @@ def main(launch: Launch, inbox: Queue[Envelope[Request]], outbox: Connection) ->
 
 
 class _Process:
-    """Owner of the threads."""
+    """The process's threads, and what they share."""
 
     def __init__(self, launch: Launch, inbox: Queue[Envelope[Request]], outbox: Connection) -> None:
         self._launch = launch

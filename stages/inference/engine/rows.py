@@ -33,7 +33,7 @@ class BatchKey(NamedTuple):
         prompt_tokens: Exact length of the previous-text prompt; rows are never padded to another's.
         beam_size: 1 under sampling.
         temperature: 0 for beam search.
-        frames: Mel frames that the encoder is shown; their outputs stand in one array.
+        frames: Mel frames that the encoder is shown; the outputs of a batch are one array.
     """
 
     probe: bool

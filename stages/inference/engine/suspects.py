@@ -103,7 +103,7 @@ class _Group:
 
 
 def verdict(window: Window, why: str) -> str:
-    """What the job of a guilty window is told."""
+    """The message of the rejection of a guilty window's job."""
     place = window.pieces[0].file_start / SAMPLE_RATE
     return (
         f"window {window.index}, {place:.1f} s into the audio, defeats the model: decoded by itself, "

@@ -409,7 +409,7 @@ def test_something_else_in_the_results_place_is_not_touched_but_by_force(body: b
     forced = replace(JOB, force=True)
     existing = publisher(store).existing(forced)
     assert (existing.succeeded, existing.failed, existing.origin) == (False, False, None)
-    with pytest.raises(ValueError, match="no failure stands"):
+    with pytest.raises(ValueError, match="the job has not failed"):
         _ = existing.error
     publisher(store).succeed(forced, said("hello"), facts(), no_fence)
     assert_consistent(store)
