@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors, each of which says what becomes of the message that met it.
+"""Errors, each of which says what becomes of the message whose job met it.
 
-The table of dispositions stands in `docs/reference.md`. A stage raises one of these; only the pipeline acts on it.
+`docs/reference.md` has the table of what becomes of a message. A stage raises one of these; only the
+pipeline acts on it.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Literal, TypeAlias
 
 __all__ = [
     "CancelReason",
@@ -16,18 +18,23 @@ __all__ = [
     "ExitCode",
     "JobFailedError",
     "NodeFaultError",
+    "PermanentCode",
     "PermanentError",
     "SettingsError",
     "SqscribeError",
+    "TransientCode",
     "TransientError",
     "UnfitNodeError",
+    "job_failure",
 ]
 
 
 class ErrorCode(StrEnum):
-    """The `error.code` of a `result.json` and the `error_code` attribute of a dead letter."""
+    """The `error.code` of a `result.json` and the `error_code` attribute of a dead letter.
 
-    # Permanent: trying again changes nothing.
+    Each is in `PermanentCode` or in `TransientCode`; mypy refuses one that is in neither.
+    """
+
     BAD_MESSAGE = "bad_message"
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_FORBIDDEN = "source_forbidden"
@@ -39,7 +46,6 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_OPTION = "unsupported_option"
     OUTPUT_FORBIDDEN = "output_forbidden"
     INFERENCE_FAILED = "inference_failed"
-    # Transient: another try may succeed.
     SOURCE_UNREACHABLE = "source_unreachable"
     SOURCE_CHANGED = "source_changed"
     STORAGE_UNAVAILABLE = "storage_unavailable"
@@ -47,12 +53,38 @@ class ErrorCode(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+#: Trying again changes nothing.
+PermanentCode: TypeAlias = Literal[
+    ErrorCode.BAD_MESSAGE,
+    ErrorCode.SOURCE_NOT_FOUND,
+    ErrorCode.SOURCE_FORBIDDEN,
+    ErrorCode.SOURCE_BLOCKED,
+    ErrorCode.SOURCE_TOO_LARGE,
+    ErrorCode.MEDIA_UNREADABLE,
+    ErrorCode.MEDIA_NO_AUDIO,
+    ErrorCode.MEDIA_TOO_LONG,
+    ErrorCode.UNSUPPORTED_OPTION,
+    ErrorCode.OUTPUT_FORBIDDEN,
+    ErrorCode.INFERENCE_FAILED,
+]
+
+#: Another try may succeed. `engine_restarted` is reserved: the client of the inference process gives the windows
+#: of a lost process to the next one, so no job goes back for it. An engine that cannot do that would reject with it.
+TransientCode: TypeAlias = Literal[
+    ErrorCode.SOURCE_UNREACHABLE,
+    ErrorCode.SOURCE_CHANGED,
+    ErrorCode.STORAGE_UNAVAILABLE,
+    ErrorCode.ENGINE_RESTARTED,
+    ErrorCode.INTERRUPTED,
+]
+
+
 class SqscribeError(Exception):
     """Base of every error that sqscribe raises on purpose."""
 
 
 class JobFailedError(SqscribeError):
-    """Something is wrong with one job; no other job is touched by it.
+    """Something is wrong with one job; no other job is affected.
 
     Attributes:
         code: What went wrong, in the contract's words.
@@ -68,9 +100,34 @@ class JobFailedError(SqscribeError):
 class PermanentError(JobFailedError):
     """The job can never succeed: recorded as failed, copied to the dead-letter queue, then deleted."""
 
+    code: PermanentCode
+
+    def __init__(self, code: PermanentCode, message: str) -> None:
+        super().__init__(code, message)
+
 
 class TransientError(JobFailedError):
     """The source failed for now: the message comes back after a back-off that grows with its receives."""
+
+    code: TransientCode
+
+    def __init__(self, code: TransientCode, message: str) -> None:
+        super().__init__(code, message)
+
+
+def job_failure(code: ErrorCode, message: str) -> PermanentError | TransientError:
+    """The error of a code that comes from elsewhere: from the engine, or from a record."""
+    match code:
+        case (
+            ErrorCode.SOURCE_UNREACHABLE
+            | ErrorCode.SOURCE_CHANGED
+            | ErrorCode.STORAGE_UNAVAILABLE
+            | ErrorCode.ENGINE_RESTARTED
+            | ErrorCode.INTERRUPTED
+        ):
+            return TransientError(code, message)
+        case _:
+            return PermanentError(code, message)
 
 
 class NodeFaultError(SqscribeError):
@@ -80,7 +137,7 @@ class NodeFaultError(SqscribeError):
         code: The contract's code, should the fault outlive the job's receives.
     """
 
-    def __init__(self, message: str, code: ErrorCode = ErrorCode.STORAGE_UNAVAILABLE) -> None:
+    def __init__(self, message: str, code: TransientCode = ErrorCode.STORAGE_UNAVAILABLE) -> None:
         super().__init__(message)
         self.code = code
 
@@ -90,7 +147,6 @@ class CancelReason(StrEnum):
 
     SHUTDOWN = "shutdown"
     LEASE_LOST = "lease_lost"
-    SIBLING_FAILED = "sibling_failed"
 
 
 class Cancelled(SqscribeError):  # noqa: N818 - not an error of anybody's

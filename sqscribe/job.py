@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import PermanentCode, PermanentError
 from sqscribe.formats import MASTER, RenderOptions
 from sqscribe.urls import without_presigned
 
@@ -38,7 +38,7 @@ class JobDefaults:
 
 @dataclass(frozen=True, slots=True)
 class JobRef:
-    """As much of a job as its record of failure needs, also where the rest of the message cannot be read.
+    """The part of a job that a record of its failure needs; known even where the rest of the message cannot be read.
 
     Attributes:
         output: As `Job.output`.
@@ -74,7 +74,7 @@ class Job:
         start: Seconds of the file at which the wanted part begins.
         end: Seconds of the file at which it ends; None for the file's end.
         metadata: Any JSON value; comes back untouched.
-        force: Replaces a result that stands.
+        force: Replaces a result that exists.
         object_version: Version id of the source object, where an S3 event named it.
         object_etag: ETag of the source object without quotes, where an S3 event named it.
     """
@@ -100,12 +100,12 @@ class Job:
 
     @property
     def ref(self) -> JobRef:
-        """What a record of its failure needs."""
+        """The part that a record of its failure needs."""
         return JobRef(self.job_id, self.output, self.source, self.metadata)
 
     @property
     def render_options(self) -> RenderOptions:
-        """What its formats depend on besides the transcript."""
+        """The options that its formats depend on."""
         return RenderOptions(task=self.task, word_timestamps=self.word_timestamps)
 
     def url(self, name: str) -> str:
@@ -146,7 +146,7 @@ class Job:
 
 
 class JobMessageError(PermanentError):
-    """A message that cannot become a job, and what of it can be read all the same.
+    """A message that cannot become a job, with the fields that can be read all the same.
 
     Attributes:
         job_id: The message's own id, or the derived one where all that shapes it is valid; else None.
@@ -157,7 +157,7 @@ class JobMessageError(PermanentError):
 
     def __init__(
         self,
-        code: ErrorCode,
+        code: PermanentCode,
         message: str,
         *,
         job_id: str | None = None,
@@ -186,7 +186,7 @@ def derived_job_id(
     end: float | None = None,
     object_identity: str | None = None,
 ) -> str:
-    """The id of a job whose message names none: the same wishes for the same source give the same id.
+    """The id of a job whose message names none: the same options for the same source give the same id.
 
     The first 32 hex digits of the SHA-256 of canonical JSON (keys sorted, no spaces, UTF-8, integral numbers as
     integers) of the arguments that differ from their default, under the message's field names.

@@ -6,17 +6,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from sqscribe.errors import ErrorCode
+from sqscribe.errors import ErrorCode, PermanentCode
 from sqscribe.formats import ARTIFACTS, MASTER
 from sqscribe.job import JOB_ID, Job, JobDefaults, JobMessageError, derived_job_id
 from sqscribe.languages import LANGUAGES, language_code
+from sqscribe.message_faults import fault_text, shown
+from sqscribe.sources import SCHEMES_SHOWN, SourceScheme, checked_source
 from sqscribe.urls import split_s3
 
 __all__ = ["JobMessage", "parse_job"]
@@ -25,8 +25,6 @@ __all__ = ["JobMessage", "parse_job"]
 METADATA_BYTES = 16 * 1024
 #: Lists and objects of `metadata` inside each other; writing deeper ones would exhaust Python's stack.
 METADATA_DEPTH = 100
-#: Characters of a source; presigned URLs with session tokens have some thousands.
-SOURCE_CHARACTERS = 16 * 1024
 #: The engine counts tokens and takes 223; no token has more than 128 characters, so a longer text never fits.
 PROMPT_CHARACTERS = 223 * 128
 #: Bytes of the output's prefix; with job id and name the key stays below S3's 1,024.
@@ -36,13 +34,10 @@ LATEST_SECONDS = 315_360_000
 #: Faults that one error message names.
 FAULTS_NAMED = 5
 
-#: Formats and options of the contract that this version lacks.
+#: Formats of the contract; those without a renderer are unsupported.
 LATER_FORMATS = frozenset({"html"})
 
-# One letter would be a drive; a blank after the colon, prose.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=\S)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-_FETCHED = frozenset({"http", "https", "s3"})
 
 
 def _text(value: str) -> str:
@@ -65,34 +60,6 @@ def _job_id(value: str) -> str:
     return value
 
 
-def _source(value: str) -> str:
-    scheme = _SCHEME.match(value)
-    if not scheme:
-        raise ValueError("must be a URL: https://…, http://… or s3://bucket/key")
-    lowered = scheme[1].lower()
-    if len(value) > SOURCE_CHARACTERS and lowered != "data":
-        raise ValueError(f"has {len(value)} characters; at most {SOURCE_CHARACTERS} are taken")
-    match lowered:
-        case "s3":
-            if not split_s3(value).key:
-                raise ValueError("must name an object: s3://bucket/key")
-        case "http" | "https":
-            _check_http(value)
-    return lowered + value[len(lowered) :]
-
-
-def _check_http(url: str) -> None:
-    if _UNPRINTABLE.search(url) or " " in url:
-        raise ValueError("holds blanks or control characters; percent-encode them")
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a valid URL: host or port cannot be read") from None
-    if not host or "\\" in parts.netloc:
-        raise ValueError("names no host")
-
-
 def _output(value: str) -> str:
     bucket, prefix = split_s3(value.rstrip("/"))
     if not prefix:
@@ -108,7 +75,7 @@ def _output(value: str) -> str:
 
 def _format(value: str) -> str:
     if value not in ARTIFACTS and value not in LATER_FORMATS:
-        raise ValueError(f"{_shown(value)} is no format; known are {', '.join(ARTIFACTS)}")
+        raise ValueError(f"{shown(value)} is no format; known are {', '.join(ARTIFACTS)}")
     return value
 
 
@@ -116,7 +83,7 @@ def _language(value: str) -> str:
     if value != "multi" and value not in LANGUAGES:
         meant = language_code(value)
         hint = f"; did you mean {meant!r}?" if meant else " (as 'en'), nor 'multi'"
-        raise ValueError(f"{_shown(value)} is no Whisper language code{hint}")
+        raise ValueError(f"{shown(value)} is no Whisper language code{hint}")
     return value
 
 
@@ -162,7 +129,7 @@ class ObjectMessage(BaseModel):
 
     @property
     def identity(self) -> str | None:
-        """What tells this version from others: of an object without versions, its ETag."""
+        """The version's id, or the ETag of an object without versions."""
         return self.version_id or self.etag
 
 
@@ -171,7 +138,7 @@ class JobMessage(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    source: Annotated[_Text, AfterValidator(_source)]
+    source: Annotated[_Text, AfterValidator(checked_source)]
     job_id: Annotated[str, AfterValidator(_job_id)] | None = None
     output: Annotated[_Text, AfterValidator(_output)] | None = None
     formats: list[Annotated[str, AfterValidator(_format)]] | None = None
@@ -197,14 +164,15 @@ class JobMessage(BaseModel):
     def _together(self) -> JobMessage:
         if self.end is not None and self.end <= (self.start or 0.0):
             raise ValueError("end: must be greater than start")
-        if self.object is not None and self.scheme != "s3":
+        if self.object is not None and self.scheme != SourceScheme.S3:
             raise ValueError("object: goes with an s3:// source alone")
         return self
 
     def unsupported(self) -> list[str]:
-        """What it asks for that this version lacks, each with the field's name."""
+        """Each thing that it asks for and this version of sqscribe lacks, with the field's name."""
+        unwritten = sorted(set(self.formats or ()) - set(ARTIFACTS))
         faults = {
-            "formats: 'html' is not written by this version": LATER_FORMATS & set(self.formats or ()),
+            f"formats: {', '.join(map(repr, unwritten))} is not written by this version": unwritten,
             "channels: 'split' is not done by this version; use 'mix'": self.channels == "split",
             "subtitles: this version knows no limits but its own": self.subtitles is not None,
             "webhook: this version calls none": self.webhook is not None,
@@ -216,7 +184,7 @@ class JobMessage(BaseModel):
 
     @property
     def scheme(self) -> str:
-        """Of the source."""
+        """The scheme of the source, in lower case."""
         return self.source.partition(":")[0]
 
     def id(self, default_beam_size: int) -> str:
@@ -257,7 +225,7 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
     job_id = message.id(defaults.beam_size)
     output = message.output or defaults.output
 
-    def refused(code: ErrorCode, text: str) -> JobMessageError:
+    def refused(code: PermanentCode, text: str) -> JobMessageError:
         return JobMessageError(
             code, text, job_id=job_id, output=message.output, source=message.source, metadata=message.metadata
         )
@@ -265,10 +233,10 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
     unsupported = message.unsupported()
     if unsupported:
         raise refused(ErrorCode.UNSUPPORTED_OPTION, "; ".join(unsupported))
-    if message.scheme not in _FETCHED:
+    if message.scheme not in frozenset(SourceScheme):
         raise refused(
             ErrorCode.SOURCE_BLOCKED,
-            f"source: {_shown(message.scheme)} addresses are not fetched; use https://, http:// or s3://",
+            f"source: {shown(message.scheme)} addresses are not fetched; use {SCHEMES_SHOWN}",
         )
     if output is None:
         raise refused(ErrorCode.BAD_MESSAGE, "output: is required, because no default (SQSCRIBE_OUTPUT) is set")
@@ -295,7 +263,7 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
 
 
 def _bad(raw: Mapping[str, Any], faults: list[ErrorDetails]) -> JobMessageError:
-    texts = [_fault(fault) for fault in faults[:FAULTS_NAMED]]
+    texts = [fault_text(fault, JobMessage.model_fields) for fault in faults[:FAULTS_NAMED]]
     if len(faults) > FAULTS_NAMED:
         texts.append(f"and {len(faults) - FAULTS_NAMED} more")
     broken = {fault["loc"][0] for fault in faults if fault["loc"]}
@@ -309,47 +277,3 @@ def _bad(raw: Mapping[str, Any], faults: list[ErrorDetails]) -> JobMessageError:
         source=sound.get("source"),
         metadata=sound.get("metadata"),
     )
-
-
-def _fault(fault: ErrorDetails) -> str:
-    """One of pydantic's faults as `field: what is wrong`. Shows names and types, never a value of a text field."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
-    match fault["type"]:
-        case "missing":
-            return f"{place}: is required"
-        case "extra_forbidden":
-            near = get_close_matches(str(fault["loc"][-1]), JobMessage.model_fields, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            return f"{_shown(place)}: unknown field{hint}"
-        case "value_error":
-            text = str(fault["ctx"]["error"])
-            return f"{place}: {text}" if place else text
-        case _:
-            text = fault["msg"][0].lower() + fault["msg"][1:]
-            given = "" if fault["type"].startswith("string_too") else f", not {_kind(fault['input'])}"
-            return f"{place}: {text}{given}"
-
-
-def _kind(value: Any) -> str:
-    """A JSON value's type, or the value where it cannot hold a secret."""
-    match value:
-        case None | bool():
-            return json.dumps(value)
-        case int() | float():
-            return _shown(value)
-        case str():
-            return "a string" if len(value) > 20 or not value.isalnum() else _shown(value)
-        case list():
-            return "a list"
-        case Mapping():
-            return "an object"
-        case _:
-            return type(value).__name__
-
-
-def _shown(value: object) -> str:
-    """A stranger's value, escaped and short enough for a message."""
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a huge number"  # repr() refuses integers of more than 4,300 digits
-    text = repr(value)
-    return text if len(text) <= 64 else f"{text[:60]}…"

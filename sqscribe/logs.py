@@ -2,8 +2,8 @@
 """Log lines: one JSON object a line for machines, a readable line for people at a terminal.
 
 Everything goes one way: a line of the standard library's `logging` (boto3, urllib3, yt-dlp …) is handed to structlog,
-so that a stream carries one shape and one writer. The level stands in `severity`, which is where SaladCloud looks
-for it (docs.salad.com, "external logging, best practices").
+so that all lines of a stream have one shape and come from one writer. The level is in `severity`, which is where
+SaladCloud looks for it (docs.salad.com, "external logging, best practices").
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 #: Characters of one value. Titles, URLs and messages come from strangers and may have any length.
 MAX_VALUE = 1_000
 
-#: Characters of a traceback, which is worth more; its end is kept, where the error stands.
+#: Characters of a traceback, which is worth more; its end is kept, where the error is named.
 MAX_TRACEBACK = 10_000
 
-#: Entries of a list or mapping that stands in a line.
+#: Entries of a list or mapping that are shown.
 _MAX_ENTRIES = 50
 
 _URL = re.compile(r"\b(?:data:[^\s\"'<>]+|[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+)")
@@ -54,7 +54,7 @@ def configure(
 
     Args:
         format: `json`, `console`, or None: `console` on a terminal and `json` off one.
-        level: The least that is shown of our own lines. Other libraries are heard from `warning` on.
+        level: The least that is shown of our own lines. Of other libraries, from `warning` on.
         stream: Where to, standard error by default.
         **always: Fields of every line of this process.
     """
@@ -132,7 +132,7 @@ def log_uncaught() -> None:
 
 
 class _ToStructlog(logging.Handler):
-    """Hands the lines of other libraries on."""
+    """Hands the log lines of other libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -179,7 +179,7 @@ def _plain(key: str, value: object, depth: int) -> object:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        # Three decimals are below anything that a line tells, and infinities are no JSON.
+        # Three decimals are below anything that a line tells, and JSON has no infinities.
         return round(value, 3) if value - value == 0 else str(value)
     if _SECRET.search(key):
         return "[hidden]"

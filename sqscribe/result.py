@@ -21,7 +21,7 @@ __all__ = [
 
 #: The object's name below `<output>/<job_id>/`.
 RESULT_NAME = "result.json"
-#: Of the layout that this module reads and writes.
+#: Version of the layout that this module reads and writes.
 VERSION = 1
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Artifact:
     """One rendered format.
 
     Attributes:
-        key: Of the object in the output's bucket.
+        key: The object's key in the output's bucket.
         bytes: Its size.
         sha256: Hex digest of its bytes.
     """
@@ -62,7 +62,7 @@ class WorkerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What the source says of itself; all of it a stranger's words."""
+    """What the source says about itself. It comes from a stranger, so it may be wrong or hostile."""
 
     title: str | None = None
     uploader: str | None = None
@@ -126,7 +126,7 @@ class Result:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the transcript stands."""
+        """Whether the job has a transcript."""
         return self.status == "succeeded"
 
     def to_json(self) -> bytes:

@@ -10,12 +10,12 @@ __all__ = ["count_words", "word_errors"]
 _WORD = re.compile(r"[\w']+")
 
 
-def word_errors(reference: str, heard: str) -> int:
+def word_errors(reference: str, transcribed: str) -> int:
     """Substitutions, deletions and insertions between two texts; case and punctuation are ignored.
 
     The edit distance of Levenshtein over words.
     """
-    said, written = _words(reference), _words(heard)
+    said, written = _words(reference), _words(transcribed)
     costs = list(range(len(written) + 1))
     for row, word in enumerate(said, 1):
         diagonal, costs[0] = costs[0], row

@@ -38,7 +38,7 @@ from sqscribe.bundled import Expected
 from sqscribe.job import Job
 from sqscribe.logs import configure
 from sqscribe.result import RESULT_NAME, Result
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.segment import Segmenter
@@ -188,7 +188,7 @@ def _their_ffmpeg(path: Path) -> bytes:
 
 
 def _ours(recording: Recording, meter: Meter) -> None:
-    decoder, segmenter = Decoder(DecodeLimits(max_seconds=43_200)), Segmenter()
+    decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=43_200)), Segmenter()
     source = Source(recording.path, recording.path.stat().st_size, sha256="")
     with TemporaryDirectory() as folder:
         with meter("our decoding"):

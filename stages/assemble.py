@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Assemble: what was heard in the windows becomes one transcript on the file's own clock."""
+"""Assemble: what was transcribed of the windows becomes one transcript on the file's own clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOUCH_SECONDS = 0.3
 _JITTER_SECONDS = 0.5
 #: A word so near to an end of its window that is shared may be a part of one.
 _EDGE_SECONDS = 0.1
-#: What another text over the same time is worth, when the same text is worth 1.
+#: How much another text over the same time is worth, when the same text is worth 1.
 _OTHER_TEXT = 0.1
 #: How much of the shorter one must lie within the longer one for that: of two words, of two segments without words.
 _SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
@@ -31,7 +31,7 @@ _OVERLAP_WORDS = 8
 
 
 @dataclass(slots=True)
-class _Heard:
+class _TimedText:
     """The smallest thing that has times: a word, or a segment without words; seconds of the PCM file.
 
     Attributes:
@@ -53,12 +53,16 @@ class _Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A window with what was heard in it."""
+class _TranscribedWindow:
+    """A window, its result, and what of the result is kept so far.
+
+    Attributes:
+        texts: In order of time; neighbours take from each other what both have.
+    """
 
     window: Window
     result: WindowResult
-    heard: list[_Heard]
+    texts: list[_TimedText]
 
 
 def assemble(
@@ -72,7 +76,7 @@ def assemble(
     """Puts a job's window results together.
 
     Words lie in the piece that holds their middle, so none spans silence that was left out. What two windows share
-    is kept once: the seam lies at a word that both heard.
+    is kept once: the seam lies at a word that both have.
 
     Args:
         windows: All of a recording's windows, or some of them, in order.
@@ -88,16 +92,16 @@ def assemble(
     Raises:
         KeyError: A window has no result.
     """
-    parts = [_Part(window, results[window.index], []) for window in windows.windows]
-    for part in parts:
-        part.heard.extend(_heard(part.window, part.result.segments))
-    for before, after in pairwise(parts):
+    transcribed = [_TranscribedWindow(window, results[window.index], []) for window in windows.windows]
+    for done in transcribed:
+        done.texts.extend(_texts(done.window, done.result.segments))
+    for before, after in pairwise(transcribed):
         if after.window.overlap_before and after.window.index == before.window.index + 1:
             _join(before, after)
-    _order([heard for part in parts for heard in part.heard])
-    segments = [segment for part in parts for segment in _segments(part, windows.audio, multi=multi)]
+    _order([text for done in transcribed for text in done.texts])
+    segments = [segment for done in transcribed for segment in _segments(done, windows.audio, multi=multi)]
     if multi:
-        language, language_probability = _most_spoken(parts)
+        language, language_probability = _most_spoken(transcribed)
     return Transcript(
         text="".join(segment.text for segment in segments).strip(),
         language=language if segments else None,
@@ -107,8 +111,8 @@ def assemble(
     )
 
 
-def _heard(window: Window, segments: Iterable[RawSegment]) -> Iterator[_Heard]:
-    """The words and wordless segments of a window, on the PCM file's clock."""
+def _texts(window: Window, segments: Iterable[RawSegment]) -> Iterator[_TimedText]:
+    """The words of a window, and its segments without words, on the PCM file's clock."""
     for index, segment in enumerate(segments):
         if segment.words:
             for word in segment.words:
@@ -117,14 +121,14 @@ def _heard(window: Window, segments: Iterable[RawSegment]) -> Iterator[_Heard]:
             yield _place_segment(window, index, segment)
 
 
-def _place_word(window: Window, segment: int, word: RawWord) -> _Heard:
+def _place_word(window: Window, segment: int, word: RawWord) -> _TimedText:
     """Moves a word into the piece in which its middle lies, and cuts off what reaches beyond."""
     piece = _piece_at(window.pieces, (word.start + word.end) / 2)
     start, end = (_file_time(window.pieces[piece], time) for time in (word.start, word.end))
-    return _Heard(segment, piece, word.word, start, end, word.probability)
+    return _TimedText(segment, piece, word.word, start, end, word.probability)
 
 
-def _place_segment(window: Window, index: int, segment: RawSegment) -> _Heard:
+def _place_segment(window: Window, index: int, segment: RawSegment) -> _TimedText:
     """Gives a segment without words the times of the pieces that it fills, not of those it only touches."""
     first, last = _piece_at(window.pieces, segment.start), _piece_at(window.pieces, segment.end)
     if first < last and _end(window.pieces[first]) - segment.start < _TOUCH_SECONDS:
@@ -132,7 +136,7 @@ def _place_segment(window: Window, index: int, segment: RawSegment) -> _Heard:
     if first < last and segment.end - window.pieces[last].window_start / SAMPLE_RATE < _TOUCH_SECONDS:
         last -= 1
     start, end = _file_time(window.pieces[first], segment.start), _file_time(window.pieces[last], segment.end)
-    return _Heard(index, first, segment.text, start, end, None)
+    return _TimedText(index, first, segment.text, start, end, None)
 
 
 def _piece_at(pieces: Sequence[Piece], time: float) -> int:
@@ -153,39 +157,39 @@ def _file_time(piece: Piece, time: float) -> float:
     return piece.file_start / SAMPLE_RATE + inside
 
 
-def _join(before: _Part, after: _Part) -> None:
-    """Removes from two neighbours what the other one keeps."""
+def _join(before: _TranscribedWindow, after: _TranscribedWindow) -> None:
+    """Leaves what two neighbours share to one of them."""
     start = after.window.pieces[0].file_start / SAMPLE_RATE
     end = start + after.window.overlap_before / SAMPLE_RATE
     middle = (start + end) / 2
     pairs = _pairs(
-        {i: heard for i, heard in enumerate(before.heard) if heard.end > start - _JITTER_SECONDS},
-        {j: heard for j, heard in enumerate(after.heard) if heard.start < end + _JITTER_SECONDS},
+        {i: text for i, text in enumerate(before.texts) if text.end > start - _JITTER_SECONDS},
+        {j: text for j, text in enumerate(after.texts) if text.start < end + _JITTER_SECONDS},
     )
     if pairs:
-        # Each window hears best what is far from its own end: the word at the seam is taken from that one.
+        # A window transcribes best what is far from its own end: the word at the seam is taken from that one.
         i, j = min(pairs, key=lambda pair: abs(_between(before, after, pair) - middle))
         left = _between(before, after, (i, j)) < middle
-        del before.heard[i + left :]
-        del after.heard[: j + left]
-    elif before.heard and after.heard:
-        # Nothing was heard twice, so what touches an end, and the other window did not hear, is a part of a word that
-        # the other window heard whole.
-        last, first = before.heard[-1], after.heard[0]
+        del before.texts[i + left :]
+        del after.texts[: j + left]
+    elif before.texts and after.texts:
+        # No word is in both, so what touches an end of one window and is not in the other is a part of a word that the
+        # other window has whole.
+        last, first = before.texts[-1], after.texts[0]
         if last.probability is not None and last.end > end - _EDGE_SECONDS and first.start < end + _JITTER_SECONDS:
-            del before.heard[-1]
+            del before.texts[-1]
         if first.probability is not None and first.start < start + _EDGE_SECONDS and last.end > start - _JITTER_SECONDS:
-            del after.heard[0]
-    if before.heard and after.heard and before.heard[-1].end > start and after.heard[0].start < end:
-        _trim(before.heard, after.heard)
+            del after.texts[0]
+    if before.texts and after.texts and before.texts[-1].end > start and after.texts[0].start < end:
+        _trim(before.texts, after.texts)
 
 
-def _between(before: _Part, after: _Part, pair: tuple[int, int]) -> float:
-    return (before.heard[pair[0]].middle + after.heard[pair[1]].middle) / 2
+def _between(before: _TranscribedWindow, after: _TranscribedWindow, pair: tuple[int, int]) -> float:
+    return (before.texts[pair[0]].middle + after.texts[pair[1]].middle) / 2
 
 
-def _pairs(before: Mapping[int, _Heard], after: Mapping[int, _Heard]) -> list[tuple[int, int]]:
-    """What both windows heard, in order: the alignment of greatest worth; pairs of equal text where there are any."""
+def _pairs(before: Mapping[int, _TimedText], after: Mapping[int, _TimedText]) -> list[tuple[int, int]]:
+    """What both windows have, in order: the alignment of greatest worth; pairs of equal text where there are any."""
     columns = list(after)
     # worth and pairs of the best alignment of all rows so far with the first so many columns
     row: list[tuple[float, tuple[tuple[int, int, bool], ...]]] = [(0.0, ())] * (len(columns) + 1)
@@ -202,8 +206,8 @@ def _pairs(before: Mapping[int, _Heard], after: Mapping[int, _Heard]) -> list[tu
     return [(i, j) for i, j, same in found if same] or [(i, j) for i, j, _ in found]
 
 
-def _match(left: _Heard, right: _Heard) -> tuple[float, bool]:
-    """What it is worth to take the two for the same, 0 if they cannot be, and whether their texts agree."""
+def _match(left: _TimedText, right: _TimedText) -> tuple[float, bool]:
+    """How much it is worth to take the two for the same (0 if they cannot be), and whether their texts agree."""
     words = left.probability is not None
     if words != (right.probability is not None):
         return 0.0, False
@@ -224,8 +228,8 @@ def _bare(text: str) -> str:
     return "".join(char for char in text.casefold() if char.isalnum()) or text.strip()
 
 
-def _trim(before: list[_Heard], after: list[_Heard]) -> None:
-    """Removes from a segment without words those that the end of the one before it has already."""
+def _trim(before: list[_TimedText], after: list[_TimedText]) -> None:
+    """Removes the first words of a segment without word times that the end of the one before it has already."""
     if before[-1].probability is not None or after[0].probability is not None:
         return
     left, right = before[-1].text.split(), after[0].text.split()
@@ -238,30 +242,30 @@ def _trim(before: list[_Heard], after: list[_Heard]) -> None:
         del after[0]
 
 
-def _order(heard: Sequence[_Heard]) -> None:
+def _order(texts: Sequence[_TimedText]) -> None:
     """Makes times monotonic: starts never fall, and an end yields to the start that follows."""
-    for before, after in pairwise(heard):
+    for before, after in pairwise(texts):
         # Of a word at least half is left; the end of a segment without words is the model's guess.
         after.start = max(after.start, before.start if before.probability is None else before.middle)
         before.end = min(before.end, after.start)
         after.end = max(after.end, after.start)
 
 
-def _segments(part: _Part, audio: Audio, *, multi: bool) -> Iterator[Segment]:
-    """What is left of a window's segments, split where silence was left out between two words."""
-    result = part.result
-    for index, group in groupby(part.heard, key=lambda heard: heard.segment):
-        for run in _split(list(group), part.window.pieces):
+def _segments(done: _TranscribedWindow, audio: Audio, *, multi: bool) -> Iterator[Segment]:
+    """The segments of a window that are left, split where silence was left out between two words."""
+    result = done.result
+    for index, group in groupby(done.texts, key=lambda text: text.segment):
+        for run in _split(list(group), done.window.pieces):
             words = tuple(
-                Word(heard.text, _clock(heard.start, audio), _clock(heard.end, audio), heard.probability)
-                for heard in run
-                if heard.probability is not None
+                Word(text.text, _clock(text.start, audio), _clock(text.end, audio), text.probability)
+                for text in run
+                if text.probability is not None
             )
             yield Segment(
                 id=0,
                 start=_clock(run[0].start, audio),
                 end=_clock(run[-1].end, audio),
-                text="".join(heard.text for heard in run),
+                text="".join(text.text for text in run),
                 avg_logprob=result.avg_logprob,
                 compression_ratio=result.compression_ratio,
                 no_speech_prob=result.no_speech_prob,
@@ -272,7 +276,7 @@ def _segments(part: _Part, audio: Audio, *, multi: bool) -> Iterator[Segment]:
             )
 
 
-def _split(run: list[_Heard], pieces: Sequence[Piece]) -> Iterator[list[_Heard]]:
+def _split(run: list[_TimedText], pieces: Sequence[Piece]) -> Iterator[list[_TimedText]]:
     begin = 0
     for place, (before, after) in enumerate(pairwise(run), start=1):
         left_out = sum(
@@ -289,16 +293,16 @@ def _clock(time: float, audio: Audio) -> float:
     return round(audio.start + time, 3)
 
 
-def _most_spoken(parts: Iterable[_Part]) -> tuple[str | None, float | None]:
+def _most_spoken(transcribed: Iterable[_TranscribedWindow]) -> tuple[str | None, float | None]:
     """The language with the most speech weighted by probability, and its mean probability over that speech."""
     speech: dict[str, float] = defaultdict(float)
     weighted: dict[str, float] = defaultdict(float)
-    for part in parts:
-        if part.heard:
-            seconds = (part.window.speech or part.window.samples) / SAMPLE_RATE
-            probability = part.result.language_probability
-            speech[part.result.language] += seconds
-            weighted[part.result.language] += seconds * (1.0 if probability is None else probability)
+    for done in transcribed:
+        if done.texts:
+            seconds = (done.window.speech or done.window.samples) / SAMPLE_RATE
+            probability = done.result.language_probability
+            speech[done.result.language] += seconds
+            weighted[done.result.language] += seconds * (1.0 if probability is None else probability)
     if not speech:
         return None, None
     language = max(weighted, key=lambda code: weighted[code])

@@ -19,7 +19,7 @@ from stages.ports import Cancellation, ScratchReserve
 from stages.values import SAMPLE_RATE, Audio, Source
 from stages.wav import find_plain_wav
 
-__all__ = ["DecodeLimits", "Decoder"]
+__all__ = ["AudioDecoder", "DecodeLimits"]
 
 _SAMPLE_BYTES = 2
 #: Scratch bytes that are reserved at a time: nearly nine minutes of PCM.
@@ -68,7 +68,7 @@ class DecodeLimits:
     threads: int = 1
 
 
-class Decoder:
+class AudioDecoder:
     """Decodes media files. Thread-safe: it holds nothing but its limits.
 
     Raises:
@@ -172,7 +172,7 @@ class Decoder:
 
 
 class _PcmWriter:
-    """Keeps the wanted part of a stream of PCM. A context manager: after an error the file is gone."""
+    """Writes the wanted part of a stream of PCM to a file. A context manager: after an error the file is gone."""
 
     def __init__(
         self,
@@ -209,12 +209,12 @@ class _PcmWriter:
 
     @property
     def samples(self) -> int:
-        """What stands in the file."""
+        """How many samples are in the file."""
         return self._written // _SAMPLE_BYTES
 
     @property
-    def heard(self) -> float:
-        """Seconds that were decoded, wanted or not."""
+    def decoded_seconds(self) -> float:
+        """Length of all that was decoded, wanted or not."""
         return self._read / _SAMPLE_BYTES / SAMPLE_RATE
 
     def write(self, chunk: bytes) -> None:
@@ -242,7 +242,7 @@ class _PcmWriter:
 
 
 def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | None:
-    """What the end of ffmpeg means for the job; None for nothing bad."""
+    """The error that the end of ffmpeg means for the job; None if it went well."""
     said = ended.messages.replace(str(source), source.name).strip().rsplit("\n", 1)[-1][:300]
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name
@@ -251,15 +251,16 @@ def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | No
         return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg crashed ({name}) while it decoded this file")
     if "matches no streams" in ended.messages:
         return PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the file has no audio stream")
-    if ended.returncode > 0 or (said and not pcm.heard):
+    if ended.returncode > 0 or (said and not pcm.decoded_seconds):
         return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg cannot decode the file: {said}")
     return None
 
 
 def _emptiness(pcm: _PcmWriter) -> JobFailedError | None:
-    """What it means that nothing was written; None when something was."""
+    """The error when no sample was written; None when some were."""
     if pcm.samples:
         return None
     return PermanentError(
-        ErrorCode.MEDIA_NO_AUDIO, f"there is no audio in the part that is asked for; the file has {pcm.heard:.1f} s"
+        ErrorCode.MEDIA_NO_AUDIO,
+        f"there is no audio in the part that is asked for; the file has {pcm.decoded_seconds:.1f} s",
     )

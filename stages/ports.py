@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stage needs from outside, as protocols; `worker` brings the real ones and the fakes."""
+"""The protocols of what a stage needs from outside; `worker` brings the real ones and the fakes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Clock(Protocol):
 
 
 class Cancellation:
-    """Says to every stage that works on a job that its work is called off, and why.
+    """Tells every stage that works on a job when its work is called off, and why.
 
-    The first reason stands. `event` may be waited on.
+    The first reason counts. `event` may be waited on.
 
     Args:
         parent: Whatever calls the parent off calls this off too; they share one event.
@@ -67,7 +67,7 @@ class Cancellation:
 
 
 class ScratchReserve(Protocol):
-    """The right to scratch bytes of one job; grows while a stage writes."""
+    """How many scratch bytes one job may use; grows while a stage writes."""
 
     def reserve(self, total: int, cancellation: Cancellation) -> None:
         """Waits until this job may hold `total` bytes of scratch in all (shrinks at once).
@@ -98,16 +98,16 @@ class Store(Protocol):
         """The object, or None when there is none."""
 
     def exists(self, url: str) -> bool:
-        """Whether the object stands."""
+        """Whether there is such an object."""
 
     def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
-        """Writes the object whatever stands."""
+        """Writes the object, whether or not there is one."""
 
     def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
-        """Writes the object unless one stands; False when one does."""
+        """Writes the object if there is none; False when there is one."""
 
     def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:
-        """Writes the object if the standing one still has this ETag; False otherwise."""
+        """Writes the object if the present one has this ETag; False otherwise."""
 
     def delete(self, url: str) -> None:
         """Removes the object; it is no error when there is none."""

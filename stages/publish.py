@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish: the transcript and its formats into the store, then `result.json`, which says that they stand.
+"""Publish: the transcript and its formats into the store, then `result.json`, which says that they are there.
 
 Any number of workers may publish the same job at once, and any of them may die between two writes:
 
-1. The master is put if absent: the first one stands and decides the content for everybody.
-2. Each other format is rendered from the master that stands and put if absent; the first one stands here too, so
-   that what a result names never changes. The result names what stands, not what was meant.
+1. The master is put if absent: the first one stays and decides the content for everybody.
+2. Each other format is rendered from the master in the store and put if absent; the first one stays here too, so
+   that what a result names never changes. The result names what is in the store, not what was meant.
 3. `result.json` comes last: put if absent, or in the place of a failed one. One that succeeded is final.
 
-With `force` the first two write whatever stands, and the third replaces exactly the result that stood before the
-first began; if it finds another one there, somebody else published meanwhile, and all three are done again. So the
+With `force` the first two replace what is there, and the third replaces exactly the result that was there before
+the first began; if it finds another one there, somebody else published meanwhile, and all three are done again. So the
 last result always belongs to the last master.
 """
 
@@ -38,15 +38,11 @@ from sqscribe.result import (
 from sqscribe.transcript import Transcript
 from sqscribe.urls import split_s3, storable
 from stages.ports import Clock, Store
+from stages.results import ROUNDS, ExistingResult, ResultStore
 
-__all__ = ["ExistingResult", "JobFacts", "Publisher"]
+__all__ = ["JobFacts", "Publisher"]
 
 log = structlog.get_logger()
-
-#: How often a `result.json` may change under our hands before the node takes a pause.
-ROUNDS = 5
-
-RESULT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class JobFacts:
     """What `result.json` tells of the work. What is not known stays None.
 
     Attributes:
-        duration: Seconds of the decoded audio; that of a standing master goes before it.
+        duration: Seconds of the decoded audio; a master that exists already has its own.
         speech_duration: Seconds of it that were taken for speech.
         attempts: Receives of the message so far.
         origin: Id of the first message of this job's line of copies.
@@ -70,47 +66,8 @@ class JobFacts:
     media: Media = field(default_factory=Media)
 
 
-@dataclass(frozen=True, slots=True)
-class ExistingResult:
-    """The `result.json` that stands for a job.
-
-    Attributes:
-        result: None where none stands, or where `force` is to replace something that is no result.
-        etag: None where none stands.
-    """
-
-    result: Result | None = None
-    etag: str | None = None
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the job is done."""
-        return self.result is not None and self.result.succeeded
-
-    @property
-    def failed(self) -> bool:
-        """Whether the job was given up."""
-        return self.result is not None and not self.result.succeeded
-
-    @property
-    def origin(self) -> str | None:
-        """Id of the message that it was written for."""
-        return self.result.origin if self.result else None
-
-    @property
-    def error(self) -> PermanentError:
-        """Why the job was given up.
-
-        Raises:
-            ValueError: It was not, or for a reason that this version does not know.
-        """
-        if self.result is None or self.result.error is None:
-            raise ValueError("no failure stands")
-        return PermanentError(ErrorCode(self.result.error.code), self.result.error.message)
-
-
 class Publisher:
-    """Writes what stands in S3 for a job. Holds no state; thread-safe.
+    """Writes a job's objects. Holds no state; thread-safe.
 
     Every method may be repeated at will. Each calls `fence` before every single write; it raises where the write is
     not allowed (the lease is lost), and that goes through. Besides, all raise what the store raises.
@@ -118,6 +75,7 @@ class Publisher:
 
     def __init__(self, store: Store, clock: Clock, worker: WorkerFacts) -> None:
         self._store = store
+        self._results = ResultStore(store)
         self._clock = clock
         self._worker = worker
 
@@ -125,19 +83,19 @@ class Publisher:
         """Looks at the `result.json` of a job, or of a message that cannot be one.
 
         Raises:
-            PermanentError: `output_forbidden`, when something else stands in its place and the job does not force.
+            PermanentError: `output_forbidden`, when something else is in its place and the job does not force.
         """
-        return self._existing(job.ref, force=job.force) if isinstance(job, Job) else self._existing(job)
+        return self._results.existing(job.ref, force=job.force) if isinstance(job, Job) else self._results.existing(job)
 
     def succeed(self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None]) -> Result:
         """Publishes a transcript, or completes what somebody else published first.
 
         Returns:
-            The result that stands in the end.
+            The result that is in the store in the end.
 
         Raises:
-            PermanentError: `unsupported_option`, when the master that stands lacks the words that the job asks for;
-                `output_forbidden`, when something else stands in the master's or the result's place.
+            PermanentError: `unsupported_option`, when the master in the store lacks the words that the job asks for;
+                `output_forbidden`, when something else is in the master's or the result's place.
         """
         begun = self._clock.now()
         if job.force:
@@ -150,21 +108,21 @@ class Publisher:
         _require_words(job, existing)
         artifacts = [_artifact(job, MASTER, body)]
         artifacts += [self._add(job, name, existing, fence) for name in job.formats if name != MASTER]
-        return self._conclude(job.ref, self._success(job, existing, facts, artifacts, begun), fence)
+        return self._results.conclude(job.ref, self._success(job, existing, facts, artifacts, begun), fence)
 
     def complete(self, job: Job, result: Result, fence: Callable[[], None]) -> Result:
-        """Adds the formats that a finished job lacks, from the master that stands. The result stays as it is.
+        """Adds the formats that a finished job lacks, from the master in the store. The result stays as it is.
 
         Args:
             job: What is asked for now.
-            result: The succeeded result that stands.
-            fence: See above.
+            result: The succeeded result in the store.
+            fence: Called before each write.
 
         Returns:
             `result`.
 
         Raises:
-            PermanentError: `output_forbidden`, when the master no longer stands beside its result;
+            PermanentError: `output_forbidden`, when the master is no longer beside its result;
                 `unsupported_option`, when it lacks the words that the job asks for.
         """
         named = {artifact.format for artifact in result.artifacts}
@@ -188,14 +146,14 @@ class Publisher:
         Args:
             ref: The job's, or that of a message that cannot be one.
             error: Why.
-            facts: As far as the work came.
-            fence: See above.
+            facts: What is known of the work.
+            fence: Called before each write.
 
         Returns:
-            The result that stands in the end.
+            The result that is in the store in the end.
 
         Raises:
-            PermanentError: `output_forbidden`, when something else stands in the result's place.
+            PermanentError: `output_forbidden`, when something else is in the result's place.
         """
         ours = Result(
             job_id=ref.job_id,
@@ -214,12 +172,12 @@ class Publisher:
             media=facts.media,
             error=ErrorFacts(error.code, error.message),
         )
-        return self._conclude(ref, ours, fence)
+        return self._results.conclude(ref, ours, fence)
 
     # -- the master and its formats --------------------------------------------------------------------------------
 
     def _put_first(self, url: str, body: bytes, content_type: str, fence: Callable[[], None]) -> bytes:
-        """Puts the object unless one stands; the bytes that stand once this returns."""
+        """Puts the object if there is none; gives the bytes that are there afterwards."""
         fence()
         if self._store.put_if_absent(url, body, content_type):
             return body
@@ -247,50 +205,12 @@ class Publisher:
         self._store.put(_url(job, name), body, ARTIFACTS[name].content_type)
         return _artifact(job, name, body)
 
-    # -- the result ------------------------------------------------------------------------------------------------
-
-    def _existing(self, ref: JobRef, *, force: bool = False) -> ExistingResult:
-        url = ref.url(RESULT_NAME)
-        stored = self._store.get(url)
-        if stored is None:
-            return ExistingResult()
-        try:
-            return ExistingResult(Result.from_json(stored.body), stored.etag)
-        except ValueError as error:
-            if force:
-                return ExistingResult(None, stored.etag)
-            # Of a later version, perhaps, and a success: not ours to replace.
-            raise PermanentError(
-                ErrorCode.OUTPUT_FORBIDDEN,
-                f"{url} stands and is no result ({error}); remove it, or send the job with force",
-            ) from None
-
-    def _conclude(self, ref: JobRef, ours: Result, fence: Callable[[], None]) -> Result:
-        """Puts the result if none stands, or in the place of a failed one; a succeeded one is final."""
-        url, body = ref.url(RESULT_NAME), ours.to_json()
-        fence()
-        if self._store.put_if_absent(url, body, RESULT_TYPE):
-            return ours
-        for _ in range(ROUNDS):
-            existing = self._existing(ref)
-            if existing.result and (existing.succeeded or _same_failure(existing.result, ours)):
-                return existing.result
-            if self._replaced(url, body, existing.etag, fence):
-                return ours
-        raise NodeFaultError(f"{url} keeps changing; somebody else publishes the same job over and over")
-
-    def _replaced(self, url: str, body: bytes, etag: str | None, fence: Callable[[], None]) -> bool:
-        fence()
-        if etag is None:
-            return self._store.put_if_absent(url, body, RESULT_TYPE)
-        return self._store.replace(url, body, RESULT_TYPE, etag)
-
     def _force(
         self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None], begun: float
     ) -> Result:
         _require_words(job, transcript)
         for _ in range(ROUNDS):
-            existing = self._existing(job.ref, force=True)
+            existing = self._results.existing(job.ref, force=True)
             if existing.result and existing.succeeded and existing.origin == facts.origin:
                 return self.complete(job, existing.result, fence)  # this message has forced its way already
             # Formats that were asked for earlier must not go on telling the old text.
@@ -298,7 +218,7 @@ class Publisher:
             names = dict.fromkeys([*job.formats, *(name for name in ARTIFACTS if _url(job, name) in there)])
             artifacts = [self._overwrite(job, name, transcript, fence) for name in names]
             ours = self._success(job, transcript, facts, artifacts, begun)
-            if self._replaced(job.url(RESULT_NAME), ours.to_json(), existing.etag, fence):
+            if self._results.replace(job.ref, ours, existing.etag, fence):
                 return ours
         raise NodeFaultError(f"{job.url(RESULT_NAME)} keeps changing; somebody else forces the same job over and over")
 
@@ -344,7 +264,3 @@ def _require_words(job: Job, transcript: Transcript) -> None:
             ErrorCode.UNSUPPORTED_OPTION,
             "word_timestamps: the transcript that stands was made by a model that gives words no times",
         )
-
-
-def _same_failure(one: Result, other: Result) -> bool:
-    return not other.succeeded and one.origin == other.origin and one.error == other.error

@@ -163,7 +163,7 @@ class RawSegment:
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What the engine heard in one window. Final: it is never decoded again.
+    """What the engine transcribed of one window. Final: it is never decoded again.
 
     Attributes:
         index: The window's place in the job.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: what stands around the stages."""
+"""The daemon around the stages: it takes jobs from the queue and leads each to its result in the store."""

@@ -37,17 +37,18 @@ class AwsClients:
     """Makes clients. The clients are thread-safe; they must not cross processes.
 
     Credentials, region and endpoints come from the standard chain (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SQS`, …).
-    Retries are botocore's own: nothing of ours repeats a call for the same reasons.
+    Retries are botocore's own: no code of ours repeats a call for the same reasons.
 
     Args:
-        connections: Of each client, at least as many as threads use it.
-        connect_timeout: Seconds.
-        read_timeout: Seconds; above the longest poll (20), below the lease.
-        attempts: Of one call in all.
-        heartbeat_connect_timeout: Seconds, of the heartbeat's own client.
-        heartbeat_read_timeout: Seconds.
-        heartbeat_attempts: Of one call in all; with the time-outs, the longest that a renewal may take.
-        on_call: Told the service (`sqs`, `s3`) and the operation (`ReceiveMessage`) of every call, repeats not counted.
+        connections: Most connections of each client: at least as many as threads use it.
+        connect_timeout: Seconds to connect.
+        read_timeout: Seconds to wait for an answer; above the longest poll (20), below the lease.
+        attempts: Tries of one call in all.
+        heartbeat_connect_timeout: Seconds to connect, of the heartbeat's own client.
+        heartbeat_read_timeout: Seconds to wait for an answer, of the heartbeat's own client.
+        heartbeat_attempts: Tries of one of its calls in all; with the time-outs, the longest that a renewal may take.
+        on_call: Called with the service (`sqs`, `s3`) and the operation (`ReceiveMessage`) of every call, not of its
+            repeats.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class AwsClients:
         return client
 
     def heartbeat_sqs(self, queue_url: str) -> SQSClient:
-        """A client for renewals alone: a connection of its own, short time-outs, few attempts.
+        """A client only for renewals: a connection of its own, short time-outs, few attempts.
 
         Raises:
             SettingsError: The AWS settings cannot be used.
@@ -95,9 +96,9 @@ class AwsClients:
         """A client for objects, which may live elsewhere than the queue.
 
         Args:
-            access_key_id: Storage's own; None: the chain's.
+            access_key_id: Storage's own; None: that of the standard chain.
             secret_access_key: Belongs to `access_key_id`.
-            region: Storage's own; None: the chain's.
+            region: Storage's own; None: that of the standard chain.
 
         Raises:
             SettingsError: The AWS settings cannot be used, or only half of the credentials are given.
@@ -121,7 +122,7 @@ class AwsClients:
         return client
 
     def _queue_region(self, queue_url: str) -> str:
-        """The queue's region: its URL knows best."""
+        """The queue's region: the one in its URL, if there is one."""
         host = _SQS_HOST.fullmatch(urlsplit(queue_url).hostname or "")
         named = host and (host["region"] or host["legacy"])
         return named or self._session.region_name or FALLBACK_REGION

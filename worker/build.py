@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sqscribe import __version__
 from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.fetch import Fetcher, FetchLimits
 from stages.fetch.address import AddressPolicy
 from stages.inference.client.client import DEFAULT_DECODER, EngineClient
@@ -24,11 +25,13 @@ from worker.connect import Connections, connect_aws, poll_seconds
 from worker.daemon import Daemon
 from worker.jobs.buffer import AudioBuffer
 from worker.jobs.checkpoint import Checkpoints
+from worker.jobs.engine_status import EngineStatus
 from worker.jobs.finish import Finisher
 from worker.jobs.handover import Handover
-from worker.jobs.in_engine import Decoding
+from worker.jobs.in_engine import JobsInEngine
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.prepare import Preparer
+from worker.jobs.room import Room
 from worker.jobs.saving import CheckpointSaver
 from worker.leases import Heartbeat, LeaseTable
 from worker.leases.deleter import Deleter
@@ -38,7 +41,8 @@ from worker.node.models import SIMULATED, download_model, engine_settings, is_si
 from worker.node.name import node_name
 from worker.node.scratch import ScratchSpace
 from worker.node.source_outage import SourceOutage
-from worker.receive.intake import BATCH, Intake
+from worker.queues import BATCH
+from worker.receive.intake import Intake
 from worker.settings import Settings
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
@@ -51,8 +55,29 @@ DEFAULT_MAX_RECEIVES = 10
 #: Messages received at once for each downloader: one in hand and one to go on with.
 MESSAGES_PER_DOWNLOADER = 2
 
-#: Scratch that must be free before more is received: a common source. How large the next one is, only its fetch tells.
-SOURCE_BYTES = 64 << 20
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What is built first, as the other components are built on it.
+
+    Attributes:
+        node: Name of this node in logs and results.
+        max_receives: Receives after which a transient failure is final.
+        dead_letter_url: Where messages that fail for good are copied; None: nowhere.
+    """
+
+    settings: Settings
+    clock: Clock
+    node: str
+    metrics: Metrics
+    connections: Connections
+    max_receives: int
+    dead_letter_url: str | None
+    faults: NodeFaults
+    leases: LeaseTable
+    deleter: Deleter
+    buffer: AudioBuffer
+    engine_status: EngineStatus
 
 
 def build_worker(
@@ -64,7 +89,7 @@ def build_worker(
 
     Args:
         settings: Read by `worker.settings`.
-        connect: Makes the world.
+        connect: Makes the connections to queue, store and sources.
         make_engine: Makes the engine; the real one by default.
 
     Raises:
@@ -72,102 +97,17 @@ def build_worker(
         UnfitNodeError: This machine lacks ffmpeg or the model that finds speech.
         NodeFaultError: The queue, or the store that holds the model, cannot be reached.
     """
-    clock, node = SystemClock(), node_name()
-    metrics, health = Metrics(TraceWriter(settings.trace) if settings.trace else None), Health()
-    connections = connect(settings, metrics)
-    # Wrong settings end here, before a model is loaded.
-    facts = connections.queue.facts()
-    max_receives = settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES
-    dead_letter_url = settings.dead_letter_queue_url or facts.dead_letter_url
-
-    decoder, segmenter = Decoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
-    scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, clock)
+    ground = _ground(settings, connect)
+    # A machine that lacks something ends here, before it has a scratch folder or loads a model.
+    decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
+    scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, ground.clock)
     try:
-        engine = _engine(settings, connections, scratch.root, clock, make_engine)
+        engine = _engine(ground, scratch.root, make_engine)
     except BaseException:
         scratch.close()  # no daemon will
         raise
-    buffer = AudioBuffer(settings.buffer_seconds)
-    faults = NodeFaults(clock)
-    leases = LeaseTable(
-        connections.queue,
-        clock,
-        visibility_timeout=settings.visibility_timeout,
-        on_renewals=metrics.leases_renewed,
-        on_lost=metrics.lease_lost,
-    )
-    heartbeat = Heartbeat(leases, connections.queue, clock)
-    deleter = Deleter(leases, connections.queue, clock)
-    publisher = Publisher(connections.store, clock, WorkerFacts(__version__, node))
-    fetch_limits, policy = (
-        FetchLimits(max_bytes=settings.max_source_bytes),
-        AddressPolicy(settings.allow_private_sources),
-    )
-    outage = SourceOutage(
-        clock, partial(policy.answers, timeout=fetch_limits.connect_timeout), longest=connections.source_outage
-    )
-    fetcher = Fetcher(
-        fetch_limits,
-        connections.s3_client,
-        allow_local=connections.allow_local,
-        allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
-        policy=policy,
-        on_answer=outage.answered,
-    )
-    preparer = Preparer(fetcher, decoder, segmenter, scratch, outage, faults, metrics, clock)
-    decoding, checkpoints = Decoding(engine, buffer), Checkpoints(connections.store)
-    saver = CheckpointSaver(
-        checkpoints,
-        Handover(connections.queue, checkpoints, clock, max_receives),
-        decoding,
-        faults,
-        clock,
-        preparer.cutter,
-        interval=settings.checkpoint_seconds,
-    )
-    pipeline = Pipeline(
-        preparer=preparer,
-        decoding=decoding,
-        saver=saver,
-        finisher=Finisher(publisher, checkpoints, connections.queue, leases, deleter, faults, dead_letter_url),
-        publisher=publisher,
-        buffer=buffer,
-        faults=faults,
-        metrics=metrics,
-        clock=clock,
-        max_receives=max_receives,
-    )
-    intake = Intake(
-        connections.queue,
-        leases,
-        connections.parse,
-        partial(_room, pipeline, scratch, min(BATCH, MESSAGES_PER_DOWNLOADER * settings.downloaders)),
-        pipeline.settle,
-        clock,
-        wait=poll_seconds(settings),
-    )
-    metrics.watch(
-        stage_jobs=pipeline.stage_jobs,
-        buffered_audio_seconds=lambda: buffer.seconds,
-        leases=lambda: leases.count,
-    )
-    components = Components(
-        node=node,
-        clock=clock,
-        metrics=metrics,
-        health=health,
-        faults=faults,
-        buffer=buffer,
-        scratch=scratch,
-        leases=leases,
-        heartbeat=heartbeat,
-        deleter=deleter,
-        intake=intake,
-        pipeline=pipeline,
-        engine=engine,
-    )
     return Daemon(
-        components,
+        _components(ground, decoder, segmenter, scratch, engine),
         http_port=settings.http_port,
         downloaders=settings.downloaders,
         uploaders=settings.uploaders,
@@ -177,21 +117,136 @@ def build_worker(
     )
 
 
-def _room(pipeline: Pipeline, scratch: ScratchSpace, most: int) -> int:
-    """How many messages there is room for: seconds in the buffer, bytes in the scratch space."""
-    return pipeline.room(most) if scratch.has_room(min(SOURCE_BYTES, scratch.budget // 4)) else 0
+def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connections]) -> _Ground:
+    """Connects the worker to its world; wrong settings end here, before a model is loaded."""
+    clock = SystemClock()
+    metrics = Metrics(TraceWriter(settings.trace) if settings.trace else None)
+    connections = connect(settings, metrics)
+    facts = connections.queue.facts()
+    leases = LeaseTable(
+        connections.queue,
+        clock,
+        visibility_timeout=settings.visibility_timeout,
+        on_renewals=metrics.leases_renewed,
+        on_lost=metrics.lease_lost,
+    )
+    return _Ground(
+        settings=settings,
+        clock=clock,
+        node=node_name(),
+        metrics=metrics,
+        connections=connections,
+        max_receives=settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES,
+        dead_letter_url=settings.dead_letter_queue_url or facts.dead_letter_url,
+        faults=NodeFaults(clock),
+        leases=leases,
+        deleter=Deleter(leases, connections.queue, clock),
+        buffer=AudioBuffer(settings.buffer_seconds),
+        engine_status=EngineStatus(metrics),
+    )
 
 
-def _engine(
-    settings: Settings,
-    connections: Connections,
-    scratch: Path,
-    clock: Clock,
-    make_engine: Callable[[EngineSettings, Clock], Engine] | None,
-) -> Engine:
+def _engine(ground: _Ground, scratch: Path, make_engine: Callable[[EngineSettings, Clock], Engine] | None) -> Engine:
+    settings = ground.settings
     log_format: LogFormat = settings.log_format or ("console" if sys.stderr.isatty() else "json")
-    resolved = engine_settings(settings, partial(download_model, connections.s3_client), scratch, log_format)
+    download = partial(download_model, ground.connections.s3_client)
+    resolved = engine_settings(settings, download, scratch, log_format)
     if make_engine:
-        return make_engine(resolved, clock)
+        return make_engine(resolved, ground.clock)
     decoder = SIMULATED if is_simulated(settings.model) else DEFAULT_DECODER
-    return EngineClient(resolved, clock, decoder, recycle_windows=settings.engine_recycle_windows)
+    return EngineClient(resolved, ground.clock, decoder, recycle_windows=settings.engine_recycle_windows)
+
+
+def _components(
+    ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace, engine: Engine
+) -> Components:
+    clock, leases, buffer = ground.clock, ground.leases, ground.buffer
+    preparer = _preparer(ground, decoder, segmenter, scratch)
+    pipeline = _pipeline(ground, preparer, scratch, engine)
+    intake = Intake(
+        ground.connections.queue,
+        leases,
+        ground.connections.parse,
+        pipeline.room,
+        pipeline.settle,
+        clock,
+        wait=poll_seconds(ground.settings),
+    )
+    ground.metrics.watch(
+        stage_jobs=pipeline.jobs.count,
+        buffered_audio_seconds=lambda: buffer.seconds,
+        leases=lambda: leases.count,
+    )
+    return Components(
+        node=ground.node,
+        clock=clock,
+        metrics=ground.metrics,
+        health=Health(),
+        faults=ground.faults,
+        buffer=buffer,
+        scratch=scratch,
+        leases=leases,
+        heartbeat=Heartbeat(leases, ground.connections.queue, clock),
+        deleter=ground.deleter,
+        intake=intake,
+        pipeline=pipeline,
+        engine=engine,
+        engine_status=ground.engine_status,
+    )
+
+
+def _preparer(ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace) -> Preparer:
+    settings, connections = ground.settings, ground.connections
+    limits = FetchLimits(max_bytes=settings.max_source_bytes)
+    policy = AddressPolicy(settings.allow_private_sources)
+    answers = partial(policy.answers, timeout=limits.connect_timeout)
+    outage = SourceOutage(ground.clock, answers, longest=connections.source_outage)
+    fetcher = Fetcher(
+        limits,
+        connections.s3_client,
+        allow_local=connections.allow_local,
+        allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
+        policy=policy,
+        on_answer=outage.answered,
+    )
+    return Preparer(fetcher, decoder, segmenter, scratch, outage, ground.faults, ground.metrics, ground.clock)
+
+
+def _pipeline(ground: _Ground, preparer: Preparer, scratch: ScratchSpace, engine: Engine) -> Pipeline:
+    clock, faults, buffer, connections = ground.clock, ground.faults, ground.buffer, ground.connections
+    publisher = Publisher(connections.store, clock, WorkerFacts(__version__, ground.node))
+    checkpoints, in_engine = Checkpoints(connections.store), JobsInEngine(engine, buffer)
+    saver = CheckpointSaver(
+        checkpoints,
+        Handover(connections.queue, checkpoints, clock, ground.max_receives),
+        in_engine,
+        faults,
+        clock,
+        preparer.cutter,
+        interval=ground.settings.checkpoint_seconds,
+    )
+    finisher = Finisher(
+        publisher,
+        saver,
+        connections.queue,
+        ground.leases,
+        ground.deleter,
+        faults,
+        ground.engine_status,
+        ground.dead_letter_url,
+    )
+    most = min(BATCH, MESSAGES_PER_DOWNLOADER * ground.settings.downloaders)
+    return Pipeline(
+        preparer=preparer,
+        in_engine=in_engine,
+        saver=saver,
+        finisher=finisher,
+        publisher=publisher,
+        engine=ground.engine_status,
+        buffer=buffer,
+        room=Room(buffer, scratch, faults, ground.engine_status, most),
+        faults=faults,
+        metrics=ground.metrics,
+        clock=clock,
+        max_receives=ground.max_receives,
+    )

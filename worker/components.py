@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from stages.inference.protocol import Engine
 from stages.ports import Clock
 from worker.jobs.buffer import AudioBuffer
+from worker.jobs.engine_status import EngineStatus
 from worker.jobs.pipeline import Pipeline
 from worker.leases import Heartbeat, LeaseTable
 from worker.leases.deleter import Deleter
@@ -22,7 +23,7 @@ __all__ = ["Components"]
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The components; each has one owner of its state, itself.
+    """The components; each owns its state, and nothing else does.
 
     Attributes:
         node: Name of this node in logs and results.
@@ -41,3 +42,4 @@ class Components:
     intake: Intake
     pipeline: Pipeline
     engine: Engine
+    engine_status: EngineStatus

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker's connections to its world: queue, store and source clients, from its settings."""
+"""The worker's connections to what is outside of it: queue, store and sources, made from its settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stages.ports import Store
 from worker.aws import AwsClients
 from worker.node.clock import SystemClock
 from worker.queues import Message, Queue
-from worker.queues.sqs import SqsQueue
+from worker.queues.choice import open_queue
 from worker.receive.messages import MessageParser, Parsed
 from worker.settings import Settings
 from worker.stores.s3 import S3Store
@@ -33,11 +33,11 @@ SOURCE_OUTAGE_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The world that a worker talks to.
+    """What a worker talks to.
 
     Attributes:
-        parse: Message to jobs.
-        s3_client: For sources and models in S3.
+        parse: Reads the jobs of a message.
+        s3_client: Makes a client for sources and models in S3.
         allow_local: Whether a source may be a path on this machine.
         source_outage: Longest time for which sources that do not answer may count as an outage; 0: never.
     """
@@ -51,7 +51,7 @@ class Connections:
 
 
 def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
-    """The real world: SQS and S3, or what speaks their protocols.
+    """Connects to SQS and S3, or to what speaks their protocols.
 
     Raises:
         SettingsError: A setting that the worker needs is missing, or AWS's own cannot be used.
@@ -84,13 +84,7 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
     )
     parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
     return Connections(
-        queue=SqsQueue(
-            settings.queue_url,
-            clients.sqs(settings.queue_url),
-            clients.heartbeat_sqs(settings.queue_url),
-            SystemClock(),
-            visibility_timeout=settings.visibility_timeout,
-        ),
+        queue=open_queue(settings.queue_url, clients, SystemClock(), settings.visibility_timeout),
         store=S3Store(s3, conditional_writes=settings.conditional_writes),
         parse=lambda message: parser.parse(message.body, message.id),
         s3_client=lambda: s3,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: starts the components, watches them, stops them. The order of either is the point of this file."""
+"""The daemon: starts the components, watches them, and stops them, each in an order that has its reasons."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ ENGINE_STOP_SHARE, ENGINE_STOP_SECONDS = 0.1, 5.0
 
 
 class Daemon:
-    """One worker. `run` is its whole life.
+    """One worker, from its start to its end: see `run`.
 
     Args:
-        components: What it is made of; see `worker.build`.
+        components: Its parts, built by `worker.build` and not yet started.
         http_port: 0 for none.
         downloaders: Threads that fetch, decode and segment.
         uploaders: Threads that publish.
@@ -81,9 +81,9 @@ class Daemon:
         self._idle_since: float | None = None
         self._downloaders = [self._stage(f"downloader-{n}", self._download) for n in range(1, downloaders + 1)]
         self._uploaders = [self._stage(f"uploader-{n}", self._upload) for n in range(1, uploaders + 1)]
-        self._heartbeat_part = components.health.component("heartbeat", stuck_after=STUCK_HEARTBEAT_SECONDS)
-        self._deleter_part = components.health.component("deleter", stuck_after=STUCK_SECONDS)
-        self._engine_part = components.health.component("engine", stuck_after=2 * engine_stall)
+        self._heartbeat_health = components.health.component("heartbeat", stuck_after=STUCK_HEARTBEAT_SECONDS)
+        self._deleter_health = components.health.component("deleter", stuck_after=STUCK_SECONDS)
+        self._engine_health = components.health.component("engine", stuck_after=2 * engine_stall)
         self._http = StatusServer(self._pages(), http_port) if http_port else None
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ class Daemon:
         # Probes come first: loading a model takes minutes, and a node that does not answer is taken away.
         if self._http:
             self._http.start()
-        # The heartbeat stands before the first message is received, so that none is ever without it.
+        # The heartbeat runs before the first message is received, so that none is ever without it.
         components.heartbeat.start()
-        # The deleter and the uploaders stand before anything can be finished.
+        # The deleter and the uploaders run before anything can be finished.
         components.deleter.start()
         for thread in self._uploaders:
             thread.start()
@@ -162,7 +162,7 @@ class Daemon:
         components.pipeline.cancel(CancelReason.SHUTDOWN, Stage.FETCH, Stage.DECODE, Stage.SEGMENT, Stage.WAIT)
         # 3. What the engine and the uploaders have may be finished, for a while; heartbeats go on.
         idle = threading.Event()
-        while not components.pipeline.idle and drained.left() > 0 and components.pipeline.engine_failure is None:
+        while not components.pipeline.jobs.idle and drained.left() > 0 and components.engine_status.failure is None:
             components.clock.wait(idle, min(0.1, drained.left()))
             components.pipeline.sweep()
         # 4. What is finished of the others is saved, if the store answers in time.
@@ -201,11 +201,11 @@ class Daemon:
     # -- watching --------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """One look after everything; a worker that cannot work ends, with a code that says why."""
+        """Looks after everything once; a worker that cannot work ends, with a code that says why."""
         components = self._components
         components.pipeline.sweep()
         components.pipeline.save()
-        if self._phase is Phase.STARTING and components.pipeline.engine_ready.is_set():
+        if self._phase is Phase.STARTING and components.engine_status.ready.is_set():
             with self._lock:
                 self._phase = Phase.RUNNING
             for thread in self._downloaders:
@@ -213,7 +213,7 @@ class Daemon:
             components.health.started()
         self._note("queue", components.intake.trouble)
         self._note("node", components.faults.current)
-        self._note("engine", components.pipeline.engine_trouble)
+        self._note("engine", components.engine_status.trouble)
         self._watch_engine()
         self._watch_helpers()
         answer = components.health.live()
@@ -224,14 +224,14 @@ class Daemon:
 
     def _watch_engine(self) -> None:
         """Ends with an engine that cannot work; replaces one that hangs: its windows are sent again to the next."""
-        failure = self._components.pipeline.engine_failure
+        failure = self._components.engine_status.failure
         if failure:
-            self._engine_part.dead(failure.message)
+            self._engine_health.dead(failure.message)
             self.stop(ExitCode.UNFIT_NODE if failure.unfit else ExitCode.ENGINE_BROKEN, failure.message)
             return
         still = self._components.clock.now() - self._components.engine.last_progress
         if still < self._engine_stall:
-            self._engine_part.beat("decoding")
+            self._engine_health.beat("decoding")
         else:
             log.error("engine_stalled", seconds=round(still, 1))
             self._components.engine.replace()
@@ -240,20 +240,20 @@ class Daemon:
         """The heartbeat and the deleter report no beats of their own accord, so they are asked."""
         components = self._components
         if not components.heartbeat.alive:
-            self._heartbeat_part.dead("its thread has ended")
+            self._heartbeat_health.dead("its thread has ended")
         elif components.clock.now() - components.heartbeat.last_beat < STUCK_HEARTBEAT_SECONDS:
-            self._heartbeat_part.beat("renewing")
+            self._heartbeat_health.beat("renewing")
         if components.deleter.alive:
-            self._deleter_part.beat("deleting")
+            self._deleter_health.beat("deleting")
         else:
-            self._deleter_part.dead("its thread has ended")
+            self._deleter_health.dead("its thread has ended")
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         try:
             self._components.pipeline.on_event(event)
         except Exception as error:
             # The engine's thread ends with this; without it no window would ever be done.
-            self._engine_part.dead(f"its listener failed: {error!r}")
+            self._engine_health.dead(f"its listener failed: {error!r}")
             self._wake.set()
             raise
 
@@ -261,7 +261,7 @@ class Daemon:
         if not self._exit_when_idle or self._phase is not Phase.RUNNING:
             return
         now = self._components.clock.now()
-        if not self._components.pipeline.idle or self._components.intake.waiting or self._components.leases.count:
+        if not self._components.pipeline.jobs.idle or self._components.intake.waiting or self._components.leases.count:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
@@ -277,34 +277,34 @@ class Daemon:
     # -- threads ---------------------------------------------------------------------------------------------------
 
     def _stage(self, name: str, loop: Callable[[ComponentHealth], None]) -> StageThread:
-        part = self._components.health.component(name, stuck_after=STUCK_SECONDS)
+        health = self._components.health.component(name, stuck_after=STUCK_SECONDS)
 
         def died(_: str, error: BaseException) -> None:
-            part.dead(repr(error))
+            health.dead(repr(error))
             self._wake.set()
 
-        return StageThread(name, partial(loop, part), died)
+        return StageThread(name, partial(loop, health), died)
 
-    def _download(self, part: ComponentHealth) -> None:
+    def _download(self, health: ComponentHealth) -> None:
         while not self._downloads_stop.is_set():
-            part.idle()
+            health.idle()
             task = self._components.intake.next(POLL_SECONDS)
             if task is not None:
-                part.beat("preparing")
-                self._components.pipeline.prepare(task, part.beat)
-        part.end()
+                health.beat("preparing")
+                self._components.pipeline.prepare(task, health.beat)
+        health.end()
 
-    def _upload(self, part: ComponentHealth) -> None:
+    def _upload(self, health: ComponentHealth) -> None:
         while not self._stop.is_set():
-            part.idle()
-            self._components.pipeline.upload_next(POLL_SECONDS, part.beat)
-        part.end()
+            health.idle()
+            self._components.pipeline.upload_next(POLL_SECONDS, health.beat)
+        health.end()
 
     # -- being seen ------------------------------------------------------------------------------------------------
 
     @property
     def phase(self) -> Phase:
-        """Where it is in its life."""
+        """The part of its life that it is in."""
         return self._phase
 
     def status(self) -> Mapping[str, Any]:

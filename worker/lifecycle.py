@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Phase(StrEnum):
-    """Where the worker is in its life."""
+    """The part of its life that the worker is in."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -35,8 +35,8 @@ class Deadline:
     """A point in time that the steps of a shutdown share.
 
     Args:
-        clock: Time.
-        seconds: Until then.
+        clock: The deadline is a time of this clock.
+        seconds: Until the deadline.
         since: Clock time from which they count; None: now.
     """
 
@@ -83,11 +83,11 @@ class StopSignal(NamedTuple):
 def stop_signals(clock: Clock) -> Iterator[Callable[[], StopSignal | None]]:
     """Notes the first SIGTERM or SIGINT and ends the process at once on the second.
 
-    Yields a function that gives the first one, or None; it has to be asked. The handler itself does no
-    more: it interrupts the main thread anywhere, and whatever lock it wanted the main thread might hold.
+    Yields a function that gives the first one, or None. The handler itself only notes the signal: it interrupts the
+    main thread anywhere, so that the main thread may hold whatever lock the handler would need.
 
-    The handlers that stood before are put back. Off the main thread nothing is installed, since Python delivers
-    signals to the main thread alone.
+    The handlers from before are put back. Off the main thread nothing is installed, since Python delivers
+    signals only to the main thread.
     """
     seen: list[StopSignal] = []
     if threading.current_thread() is not threading.main_thread():

@@ -22,9 +22,10 @@ from worker.telemetry.metrics import Metrics
 
 __all__ = ["OUTPUT", "LocalRun"]
 
-#: Where results stand in the folder that serves as the store.
+#: Prefix of results in the folder that serves as the store.
 OUTPUT = "s3://local/transcripts"
-#: A fetch tries several times by itself; to come back to it after minutes, as the queue would, helps nobody who waits.
+#: A fetch tries several times by itself. To try again after minutes, as a queue would, is of no use to a person who
+#: waits at a terminal.
 MAX_RECEIVES = 1
 
 
@@ -51,7 +52,7 @@ class LocalRun:
         """Works until every job has its result.
 
         Args:
-            watch: Told the `/status` page and the number of results about twice a second.
+            watch: Called about twice a second with the `/status` page and the number of results.
 
         Returns:
             The daemon's exit code.
@@ -69,7 +70,7 @@ class LocalRun:
         return daemon.run(until=finished)
 
     def result(self, job_id: str) -> Result | None:
-        """What became of a job; None while nothing has."""
+        """The result of a job; None while it has none."""
         stored = self._store.get(self._jobs[job_id].url(RESULT_NAME))
         return Result.from_json(stored.body) if stored else None
 
@@ -81,7 +82,7 @@ class LocalRun:
         return stored.body
 
     def _connect(self, _settings: Settings, _metrics: Metrics) -> Connections:
-        # Nor does it help to wait for a network: the person at the terminal can see for themselves.
+        # Nor does it help to wait out an outage of the network: a person at a terminal had better be told.
         return Connections(queue=self._queue, store=self._store, parse=self._parse, allow_local=True, source_outage=0.0)
 
     def _parse(self, message: Message) -> Parsed:

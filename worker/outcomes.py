@@ -32,7 +32,7 @@ class JobOutcome(StrEnum):
     """How one delivery of a job ended on this worker."""
 
     SUCCEEDED = "succeeded"
-    ALREADY_DONE = "already_done"  # a succeeded result stood; missing formats may have been rendered
+    ALREADY_DONE = "already_done"  # the store held a succeeded result; missing formats may have been rendered
     FAILED = "failed"  # recorded and dead-lettered
     RETRIED = "retried"  # put back with a back-off
     RELEASED = "released"  # put back at shutdown
@@ -51,12 +51,18 @@ class Disposition(IntEnum):
 
 
 def disposition_of(reason: CancelReason) -> Disposition:
-    """What a job that was called off means for its message."""
-    return Disposition.ABANDON if reason is CancelReason.LEASE_LOST else Disposition.RELEASE
+    """What becomes of the message of a job that was called off."""
+    match reason:
+        case CancelReason.SHUTDOWN:
+            return Disposition.RELEASE
+        case CancelReason.LEASE_LOST:
+            return Disposition.ABANDON
+        case _:
+            assert_never(reason)
 
 
 def outcome_of(disposition: Disposition) -> JobOutcome:
-    """How a job ended that brought its message this disposition, where nothing else is said of it."""
+    """The outcome of a job whose message gets this disposition, where no other outcome is given."""
     match disposition:
         case Disposition.DELETE:
             raise ValueError("a job whose message is deleted has an outcome of its own")

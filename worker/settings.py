@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sqscribe.errors import SettingsError
+from sqscribe.formats import ARTIFACTS, MASTER
 
 __all__ = ["ENV_PREFIX", "Settings", "read_settings"]
 
@@ -18,17 +19,14 @@ ENV_PREFIX = "SQSCRIBE_"
 
 _S3_PREFIX = re.compile(r"s3://[^/]+(/.*)?")
 
-#: Formats that may be the default; `json` is always written besides.
-_FORMATS = ("json", "verbose_json", "srt", "vtt", "tsv", "txt")
-
 
 def _auto(value: Any) -> Any:
-    """`auto`, in any case, is None."""
+    """Reads `auto`, in upper or lower case, as None."""
     return None if isinstance(value, str) and value.strip().lower() == "auto" else value
 
 
 def _listed(value: Any) -> Any:
-    """`a, b` is ("a", "b")."""
+    """Reads `a, b` as ("a", "b")."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -63,7 +61,7 @@ class Settings(BaseSettings):
     s3_secret_access_key: str | None = Field(None, description="See s3-access-key-id.", repr=False)
     s3_region: str | None = Field(None, description="Storage's own region.")
 
-    formats: Listed = Field(("json",), description="Formats of jobs that name none, comma-separated.")
+    formats: Listed = Field((MASTER,), description="Formats of jobs that name none, comma-separated.")
     model: str = Field(
         "large-v3-turbo",
         description="A faster-whisper name, a CTranslate2 folder, s3://bucket/prefix, `demo` (the bundled one), or "
@@ -122,9 +120,9 @@ class Settings(BaseSettings):
     @field_validator("formats")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(_FORMATS))
+        unknown = sorted(set(value) - set(ARTIFACTS))
         if unknown:
-            raise ValueError(f"unknown format {', '.join(unknown)}; known are {', '.join(_FORMATS)}")
+            raise ValueError(f"unknown format {', '.join(unknown)}; known are {', '.join(ARTIFACTS)}")
         return value
 
 
@@ -149,5 +147,5 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def _shown(fault: Any) -> str:
-    """The value at fault, unless it is a secret."""
+    """The value that cannot be used, unless it is a secret."""
     return "…" if "secret" in str(fault["loc"][0]) else repr(fault["input"])

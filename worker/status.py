@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `/status` page: every stage, its jobs and what it got done, as JSON's own types."""
+"""The `/status` page: every stage and its jobs, and what the worker has done, as types that JSON has."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from worker.outcomes import Stage
 
 __all__ = ["status_page"]
 
-#: Jobs listed at most for each stage; their number is always told.
+#: Most jobs that are listed for a stage; their number is always given.
 LISTED = 20
 
 
 def status_page(components: Components, phase: Phase, uptime: float) -> Mapping[str, Any]:
-    """What the worker does now.
+    """Gives the page as it is now.
 
     Args:
         components: The worker's.
-        phase: Of its life.
+        phase: The part of its life that it is in.
         uptime: Seconds since it was built.
     """
-    pipeline, info = components.pipeline, components.pipeline.info
-    jobs = pipeline.snapshot()
+    pipeline, info = components.pipeline, components.engine_status.info
+    jobs = pipeline.jobs.snapshot()
     totals = pipeline.totals()
-    troubles = (components.intake.trouble, components.faults.current, pipeline.engine_trouble)
+    troubles = (components.intake.trouble, components.faults.current, components.engine_status.trouble)
     return {
         "version": __version__,
         "node": components.node,
@@ -50,7 +50,7 @@ def status_page(components: Components, phase: Phase, uptime: float) -> Mapping[
                 "jobs": sum(job.stage is stage for job in jobs),
                 "under_way": [
                     {
-                        "job": job.job,
+                        "job": job.job_id,
                         "seconds": round(job.seconds, 1),
                         "audio_seconds": round(job.audio_seconds, 1),
                         "windows": job.windows,

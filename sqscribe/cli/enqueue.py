@@ -6,12 +6,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sqscribe.cli.aws import reaching_aws
 from sqscribe.errors import PermanentError, SettingsError
+from sqscribe.formats import ARTIFACTS
+
+if TYPE_CHECKING:
+    from sqscribe.sender.enqueue import Sent
 
 __all__ = ["app"]
 
@@ -30,9 +34,7 @@ def enqueue(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format", "-f", help="json, verbose_json, srt, vtt, tsv, txt; repeatable. [default: the worker's]"
-        ),
+        typer.Option("--format", "-f", help=f"{', '.join(ARTIFACTS)}; repeatable. [default: the worker's]"),
     ] = None,
     language: Annotated[str | None, typer.Option(help="Whisper code, or `multi`. [default: detected]")] = None,
     task: Annotated[str | None, typer.Option(help="`transcribe` or `translate`.")] = None,
@@ -55,8 +57,6 @@ def enqueue(
     Every option is checked before anything is sent. Sending the same source with the same options again gives the same
     job id, and a job that is done is not done again.
     """
-    from sqscribe.sender.enqueue import send_jobs  # noqa: PLC0415 - `--help` should answer at once
-
     fields: dict[str, Any] = {
         "output": output,
         "formats": formats,
@@ -73,12 +73,19 @@ def enqueue(
         "force": force or None,
     }
     options = {name: value for name, value in fields.items() if value is not None}
+    messages = ({**options, "source": source} for source in _lines(sources))
+    for sent in _sent(queue_url, messages, group_id):
+        record = {"job_id": sent.job_id, "message_id": sent.message_id}
+        typer.echo(json.dumps(record) if as_json else sent.job_id)
+
+
+def _sent(queue_url: str, messages: Iterator[dict[str, Any]], group_id: str | None) -> Iterator[Sent]:
+    """Sends the messages and gives each job as soon as the queue has confirmed it."""
+    from sqscribe.sender.enqueue import send_jobs  # noqa: PLC0415 - `--help` should answer at once
+
     with reaching_aws() as clients:
-        messages = ({**options, "source": source} for source in _lines(sources))
         try:
-            for sent in send_jobs(clients.sqs(queue_url), queue_url, messages, group_id=group_id):
-                record = {"job_id": sent.job_id, "message_id": sent.message_id}
-                typer.echo(json.dumps(record) if as_json else sent.job_id)
+            yield from send_jobs(clients.sqs(queue_url), queue_url, messages, group_id=group_id)
         except PermanentError as error:  # an option or a source that no worker would take
             raise SettingsError(error.message) from None
 

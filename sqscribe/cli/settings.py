@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["with_settings"]
 
-#: Written to by tools and people, never on a command line, where every user of the machine could read them.
+#: Secrets: every user of a machine can read its command lines.
 _NOT_FLAGS = frozenset({"s3_access_key_id", "s3_secret_access_key"})
 
 

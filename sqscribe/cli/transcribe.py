@@ -28,6 +28,8 @@ __all__ = ["app"]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+#: All formats, for people.
+_FORMATS_SHOWN = " or ".join(", ".join(ARTIFACTS).rsplit(", ", 1))
 #: Settings that matter without a queue and a bucket.
 _SETTINGS = (
     "model",
@@ -50,9 +52,7 @@ def transcribe(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the transcripts.")] = Path(),
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format", "-f", help="json, verbose_json, srt, vtt, tsv or txt; may be repeated. [default: json]"
-        ),
+        typer.Option("--format", "-f", help=f"{_FORMATS_SHOWN}; may be repeated. [default: json]"),
     ] = None,
     language: Annotated[
         str | None, typer.Option(help="Whisper code, or `multi`. Detected per file when not given.")

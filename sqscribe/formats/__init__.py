@@ -17,17 +17,23 @@ __all__ = ["ARTIFACTS", "MASTER", "ArtifactKind", "RenderOptions", "render"]
 MASTER = "json"
 
 
+#: Renders a transcript; a pure function.
+Renderer = Callable[[Transcript, RenderOptions], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class ArtifactKind:
-    """How a format is stored.
+    """How a format is rendered and stored.
 
     Attributes:
         name: Of the object below `<output>/<job_id>/`.
+        render: Gives its bytes.
         uses_words: Whether it shows word times when the job asks for them.
     """
 
     name: str
     content_type: str
+    render: Renderer
     uses_words: bool = False
 
     @property
@@ -36,26 +42,18 @@ class ArtifactKind:
         return self.name.removeprefix("transcript")
 
 
-#: Every format that can be asked for.
-ARTIFACTS: Mapping[str, ArtifactKind] = MappingProxyType(
-    {
-        MASTER: ArtifactKind("transcript.json", "application/json"),
-        "verbose_json": ArtifactKind("transcript.verbose.json", "application/json", uses_words=True),
-        "srt": ArtifactKind("transcript.srt", "application/x-subrip; charset=utf-8"),
-        "vtt": ArtifactKind("transcript.vtt", "text/vtt; charset=utf-8", uses_words=True),
-        "tsv": ArtifactKind("transcript.tsv", "text/tab-separated-values; charset=utf-8"),
-        "txt": ArtifactKind("transcript.txt", "text/plain; charset=utf-8"),
-    }
-)
-
-_RENDERERS: Mapping[str, Callable[[Transcript, RenderOptions], bytes]] = {
-    MASTER: master.render,
-    "verbose_json": verbose_json.render,
-    "srt": srt.render,
-    "vtt": vtt.render,
-    "tsv": tsv.render,
-    "txt": txt.render,
+# The one list of formats: messages, settings, commands and the publisher know each that has an entry here.
+_FORMATS = {
+    MASTER: ArtifactKind("transcript.json", "application/json", master.render),
+    "verbose_json": ArtifactKind("transcript.verbose.json", "application/json", verbose_json.render, uses_words=True),
+    "srt": ArtifactKind("transcript.srt", "application/x-subrip; charset=utf-8", srt.render),
+    "vtt": ArtifactKind("transcript.vtt", "text/vtt; charset=utf-8", vtt.render, uses_words=True),
+    "tsv": ArtifactKind("transcript.tsv", "text/tab-separated-values; charset=utf-8", tsv.render),
+    "txt": ArtifactKind("transcript.txt", "text/plain; charset=utf-8", txt.render),
 }
+
+#: Every format that can be asked for.
+ARTIFACTS: Mapping[str, ArtifactKind] = MappingProxyType(_FORMATS)
 
 
 def render(format: str, transcript: Transcript, options: RenderOptions) -> bytes:  # noqa: A002 - the contract's word
@@ -64,4 +62,4 @@ def render(format: str, transcript: Transcript, options: RenderOptions) -> bytes
     Raises:
         KeyError: There is no such format.
     """
-    return _RENDERERS[format](transcript, options)
+    return ARTIFACTS[format].render(transcript, options)

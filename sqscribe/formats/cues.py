@@ -51,7 +51,7 @@ class _Unit:
     """What no line end may divide: a word with its punctuation, or one character of a script without blanks.
 
     Attributes:
-        blank: Whether a blank stands between it and the unit before.
+        blank: Whether there is a blank between it and the unit before.
     """
 
     text: str
@@ -106,7 +106,7 @@ def _words(segment: Segment) -> list[tuple[Segment | Word, str]]:
 
 
 def _units(segment: Segment, limits: CueLimits) -> list[_Unit]:
-    """The segment's words, those glued that no blank parts, and those cut that no line could hold."""
+    """The segment's words: those without a blank between them are joined, those wider than a line are divided."""
     pieces = _pieces(segment)
     # Chinese, Japanese or Thai words have no blanks, so each may begin a line; elsewhere a word without one belongs
     # to the word before ("don" + "'t").
@@ -166,7 +166,7 @@ def _without_pauses(units: _Units, limits: CueLimits) -> Iterator[_Units]:
 
 
 def _divided(units: _Units, limits: CueLimits) -> Iterator[_Units]:
-    """The units as few cues that fit; halved at the best place until each does."""
+    """Divides the units into as few cues as fit the limits: halves them at the best place until each half fits."""
     if len(units) == 1 or _fits(units, limits):
         yield units
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a job, besides its transcript, a rendered format depends on."""
+"""The options of a job that a rendered format depends on, besides the transcript."""
 
 from __future__ import annotations
 

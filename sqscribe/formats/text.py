@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text as line-based formats can hold it."""
+"""Text for formats that are made of lines."""
 
 from __future__ import annotations
 

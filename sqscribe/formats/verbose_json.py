@@ -19,7 +19,7 @@ _FRAMES = 100
 
 
 def render(transcript: Transcript, options: RenderOptions) -> bytes:
-    """UTF-8 JSON; `words` stand at the top level, and only with `word_timestamps`.
+    """UTF-8 JSON; `words` are at the top level, and only with `word_timestamps`.
 
     `language` is an English name, empty without speech (the type wants a string). `tokens` is always empty: the
     master does not keep them.

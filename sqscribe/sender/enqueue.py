@@ -26,9 +26,9 @@ BATCH = 10
 BATCH_BYTES = 256 * 1024
 #: Bytes of one message (an SQS limit).
 MESSAGE_BYTES = 1024 * 1024
-#: Tries of an entry that the queue failed on its own account.
+#: Tries of an entry that the queue failed through no fault of the sender.
 ATTEMPTS = 5
-#: Stands for the worker's default output, which a sender need not know.
+#: In the place of the worker's default output, which a sender need not know.
 _ANY_OUTPUT = "s3://output/of-the-worker"
 
 
@@ -137,7 +137,7 @@ def _send(
     refused: dict[str, str] = {}
 
     def attempt() -> dict[str, str]:
-        """Sends what is left; what the queue failed on its own account, and why."""
+        """Sends what is left; gives the jobs that the queue failed through no fault of theirs, and why."""
         answer = client.send_message_batch(
             QueueUrl=queue_url,
             Entries=[_entry(index, message, queue_url, group_id) for index, message in left.items()],

@@ -24,17 +24,17 @@ __all__ = ["FetchError", "Fetched", "fetch_results"]
 
 
 class FetchError(SqscribeError):
-    """What stands in the bucket is not what its `result.json` says."""
+    """The bucket does not hold what the `result.json` says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was there of one job.
+    """What the bucket held of one job.
 
     Attributes:
         result: None while the job is not done.
         files: What was written, `result.json` first; of a failed job that alone.
-        missing: Formats that were asked for and do not stand.
+        missing: Formats that were asked for and do not exist.
     """
 
     job_id: str
@@ -59,13 +59,13 @@ def fetch_results(
     Args:
         client: For the bucket's region.
         output: The jobs' `s3://bucket/prefix`.
-        job_ids: Whose.
-        folder: Made where it is missing.
+        job_ids: The jobs to fetch.
+        folder: Where to write; made if it is missing.
         formats: Those wanted; None for all that the result names.
         threads: Jobs that are fetched at once.
 
     Yields:
-        What was there of each job, in the order asked for.
+        What the bucket held of each job, in the order asked for.
 
     Raises:
         FetchError: An artifact is not what its result says, or a result cannot be read.
@@ -102,7 +102,7 @@ def _fetch(client: S3Client, output: str, folder: Path, formats: Sequence[str] |
         if content is None:
             missing.append(name)
             continue
-        # Formats that were asked for later stand beside the result, which does not name them.
+        # Formats that were asked for later are beside the result, which does not name them.
         if name in digests and hashlib.sha256(content).hexdigest() != digests[name]:
             raise FetchError(f"{url} is not what its result.json names; it may just be replaced: fetch it again")
         files.append(_write(place / ARTIFACTS[name].name, content))

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 import psutil
 
@@ -163,12 +164,16 @@ class Nemesis:
                 with suppress(psutil.NoSuchProcess):
                     if engine is not None:
                         engine.kill()
-            case _:
+            case Blow.FREEZE:
                 struck = True
                 whole = self._rng.random() < 0.5
                 seconds = self._rng.uniform(*self._freeze)
                 self._busy.add(worker.name)
                 self._later(self._freeze_worker, worker, whole, seconds)
+            case Blow.FILL_DISK:
+                raise RuntimeError("no process is struck by a full disk")
+            case _:
+                assert_never(blow)
         if struck:
             self._count(blow, victim)
 

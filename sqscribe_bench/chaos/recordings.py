@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sqscribe import bundled
 from sqscribe.bundled import Expected
 from stages.assemble import assemble
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.segment import Segmenter
@@ -51,7 +51,7 @@ class Hearing:
     """Decodes and segments as a worker does, without a worker."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder(DecodeLimits(max_seconds=43_200))
+        self._decoder = AudioDecoder(DecodeLimits(max_seconds=43_200))
         self._segmenter = Segmenter()
 
     def audio(self, media: bytes, folder: Path) -> Audio:

@@ -6,12 +6,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from sqscribe.errors import EngineBrokenError
 from stages.inference.engine.batches import Batches, BatchLimit, is_out_of_memory
-from stages.inference.engine.rows import Decoder
+from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Scheduler
-from stages.inference.protocol import DecodeTask, EngineEvent, EngineStats, JobRejected, Progress, WindowDone
+from stages.inference.protocol import (
+    DecodeTask,
+    EngineEvent,
+    EngineFailed,
+    EngineLost,
+    EngineReady,
+    EngineStats,
+    JobLanguage,
+    JobRejected,
+    Progress,
+    WindowDone,
+)
 
 __all__ = ["Fed", "Feed", "OutOfMemory"]
 
@@ -65,7 +77,7 @@ class Feed:
     """
 
     def __init__(
-        self, decoder: Decoder, batch_size: int, *, parallel: int | None = None, small_batches: bool = True
+        self, decoder: WindowDecoder, batch_size: int, *, parallel: int | None = None, small_batches: bool = True
     ) -> None:
         self._decoder = decoder
         self._batch_size = batch_size
@@ -123,6 +135,10 @@ class _Results:
                 # A single window that does not fit is taken for a guilty one.
                 memory = is_out_of_memory(RuntimeError(event.message))
                 self._fail((OutOfMemory if memory else EngineBrokenError)(event.message))
+            case EngineReady() | JobLanguage() | EngineFailed() | EngineLost() | Progress():
+                pass  # of no batch
+            case _:
+                assert_never(event)
 
     def guard(self, work: Callable[[], None]) -> None:
         """Does work that nobody else would see fail."""

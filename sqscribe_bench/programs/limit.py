@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from sqscribe.logs import configure
 from sqscribe_bench.programs.feed import Feed
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.inference.engine.memory import share_one_arena
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.inference.whisper.decoder import WhisperDecoder
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def _cut(recordings: Sequence[str], folder: Path, threads: int) -> list[Windows]:
-    decoder, segmenter = Decoder(DecodeLimits(max_seconds=_LONGEST_SECONDS)), Segmenter()
+    decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=_LONGEST_SECONDS)), Segmenter()
 
     def cut(number: int, path: Path) -> Windows:
         own = folder / str(number)

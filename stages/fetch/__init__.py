@@ -7,10 +7,11 @@ import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from sqscribe import __version__
 from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.sources import SCHEMES_SHOWN, SourceScheme, source_scheme
 from sqscribe.urls import redact, split_s3
 from stages.fetch.address import AddressPolicy
 from stages.fetch.client import HttpClient, NoAnswerError
@@ -77,18 +78,22 @@ class Fetcher:
             TransientError: `source_unreachable` (`NoAnswerError` where nobody answered), `source_changed`.
         """
         cancellation.check()
-        head, separator, _ = request.source.partition("://")
-        scheme = head.lower() if separator else ""
         path = folder / f"source{_extension(request.source)}"
-        if scheme == "s3":
-            return self._fetch_s3(request, path, reserve, cancellation)
-        if scheme in ("http", "https"):
-            return self._fetch_http(request.source, path, reserve, cancellation)
-        if self._allow_local and scheme in ("", "file"):
-            return open_local(request.source, path, self._limits.max_bytes, cancellation)
-        raise PermanentError(
-            ErrorCode.SOURCE_BLOCKED, f"{redact(request.source)} is refused; sources are http(s):// and s3:// URLs"
-        )
+        match source_scheme(request.source):
+            case SourceScheme.S3:
+                return self._fetch_s3(request, path, reserve, cancellation)
+            case SourceScheme.HTTP | SourceScheme.HTTPS:
+                return self._fetch_http(request.source, path, reserve, cancellation)
+            case None:
+                return self._fetch_other(request.source, path, cancellation)
+            case scheme:
+                assert_never(scheme)
+
+    def _fetch_other(self, source: str, path: Path, cancellation: Cancellation) -> Source:
+        head, separator, _ = source.partition("://")
+        if self._allow_local and (not separator or head.lower() == "file"):
+            return open_local(source, path, self._limits.max_bytes, cancellation)
+        raise PermanentError(ErrorCode.SOURCE_BLOCKED, f"{redact(source)} is refused; sources are {SCHEMES_SHOWN} URLs")
 
     def _fetch_s3(
         self, request: FetchRequest, path: Path, reserve: ScratchReserve, cancellation: Cancellation

@@ -17,13 +17,13 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.sources import WEB_SCHEMES
 from sqscribe.urls import redact
 
 __all__ = ["AddressPolicy", "port_of", "spoken_text"]
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_SCHEMES = ("http", "https")
 #: Below 1024 only the web's own ports, else a URL can talk to mail, SSH or SMB servers.
 _WEB_PORTS = frozenset({80, 443})
 #: From 1024 up, those that browsers refuse, https://fetch.spec.whatwg.org/#port-blocking
@@ -94,7 +94,7 @@ class AddressPolicy:
             parsed = parse_url(url)
         except LocationParseError as error:
             raise PermanentError(ErrorCode.BAD_MESSAGE, f"{redact(url)} is not a URL") from error
-        if parsed.scheme not in _SCHEMES:
+        if parsed.scheme not in WEB_SCHEMES:
             raise PermanentError(
                 ErrorCode.SOURCE_BLOCKED, f"{redact(url)}: the scheme {parsed.scheme!r} is refused; use http or https"
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP requests to strangers: every hop passes the address policy and stands under watch."""
+"""HTTP requests to strangers: every hop passes the address policy and is watched."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _SECRETS = frozenset({"authorization", "cookie"})
 
 
 class NoAnswerError(TransientError):
-    """Nobody answered: no address for the name, no connection, or no first word. It may be us who are cut off.
+    """Nobody answered: no address for the name, no connection, or no first byte. This node's network may be at fault.
 
     Attributes:
-        host: Who did not.
+        host: The one that did not answer.
     """
 
     def __init__(self, host: str, message: str) -> None:
@@ -115,7 +115,7 @@ class HttpClient:
     """Makes the requests of one fetch. Not thread-safe.
 
     Args:
-        tls: Whom to believe; costly to build, so that fetches share one.
+        tls: Which certificates to trust; costly to build, so fetches share one.
         user_agent: What the worker calls itself.
         on_answer: Told the host and port of every answer, whatever its status.
     """
@@ -223,7 +223,7 @@ def _host_of(target: Url) -> str:
 
 @contextmanager
 def line_faults(url: str, watch: TransferWatch, unanswered: str | None = None) -> Iterator[None]:
-    """Turns trouble on the line into `source_unreachable`, or into what made the watch cut the line.
+    """Turns a failure of the connection into `source_unreachable`, or into what made the watch cut the line.
 
     Args:
         url: For the message.
@@ -242,7 +242,7 @@ def line_faults(url: str, watch: TransferWatch, unanswered: str | None = None) -
 
 
 def check_status(answer: Answer) -> None:
-    """Passes answers that carry the source.
+    """Lets answers pass that carry the source.
 
     Raises:
         PermanentError: `source_forbidden`, `source_not_found`.
@@ -253,7 +253,7 @@ def check_status(answer: Answer) -> None:
 
 
 def refusal(status: int, said: str) -> JobFailedError:
-    """What an HTTP status other than success means for the job; `said` tells a person."""
+    """The error that an HTTP status other than success means for the job; `said` is its text."""
     if status in _FORBIDDEN:
         return PermanentError(
             ErrorCode.SOURCE_FORBIDDEN, f"{said}; make it public, or use a presigned URL that outlives the queue"

@@ -97,7 +97,7 @@ class HttpDownload:
             )
 
     def _accept(self, answer: Answer, *, resuming: bool) -> None:
-        """Looks at the head of an answer: is it the file, and where does it go on?"""
+        """Checks by an answer's headers that it carries the file: the rest of it, or all of it anew."""
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if resuming and answer.status == 206 and _first_byte(answer) == self._writer.size:
             return
@@ -123,7 +123,7 @@ class HttpDownload:
 
 
 def _validator(answer: Answer) -> str | None:
-    """What proves, in If-Range, that a file is still the same: a strong ETag, or a date."""
+    """The value for If-Range, which tells a server which file is meant: a strong ETag, or a date."""
     etag = answer.headers.get("etag", "")
     return etag if etag.startswith('"') else answer.headers.get("last-modified")
 

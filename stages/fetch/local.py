@@ -20,7 +20,7 @@ def open_local(source: str, link: Path, max_bytes: int, cancellation: Cancellati
 
     Args:
         source: A path, or a `file://` URL.
-        link: Where the link is to stand.
+        link: Where the link is made.
         max_bytes: Largest file.
         cancellation: Looked at while the file is hashed.
 

@@ -12,7 +12,7 @@ from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError
 
-from sqscribe.errors import ErrorCode, PermanentError, SqscribeError, TransientError
+from sqscribe.errors import ErrorCode, PermanentCode, PermanentError, SqscribeError, TransientError
 from sqscribe.urls import redact, storable
 from stages.disk import disk_faults
 from stages.fetch.address import spoken_text
@@ -154,7 +154,7 @@ class PageDownload:
             self._stopped = error
 
     def _check(self) -> None:
-        """Raises what has ended the download, if something has."""
+        """Raises the reason if something has ended the download."""
         self._watch.check()
         if self._stopped:
             raise self._stopped
@@ -175,7 +175,7 @@ class PageDownload:
         return Source(path=path, bytes=size, sha256=digest.hexdigest(), media=_media(info))
 
     def _failure(self, error: BaseException) -> SqscribeError:
-        """What an error of yt-dlp means for the job."""
+        """The error that one of yt-dlp's means for the job."""
         chain = causes(error)
         for cause in chain:
             if isinstance(cause, SqscribeError):
@@ -190,22 +190,24 @@ class PageDownload:
         said = f"{redact(self._url)}: {spoken_text(text)}"
         if isinstance(extraction, UnsupportedError):
             return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"{redact(self._url)} is a page without media")
-        code = _code(extraction, text)
-        if code == ErrorCode.SOURCE_UNREACHABLE:
-            return TransientError(code, f"{said}; a newer yt-dlp may know better")
+        code = _refusal_code(extraction, text)
+        if code is None:  # neither a site's answer nor a network error: the site has changed, or distrusts a program
+            return TransientError(ErrorCode.SOURCE_UNREACHABLE, f"{said}; a newer yt-dlp may know better")
         return PermanentError(code, said)
 
 
-def _code(extraction: ExtractorError | None, text: str) -> ErrorCode:
-    """yt-dlp has few classes of errors: its sentences have to be read."""
+def _refusal_code(extraction: ExtractorError | None, text: str) -> PermanentCode | None:
+    """What a site's answer means; None if the site gave none.
+
+    yt-dlp has few classes of errors: its sentences have to be read.
+    """
     if isinstance(extraction, GeoRestrictedError) or _FORBIDDEN.search(text):
         return ErrorCode.SOURCE_FORBIDDEN
     if _GONE.search(text):
         return ErrorCode.SOURCE_NOT_FOUND
     if extraction and extraction.expected:
         return ErrorCode.MEDIA_UNREADABLE
-    # Neither a site's answer nor a network error: the site has changed, or shows a robot something else.
-    return ErrorCode.SOURCE_UNREACHABLE
+    return None
 
 
 def _media(info: dict[str, Any]) -> Media:

@@ -19,6 +19,7 @@ from yt_dlp.networking import Request, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
 
 from sqscribe.errors import SqscribeError
+from sqscribe.sources import WEB_SCHEMES
 from sqscribe.urls import redact
 from stages.fetch.address import spoken_text
 from stages.fetch.client import Answer, HttpClient, refusal
@@ -35,17 +36,17 @@ plugin_dirs.value = []
 
 
 class Line:
-    """What yt-dlp's requests run over, and the failure that they met last.
+    """Makes yt-dlp's requests through our client, and remembers the last failure.
 
-    yt-dlp repeats a request that fails and then tells no more than its text.
+    yt-dlp repeats a request that fails, and of the failure it keeps only the text.
 
     Args:
-        client: The way out.
+        client: Makes the requests.
         check: Called before each step on the network; what it raises ends the download. (A progress hook that raises
             would end it too, but yt-dlp would leave its files open.)
 
     Attributes:
-        failure: The last one, None once a request has got through again.
+        failure: The last one; None once a request has succeeded again.
     """
 
     def __init__(self, client: HttpClient, check: Callable[[], None]) -> None:
@@ -64,7 +65,7 @@ class Line:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Around each step on the network. An error that yt-dlp does not know would make it try another handler."""
+        """Wraps each step on the network: an error that yt-dlp does not know would make it try another handler."""
         try:
             self._check()
             yield
@@ -104,7 +105,7 @@ class _PageAnswer(Response):  # type: ignore[misc] # yt-dlp ships no types
 class _CheckedRH(RequestHandler):  # type: ignore[misc]
     """Hands requests to our client, which checks addresses, redirects and cookies."""
 
-    _SUPPORTED_URL_SCHEMES = ("http", "https")
+    _SUPPORTED_URL_SCHEMES = WEB_SCHEMES
 
     def __init__(self, line: Line, **settings: Any) -> None:
         super().__init__(**settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be fetched, and how much patience and room it gets."""
+"""What is to be fetched, and the limits of time and size for it."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class FetchRequest:
 
     Attributes:
         source: `http(s)://`, `s3://bucket/key`, or (command line only) a path.
-        version_id: Of an S3 object, from its event.
-        etag: Of an S3 object, from its event; not looked at when there is a version.
+        version_id: An S3 object's, from its event.
+        etag: An S3 object's, from its event; ignored when there is a version.
     """
 
     source: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a transfer is tried again."""
+"""The rule by which a transfer is repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_WAIT = 10.0
 
 
 def retrying(limits: FetchLimits, cancellation: Cancellation, worth: Callable[[BaseException], bool]) -> Retrying:
-    """Tries again what is `worth` it; the last error comes out. A cancellation ends the wait."""
+    """Repeats a transfer after errors that are `worth` it, then raises the last one. A cancellation ends the wait."""
     return Retrying(
         stop=stop_after_attempt(limits.attempts),
         wait=wait_exponential(multiplier=limits.backoff, max=_LONGEST_WAIT) + wait_random(0, limits.backoff),

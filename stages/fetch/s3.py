@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Download"]
 
-#: Ours to put right: the worker's keys, clock or region, not the job's object.
+#: The fault of the worker's keys, clock or region, not of the job's object.
 _CREDENTIALS = frozenset(
     {
         "AuthorizationHeaderMalformed",
@@ -140,7 +140,7 @@ class S3Download:
             self._writer.write(chunk)
 
     def _refusal(self, error: ClientError) -> SqscribeError:
-        """Says what an error answer means for the job."""
+        """The error that an answer of the store means for the job."""
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         if status >= 500 or status == 429 or code in _CREDENTIALS:

@@ -27,7 +27,7 @@ class TooSlowError(TransientError):
 class TransferWatch:
     """Watches one fetch from a thread of its own.
 
-    A thread that reads from the network hears nothing else: neither that its job is called off nor that a server
+    A thread that reads from the network notices nothing else: neither that its job is called off nor that a server
     which sends a byte before every time-out will take days. So the watch shuts the sockets down under the reader,
     which then asks `check` why. Used as a context manager; it lasts as long as one fetch.
 
@@ -69,7 +69,7 @@ class TransferWatch:
 
     @contextmanager
     def guarding_with(self, closer: Callable[[], None]) -> Iterator[None]:
-        """Keeps something under watch that `closer`, called from another thread, makes fail at once."""
+        """Keeps a transfer under watch; `closer`, called from another thread, makes it fail at once."""
         with self._lock:
             self._closers.add(closer)
         try:
@@ -80,13 +80,13 @@ class TransferWatch:
                 self._closers.discard(closer)
 
     def received(self, count: int) -> None:
-        """So many bytes more have come."""
+        """Notes that `count` more bytes have come."""
         self._cancellation.check()
         with self._lock:
             self._bytes += count
 
     def restart(self, grace: float | None = None) -> None:
-        """A new connection begins. With `grace`, anything at all within so many seconds will do for a start."""
+        """Begins anew with a new connection. With `grace`, one byte within so many seconds is enough at first."""
         with self._lock:
             self._begin()
             if grace:
@@ -95,7 +95,7 @@ class TransferWatch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The transfer waits for us, not for the source."""
+        """While this lasts the transfer waits for us, so slowness does not count against the source."""
         with self._lock:
             self._paused += 1
         try:
@@ -106,7 +106,7 @@ class TransferWatch:
                 self._begin()
 
     def check(self) -> None:
-        """Raises why the watch has ended the transfer, if it has.
+        """Raises the reason if the watch has ended the transfer.
 
         Raises:
             Cancelled: The job is called off.

@@ -21,7 +21,7 @@ _STEP = 32 * 2**20
 
 
 class Room:
-    """What one source may take of the scratch space; asks for more before it is needed."""
+    """The scratch space that one source may take; more is reserved before it is needed."""
 
     def __init__(
         self, max_bytes: int, reserve: ScratchReserve, cancellation: Cancellation, watch: TransferWatch
@@ -33,7 +33,7 @@ class Room:
         self._reserved = 0
 
     def declare(self, total: int) -> None:
-        """The source says that it has `total` bytes.
+        """Notes that the source says it has `total` bytes, and reserves them.
 
         Raises:
             Cancelled: The job was called off while it waited for room.
@@ -44,13 +44,13 @@ class Room:
             self._ask(total)
 
     def need(self, total: int) -> None:
-        """`total` bytes are about to stand; raises as `declare` does."""
+        """Reserves what the file needs to grow to `total` bytes; raises as `declare` does."""
         self._check(total, "sends")
         if total > self._reserved:
             self._ask(min(total + _STEP, self._max_bytes))
 
     def settle(self, total: int) -> None:
-        """`total` bytes stand, and no more will come."""
+        """Notes that the file is complete with `total` bytes, and gives back what was reserved beyond them."""
         self._ask(total)
 
     def _check(self, total: int, verb: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from sqscribe.errors import ErrorCode
 from sqscribe.logs import LogFormat, LogLevel
 from stages.values import Window, WindowResult
 
 __all__ = [
+    "PROBE_WINDOWS",
     "BatchSizeReduced",
     "CancelJob",
     "ControlClip",
@@ -29,10 +30,16 @@ __all__ = [
     "JobLanguage",
     "JobRejected",
     "Progress",
+    "Report",
+    "Request",
     "Stop",
     "WindowDone",
     "WindowKey",
 ]
+
+#: Windows that a job's language is detected on, at most. One is misled by a jingle or a guest; each costs an encoder
+#: pass, and its output stays on the device until all have answered.
+PROBE_WINDOWS = 5
 
 #: What tells a window from all others in an engine: its job's key and its index there.
 WindowKey = tuple[str, int]
@@ -113,14 +120,14 @@ class DecodeTask:
     """A job's windows, worker to engine.
 
     Attributes:
-        job: The job's key within this worker (unique per attempt, not the job id).
+        job_key: Unique per attempt within this worker; not the job id.
         pcm_path: The PCM file (see `stages.values.Audio`); windows say where they lie in it.
         windows: Those still to be decoded.
         probes: Indexes of the windows that the language is detected on (spread over the whole job); empty when
             `options.language` is set.
     """
 
-    job: str
+    job_key: str
     pcm_path: str
     windows: tuple[Window, ...]
     options: DecodeOptions
@@ -131,7 +138,7 @@ class DecodeTask:
 class CancelJob:
     """Forget the job's windows; results that are under way are thrown away. Worker to engine."""
 
-    job: str
+    job_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,7 @@ class EngineReady:
 class WindowDone:
     """One window is finished."""
 
-    job: str
+    job_key: str
     result: WindowResult
 
 
@@ -187,7 +194,7 @@ class WindowDone:
 class JobLanguage:
     """The job's language is settled; sent before any of its windows, only if the job named none."""
 
-    job: str
+    job_key: str
     language: str
     probability: float
 
@@ -196,7 +203,7 @@ class JobLanguage:
 class JobRejected:
     """The engine cannot do this job: a prompt too long, a language that the model lacks, a window that defeats it."""
 
-    job: str
+    job_key: str
     code: ErrorCode
     message: str
 
@@ -206,8 +213,8 @@ class EngineStats:
     """One batch is through.
 
     Attributes:
-        windows: Rows of the batch.
-        audio_seconds: Audio in it.
+        windows: How many rows the batch had.
+        audio_seconds: How much audio they held.
         busy_seconds: Time in which at least one batch was on the device, since the last of these events.
         began: Seconds of the monotonic clock, which all processes of a machine share.
         ended: Likewise.
@@ -252,7 +259,7 @@ class EngineLost:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A beat: a batch begins or has ended, or there is nothing to do. Stays between the process and its client.
+    """A sign of life: a batch begins or has ended, or there is nothing to do. Goes no further than the client.
 
     Attributes:
         stalled: Seconds that the oldest batch under way has taken so far; 0 when there is none. A batch that
@@ -267,7 +274,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class BatchSizeReduced:
-    """A batch did not fit into the device's memory. Stays between the process and its client.
+    """A batch did not fit into the device's memory. Goes no further than the client.
 
     Attributes:
         batch_size: Windows of a batch from now on.
@@ -276,19 +283,27 @@ class BatchSizeReduced:
     batch_size: int
 
 
+#: What the worker is told.
 EngineEvent = EngineReady | WindowDone | JobLanguage | JobRejected | EngineStats | EngineFailed | EngineLost
+#: What the client asks of a process.
+Request = DecodeTask | CancelJob | Stop
+#: What a process tells its client.
+Report = EngineEvent | Progress | BatchSizeReduced
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Generic[Item]):
     """What crosses the process border, either way.
 
     Attributes:
         generation: Number of the process, from 1, so that nothing of a lost one is ever taken for the next one's.
+        item: A `Request` to the process, or a `Report` from it.
     """
 
     generation: int
-    item: DecodeTask | CancelJob | Stop | EngineEvent | Progress | BatchSizeReduced
+    item: Item
 
 
 class Engine(Protocol):
@@ -300,7 +315,7 @@ class Engine(Protocol):
     def submit(self, task: DecodeTask) -> None:
         """Queues a job's windows; never blocks."""
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Drops a job; none of its events come after this returns, but for one that is being handled."""
 
     def replace(self) -> None:
@@ -311,4 +326,4 @@ class Engine(Protocol):
 
     @property
     def last_progress(self) -> float:
-        """Clock time of the last sign of work or idleness from the process; a hung engine stands still."""
+        """Clock time of the last sign of work or idleness from the process; that of a hung engine does not move."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker asks of the engine: may it be asked, and in which words. Loads no torch."""
+"""From a job to a task for the engine, and the check that its model can do it. Loads no torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Container
 
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.job import Job
-from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo
+from stages.inference.abilities import inability
+from stages.inference.protocol import PROBE_WINDOWS, DecodeOptions, DecodeTask, EngineInfo
 from stages.values import Windows
 
 __all__ = ["check_options", "decode_task", "probes"]
-
-#: Windows that the language is detected on. One is misled by a jingle or a guest; more cost an encoder pass each.
-PROBE_WINDOWS = 5
 
 
 def check_options(job: Job, info: EngineInfo) -> None:
@@ -22,29 +20,9 @@ def check_options(job: Job, info: EngineInfo) -> None:
     Raises:
         PermanentError: `unsupported_option`, naming the option, the model and what it can do.
     """
-    if job.task == "translate" and not info.can_translate:
-        raise PermanentError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            f"task: model {info.name} cannot translate (it is English-only, or distilled without that task); "
-            "send the job to workers with a full multilingual model such as large-v3",
-        )
-    if job.word_timestamps and not info.can_align:
-        raise PermanentError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            f"word_timestamps: model {info.name} has no alignment heads; leave the option out or use another model",
-        )
-    if job.language == "multi":
-        if len(info.languages) < 2:
-            raise PermanentError(
-                ErrorCode.UNSUPPORTED_OPTION,
-                f"language: model {info.name} knows {info.languages[0]} alone, so `multi` cannot be honoured",
-            )
-    elif job.language is not None and job.language not in info.languages:
-        raise PermanentError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            f"language: model {info.name} does not know {job.language!r}; it knows {', '.join(info.languages[:8])}"
-            f"{' …' if len(info.languages) > 8 else ''}",
-        )
+    why = inability(info, task=job.task, language=job.language, word_timestamps=job.word_timestamps)
+    if why is not None:
+        raise PermanentError(ErrorCode.UNSUPPORTED_OPTION, why)
 
 
 def probes(count: int, at_most: int = PROBE_WINDOWS) -> tuple[int, ...]:
@@ -55,12 +33,12 @@ def probes(count: int, at_most: int = PROBE_WINDOWS) -> tuple[int, ...]:
 
 
 def decode_task(
-    key: str, job: Job, windows: Windows, *, done: Container[int] = (), language: str | None = None
+    job_key: str, job: Job, windows: Windows, *, done: Container[int] = (), language: str | None = None
 ) -> DecodeTask:
-    """Puts a job's windows into the engine's words.
+    """Makes a task for the engine of a job's windows.
 
     Args:
-        key: The job's, for the engine.
+        job_key: The engine's name for it.
         job: What is asked for.
         windows: All of its windows.
         done: Indexes of those that need no decoding any more.
@@ -68,7 +46,7 @@ def decode_task(
     """
     language = job.language or language
     return DecodeTask(
-        job=key,
+        job_key=job_key,
         pcm_path=str(windows.audio.path),
         windows=tuple(window for window in windows.windows if window.index not in done),
         options=DecodeOptions(

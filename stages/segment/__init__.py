@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segment: where speech is in a recording, and the windows that it is cut into."""
+"""Segment: finds the speech in a recording, and cuts it into windows."""
 
 from __future__ import annotations
 

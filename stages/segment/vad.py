@@ -106,8 +106,8 @@ class SileroVad:
             cancellation.check()
             part = slice(done, done + len(slab))
             sums, differences = _mirrored(slab)
-            heard, h, c = self._session.run(None, {"sums": sums, "differences": differences, "h": h, "c": c})
-            probabilities[part] = heard
+            likely, h, c = self._session.run(None, {"sums": sums, "differences": differences, "h": h, "c": c})
+            probabilities[part] = likely
             done = part.stop
         return Track(audio.samples, probabilities, levels)
 

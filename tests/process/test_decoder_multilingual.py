@@ -87,7 +87,7 @@ def run(decoder: WhisperDecoder, tasks: Sequence[DecodeTask], limit: int = 4) ->
 
 
 def results(events: Sequence[EngineEvent]) -> dict[tuple[str, int], WindowResult]:
-    return {(event.job, event.result.index): event.result for event in events if isinstance(event, WindowDone)}
+    return {(event.job_key, event.result.index): event.result for event in events if isinstance(event, WindowDone)}
 
 
 def texts(events: Sequence[EngineEvent]) -> dict[tuple[str, int], str]:

@@ -77,8 +77,8 @@ def decode(decoder: WhisperDecoder, tasks: Sequence[DecodeTask], limit: int = 4)
         scheduler.add(item)
     while batch := scheduler.take(limit, timeout=0.0):
         scheduler.give(batch, decoder.run(batch.rows))
-    done = {event.job: event.result for event in events if isinstance(event, WindowDone)}
-    assert done.keys() == {item.job for item in tasks}
+    done = {event.job_key: event.result for event in events if isinstance(event, WindowDone)}
+    assert done.keys() == {item.job_key for item in tasks}
     return done
 
 
@@ -127,7 +127,7 @@ def test_word_times_do_not_depend_on_rows_of_the_same_length(decoder: WhisperDec
     ]
     # When they share a batch, and when each is by itself
     together = decode(decoder, tasks)
-    alone = {item.job: decode(decoder, [item])[item.job] for item in tasks}
+    alone = {item.job_key: decode(decoder, [item])[item.job_key] for item in tasks}
     # Then words and times are the same; probabilities too, but for what another shape of matrix makes of the last bits
     for job, result in alone.items():
         words, others = (

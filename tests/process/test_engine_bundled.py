@@ -77,7 +77,7 @@ def test_the_control_recordings_come_out_right_as_jobs_of_their_own(
         seen.append(event := events.get(timeout=PATIENCE))
         assert not isinstance(event, EngineFailed), event.message
         if isinstance(event, WindowDone):
-            results[event.job] = event.result
+            results[event.job_key] = event.result
 
     # Then the engine had checked itself first, settled the only language it knows, and heard the words
     assert isinstance(ready := seen[0], EngineReady)

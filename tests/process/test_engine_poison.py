@@ -62,7 +62,7 @@ def moved(each: DecodeTask, first: int) -> DecodeTask:
 
 
 def failures(listener: EngineListener) -> list[tuple[str, ErrorCode]]:
-    return [(event.job, event.code) for event in listener.all(JobRejected)]
+    return [(event.job_key, event.code) for event in listener.all(JobRejected)]
 
 
 # -- crashes -----------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_one_window_that_crashes_the_process_costs_its_own_job_alone(
     assert listener.all(EngineFailed) == []
     # And it went behind all others: none had to wait for the search
     first = listener.events.index(lost[1])
-    innocent = {event.job for event in listener.events[first:] if isinstance(event, WindowDone)} - {"job 7"}
+    innocent = {event.job_key for event in listener.events[first:] if isinstance(event, WindowDone)} - {"job 7"}
     assert len(innocent) <= BATCH_SIZE * parallel
 
 

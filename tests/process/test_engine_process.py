@@ -69,13 +69,13 @@ def test_windows_of_several_jobs_come_back_with_the_text_of_their_own_audio(
 
     # Then every window has come once, with what its pieces say
     for job, each in tasks.items():
-        results = {event.result.index: event.result for event in listener.all(WindowDone) if event.job == job}
+        results = {event.result.index: event.result for event in listener.all(WindowDone) if event.job_key == job}
         assert sorted(listener.windows(job)) == sorted(results) == list(range(len(each.windows)))
         assert {index: result.segments[0].text.strip() for index, result in results.items()} == {
             window.index: digest_text(pcm, window) for window in each.windows
         }
         # And the language once, ahead of all windows
-        events = [event for event in listener.events if getattr(event, "job", None) == job]
+        events = [event for event in listener.events if getattr(event, "job_key", None) == job]
         assert events[0] == JobLanguage(job, "de", 0.75)
         assert all(isinstance(event, WindowDone) and event.result.language == "de" for event in events[1:])
 
@@ -107,7 +107,9 @@ def test_a_job_that_the_model_cannot_do_is_rejected_and_no_other_one(
 
     listener.until(lambda: len(listener.windows("good")) == 3)
 
-    assert [(event.job, event.code) for event in listener.all(JobRejected)] == [("bad", ErrorCode.UNSUPPORTED_OPTION)]
+    assert [(event.job_key, event.code) for event in listener.all(JobRejected)] == [
+        ("bad", ErrorCode.UNSUPPORTED_OPTION)
+    ]
     engine.submit(task("bad", pcm))  # its key is free again
     listener.until(lambda: len(listener.windows("bad")) == 3)
 
@@ -122,7 +124,7 @@ def test_a_job_whose_audio_vanishes_costs_no_other_job_anything(
 
     # Then it is rejected, and the other one is done
     listener.until(lambda: len(listener.windows("good")) == 5)
-    assert [(event.job, event.code) for event in listener.all(JobRejected)] == [("gone", ErrorCode.INTERRUPTED)]
+    assert [(event.job_key, event.code) for event in listener.all(JobRejected)] == [("gone", ErrorCode.INTERRUPTED)]
     assert not listener.all(EngineFailed)
     assert not listener.all(EngineLost)
 
@@ -454,7 +456,7 @@ from stages.inference.client.client import EngineClient
 from stages.inference.protocol import *
 from stages.values import Piece, Window
 from worker.node.clock import SystemClock
-from worker.testing.decoder import SIMULATED
+from worker.node.models import SIMULATED
 
 def main():
     ready = threading.Event()

@@ -37,7 +37,7 @@ from sqscribe.logs import configure
 from stages.inference.client.client import EngineClient
 from worker.build import build_worker
 from worker.settings import read_settings
-from worker.testing.decoder import SIMULATED
+from worker.node.models import SIMULATED
 
 def engine(settings, clock):
     simulated = replace(settings, model="window_seconds={WINDOW}", control=None, batch_size=1)

@@ -33,7 +33,7 @@ from sqscribe.logs import configure
 from stages.inference.client.client import EngineClient
 from worker.build import build_worker
 from worker.settings import read_settings
-from worker.testing.decoder import SIMULATED
+from worker.node.models import SIMULATED
 
 def simulated(settings, clock):
     return EngineClient(replace(settings, model="", control=None), clock, decoder=SIMULATED)

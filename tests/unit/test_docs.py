@@ -11,7 +11,7 @@ import pytest
 from sqscribe.errors import ErrorCode, ExitCode
 from sqscribe.formats import ARTIFACTS
 from sqscribe.job_message import JobMessage
-from worker.leases.lease import RenewalOutcome
+from worker.leases import RenewalOutcome
 from worker.outcomes import JobOutcome, Stage
 from worker.settings import ENV_PREFIX, Settings
 from worker.telemetry.metrics import Metrics

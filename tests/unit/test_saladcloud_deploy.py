@@ -106,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", "start" | "stop":
                 group["status"] = action
                 return self._answer(202)
-        return self._answer(405)
+            case _:
+                return self._answer(405)
 
     def _shown(self, group: dict[str, Any]) -> dict[str, Any]:
         counts = {f"{kind}_count": 0 for kind in ("allocating", "creating", "running", "stopping")}

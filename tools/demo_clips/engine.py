@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stages.assemble import assemble
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
 from stages.inference.whisper.decoder import WhisperDecoder
@@ -24,7 +24,7 @@ class Engine:
     """The stages from the media file to the transcript, with the bundled model on CPU in int8."""
 
     def __init__(self, model: Path, threads: int = 1) -> None:
-        self._decoder = Decoder(DecodeLimits(_LONGEST))
+        self._decoder = AudioDecoder(DecodeLimits(_LONGEST))
         self._segmenter = Segmenter()
         settings = EngineSettings(str(model), name="demo", device="cpu", compute_type="int8", cpu_threads=threads)
         self._whisper = WhisperDecoder.load(settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job's way between the stages: prepared, in the engine, saved, finished, and the pipeline that leads it.
+"""A job's way between the stages: it is prepared, decoded, saved and finished, and the pipeline leads it.
 
-What a stage itself does belongs in `stages`; what is of the message alone in `worker.receive` and `worker.leases`.
+What a stage itself does belongs in `stages`; what concerns only the message in `worker.receive` and `worker.leases`.
 """

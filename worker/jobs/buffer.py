@@ -13,13 +13,13 @@ __all__ = ["AudioBuffer"]
 #: Once full, nothing is received until the buffer has fallen to this share of its size. Without the gap, the worker
 #: would receive one job for each that leaves and decode it with the device idle for want of choice.
 REOPEN_AT = 0.8
-#: Less than so many seconds is nothing: what rounding leaves of jobs that were given back window by window. Without
-#: this, a buffer that is empty would hardly ever count as empty, and a job longer than its limit would wait for ever.
+#: Less than so many seconds counts as none: rounding leaves that much of jobs that were given back window by window.
+#: Otherwise an empty buffer would hardly ever count as empty, and a job longer than its limit would wait for ever.
 NOTHING_SECONDS = 0.001
 
 
 class AudioBuffer:
-    """Counts what really costs: seconds of audio, not jobs.
+    """Bounds the work that waits, by seconds of audio and not by jobs: they are what costs memory and time.
 
     Jobs are admitted in the order in which they ask. An empty buffer takes one job of any length.
     """
@@ -33,7 +33,7 @@ class AudioBuffer:
 
     @property
     def seconds(self) -> float:
-        """Audio admitted and not yet given back."""
+        """Seconds of audio that were admitted and not yet given back."""
         return self._seconds
 
     @property

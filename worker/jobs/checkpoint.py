@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: finished windows of a long job in the store, from which any worker can go on.
 
-Below a job's own prefix stand
+Below a job's own prefix are
 
 - `checkpoint/<digest>/manifest.json`: the job's windows and its language, put if absent. The digest is that of all
   that shapes a window's text: the source's bytes, the model, the options, the cutter.
 - `checkpoint/<digest>/NNNN-<attempt>.json`: increments of finished windows, numbered within their attempt and never
-  rewritten. Each names the cut that it belongs to, so that what was heard in other windows, or in another language, is
-  never mixed in, not even on a store where the last writer wins.
+  rewritten. Each names the cut that it belongs to, so that text of other windows, or in another language, is never
+  mixed in, not even on a store where the last writer wins.
 - `checkpoint/generation-<line>-<number>.json`: marks that a copy of the message is under way; see
   `worker.receive.lineage`.
 
@@ -58,8 +58,8 @@ class Manifest:
     Attributes:
         windows: All of the job's, in order.
         speech: As `Windows.speech`.
-        language: The settled one; None where the message named it, or `multi`.
-        language_probability: Of the settled one.
+        language: The one that was detected; None where the message named one, or `multi`.
+        language_probability: Of the detected one.
     """
 
     windows: tuple[Window, ...]
@@ -69,7 +69,7 @@ class Manifest:
 
     @property
     def cut(self) -> str:
-        """A digest of what results must have in common to stand in one transcript."""
+        """A digest of what results must have in common to be put into one transcript."""
         shape = {"windows": [asdict(window) for window in self.windows], "language": self.language}
         return _digest(shape)
 
@@ -104,7 +104,7 @@ _increments: TypeAdapter[Increment] = TypeAdapter(Increment)
 
 @dataclass(frozen=True, slots=True)
 class CheckpointListing:
-    """What stands below a job's `checkpoint/`, by its names alone."""
+    """What the store holds below a job's `checkpoint/`, as far as the names tell."""
 
     addresses: tuple[str, ...] = ()
 
@@ -164,7 +164,7 @@ class Checkpoints:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def listing(self, job: Job) -> CheckpointListing:
-        """Lists what stands; nothing where listing is refused.
+        """Lists what the store holds; nothing where listing is refused.
 
         Raises:
             NodeFaultError: The store cannot be reached.
@@ -176,7 +176,7 @@ class Checkpoints:
             return CheckpointListing()
 
     def manifest(self, folder: str, samples: int) -> Manifest | None:
-        """The manifest that stands; None where none does that can be used.
+        """The manifest in the store; None where there is none that can be used.
 
         Raises:
             NodeFaultError: The store cannot be reached.
@@ -203,17 +203,17 @@ class Checkpoints:
             stored = self._store.get(url)
             return None if stored is None else load(stored.body)
         except (PermanentError, ValueError, RecursionError) as error:
-            # Worth a window or two: they are decoded again.
+            # It would have saved decoding some windows again, and is not worth more than that.
             log.warning("checkpoint_unreadable", url=url, error=str(error)[:200])
             return None
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def claim(self, folder: str, ours: Manifest, samples: int) -> Manifest:
-        """Puts the manifest unless one stands that can be used.
+        """Puts the manifest unless there is one that can be used.
 
         Returns:
-            The one that stands.
+            The one in the store.
         """
         url, body = f"{folder}{MANIFEST}", _dump(ours)
         if self._store.put_if_absent(url, body, JSON_TYPE, temporary=True):
@@ -239,10 +239,10 @@ class Checkpoints:
         self._store.put(url, json.dumps(asdict(lineage)).encode(), JSON_TYPE, temporary=True)
 
     def remove(self, job: Job, called_off: Callable[[], bool]) -> None:
-        """Removes all of a job's checkpoints, once its result stands. What cannot be removed is left.
+        """Removes all of a job's checkpoints, once it has its result. What cannot be removed is left.
 
         Args:
-            job: Which.
+            job: The job.
             called_off: Whether to stop; asked before each object.
         """
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from typing import assert_never
 
 import structlog
 
@@ -15,16 +16,16 @@ from sqscribe.job import JobRef
 from sqscribe.result import ModelFacts, Result, Timings
 from sqscribe.transcript import Transcript
 from stages.assemble import assemble
-from stages.inference.protocol import EngineInfo
 from stages.ports import Cancellation
 from stages.publish import JobFacts, Publisher
-from worker.jobs.checkpoint import Checkpoints
+from worker.jobs.engine_status import EngineStatus
 from worker.jobs.run import JobRun
-from worker.leases import Lease, LeaseTable
+from worker.jobs.saving import CheckpointSaver
+from worker.leases import LeaseTable
 from worker.leases.deleter import Deleter
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome
-from worker.queues import Outgoing, Queue
+from worker.queues import MOST_ATTRIBUTES, Outgoing, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.messages import Rejected
 
@@ -34,8 +35,6 @@ log = structlog.get_logger()
 
 #: Most bytes of the `error_message` attribute of a dead letter.
 ERROR_MESSAGE_BYTES = 1024
-#: Most attributes of an SQS message.
-MAX_ATTRIBUTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,10 @@ class Ending:
     """A job that has left the engine, or never came so far, with how it ended.
 
     Attributes:
-        run: Its record; None for a message or record that never became a job.
-        rejected: That record.
+        run: The job; None for a message, or a record of one, that never became a job.
+        rejected: Such a message or record.
         error: Why it failed for good; None when it succeeded.
-        existing: A succeeded result that stood already.
+        existing: A succeeded result that the store held before.
     """
 
     delivery: Delivery
@@ -58,7 +57,7 @@ class Ending:
 
     @property
     def ref(self) -> JobRef:
-        """What its record is about."""
+        """Where its result is written."""
         if self.run:
             return self.run.job.ref
         if self.rejected:
@@ -67,12 +66,12 @@ class Ending:
 
     @classmethod
     def of(cls, run: JobRun, *, error: JobFailedError | None = None, existing: Result | None = None) -> Ending:
-        """The ending of a job: success unless told otherwise."""
+        """The ending of a job: a success unless an error is given."""
         return cls(run.delivery, run.job.job_id, run=run, error=error, existing=existing)
 
     @classmethod
     def rejection(cls, delivery: Delivery, rejected: Rejected) -> Ending:
-        """The ending of something that never became a job."""
+        """The ending of a message, or a record of one, that never became a job."""
         return cls(delivery, rejected.job_id, rejected=rejected, error=rejected.error)
 
 
@@ -86,34 +85,31 @@ class Finisher:
     def __init__(
         self,
         publisher: Publisher,
-        checkpoints: Checkpoints,
+        saver: CheckpointSaver,
         queue: Queue,
         leases: LeaseTable,
         deleter: Deleter,
         faults: NodeFaults,
+        engine: EngineStatus,
         dead_letter_url: str | None,
     ) -> None:
         self._publisher = publisher
-        self._checkpoints = checkpoints
+        self._saver = saver
         self._queue = queue
         self._leases = leases
         self._deleter = deleter
         self._faults = faults
         self._dead_letter_url = dead_letter_url
-        self._model: ModelFacts | None = None
-
-    def engine_ready(self, info: EngineInfo) -> None:
-        """Notes what `result.json` says of the model."""
-        self._model = ModelFacts(name=info.name, revision=info.revision, compute_type=info.compute_type)
+        self._engine = engine
 
     def finish(self, ending: Ending, cancellation: Cancellation) -> JobOutcome:
-        """Writes what is to stand in S3 and, of a failure, sends the dead letter; each step may be repeated.
+        """Writes result and artifacts to the store and, after a failure, sends the dead letter. Steps may be repeated.
 
         Raises:
             Cancelled: The lease is lost, or the worker stops.
             PermanentError: `output_forbidden`: the transcript cannot be written.
         """
-        fence = partial(self._fence, ending.delivery.lease, cancellation)
+        fence = partial(ending.delivery.fence, cancellation)
         run = ending.run
         if ending.error is not None:
             self._give_up(ending, ending.error, fence, cancellation)
@@ -123,14 +119,12 @@ class Finisher:
         if ending.existing is not None:
             complete = partial(self._publisher.complete, run.job, ending.existing, fence)
             self._faults.outlast("publish", complete, cancellation)
-            if ending.delivery.redelivered:
-                self._clear(run, cancellation)
+            self._saver.clear(run, cancellation)
             return JobOutcome.ALREADY_DONE
         transcript = _transcript(run)
         succeed = partial(self._publisher.succeed, run.job, transcript, self._facts(ending), fence)
         self._faults.outlast("publish", succeed, cancellation)
-        if run.checkpoint.exists:
-            self._clear(run, cancellation)
+        self._saver.clear(run, cancellation)
         return JobOutcome.SUCCEEDED
 
     def dispose(self, delivery: Delivery, disposition: Disposition, delay: int) -> None:
@@ -150,39 +144,33 @@ class Finisher:
                 self._leases.release([delivery.lease])
             case Disposition.ABANDON:
                 pass  # the table has dropped it; somebody else may have the message
+            case _:
+                assert_never(disposition)
 
     def release(self, deliveries: Sequence[Delivery]) -> None:
-        """Makes the messages of jobs that were called off visible again, as far as each is about one job alone.
+        """Makes the messages of jobs that were called off visible again, as far as each holds a single job.
 
-        Together that takes fewer requests than one by one; to dispose of them later does nothing more.
+        Together that takes fewer requests than one by one. A later `dispose` of them does nothing more.
         """
         self._leases.release([delivery.lease for delivery in deliveries if delivery.single_job])
 
     # -- success ---------------------------------------------------------------------------------------------------
 
-    def _clear(self, run: JobRun, cancellation: Cancellation) -> None:
-        """Removes the job's checkpoints; its result stands, so nobody goes on from them any more."""
-        self._checkpoints.remove(run.job, lambda: cancellation.reason is not None)
-
     def _facts(self, ending: Ending) -> JobFacts:
-        delivery, run = ending.delivery, ending.run
+        delivery, run, info = ending.delivery, ending.run, self._engine.info
+        model = ModelFacts(info.name, info.revision, info.compute_type) if info else None
         if run is None:
-            return JobFacts(origin=delivery.origin, attempts=delivery.message.receive_count, model=self._model)
+            return JobFacts(origin=delivery.origin, attempts=delivery.message.receive_count, model=model)
         windows = run.windows
         return JobFacts(
             origin=delivery.origin,
             attempts=delivery.message.receive_count,
-            model=self._model,
+            model=model,
             duration=round(windows.audio.seconds, 3) if windows else None,
             speech_duration=round(windows.speech, 3) if windows else None,
             timings=Timings(**{stage.value: round(seconds, 3) for stage, seconds in run.timings.items()}),
             media=run.media,
         )
-
-    def _fence(self, lease: Lease, cancellation: Cancellation) -> None:
-        """Before each write: waits while the lease is in doubt, refuses once it is lost."""
-        cancellation.check()
-        lease.fence()
 
     # -- failure ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +197,7 @@ class Finisher:
         look = partial(self._publisher.existing, ending.ref)
         try:
             existing = self._faults.outlast("look_up", look, cancellation)
-        except PermanentError:  # something else stands there, which is not ours to replace
+        except PermanentError:  # there is another object, which is not ours to replace
             return False
         return existing.failed and existing.origin == ending.delivery.origin
 
@@ -220,7 +208,7 @@ class Finisher:
         try:
             self._faults.outlast("publish", fail, cancellation)
         except PermanentError as refusal:
-            # Where nothing may be written, the dead letter alone tells what became of the job.
+            # Where nothing may be written, only the dead letter tells what became of the job.
             log.warning("failure_not_recorded", code=refusal.code, error=refusal.message)
 
     def _dead_letter(self, ending: Ending, error: JobFailedError, fence: Callable[[], None]) -> None:
@@ -237,7 +225,7 @@ class Finisher:
         why = {"error_code": str(error.code), "error_message": _clipped(error.message)}
         # A letter that somebody puts back into the queue is a new job, not a copy of this line of work.
         kept = [name for name in message.attributes if name not in why and not name.startswith("sqscribe_")]
-        kept = kept[: MAX_ATTRIBUTES - len(why)]
+        kept = kept[: MOST_ATTRIBUTES - len(why)]
         fence()
         self._queue.send(
             self._dead_letter_url,

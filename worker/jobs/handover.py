@@ -18,7 +18,7 @@ from stages.ports import Clock
 from worker.jobs.checkpoint import Checkpoints
 from worker.jobs.run import JobRun
 from worker.leases import LeaseState
-from worker.queues import Message, Outgoing, Queue
+from worker.queues import MOST_ATTRIBUTES, Message, Outgoing, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.lineage import MOST_GENERATIONS, Lineage
 
@@ -26,14 +26,12 @@ __all__ = ["Handover", "Limit", "copy_of"]
 
 log = structlog.get_logger()
 
-#: Most attributes of an SQS message.
-MAX_ATTRIBUTES = 10
-#: A lease near its ceiling is given up so many seconds before it runs out: time to save, to send and to delete.
+#: A job is handed over so many seconds before its lease meets the 12 h: time to save, to send and to delete.
 CEILING_NOTICE_SECONDS = 300.0
 
 
 class Limit(StrEnum):
-    """What a message runs out of."""
+    """The limit of SQS that a message is about to reach: its receives, or 12 h after one."""
 
     RECEIVES = "receives"
     TIME = "time"
@@ -43,9 +41,9 @@ class Handover:
     """Decides when a copy is due, and sends it. Holds no state; thread-safe.
 
     Args:
-        queue: Where the copy goes: the one that the message came from.
-        checkpoints: Marks go there.
-        clock: Time.
+        queue: Gets the copy: the queue that the message came from.
+        checkpoints: Get the mark.
+        clock: Tells how much time a lease has left.
         max_receives: After so many receives, the queue dead-letters the message by itself.
     """
 
@@ -56,9 +54,9 @@ class Handover:
         self._max_receives = max_receives
 
     def limit(self, delivery: Delivery) -> Limit | None:
-        """What the message is about to run out of, or None.
+        """The limit that the message is about to reach, or None.
 
-        A first receive is never too late: a queue that allows one or two is meant to, and its jobs would be copied
+        After a first receive there is none: where a queue allows one or two receives on purpose, jobs would be copied
         over and over.
         """
         lease, receives = delivery.lease, delivery.message.receive_count
@@ -67,10 +65,10 @@ class Handover:
         return Limit.RECEIVES if receives > 1 and receives >= self._max_receives - 1 else None
 
     def send(self, run: JobRun, fence: Callable[[], None]) -> bool:
-        """Sends the copy if one is due and the job has advanced under this message.
+        """Sends the copy if one is due.
 
         Args:
-            run: The job.
+            run: A job that has advanced under this message: one that has not would be copied over and over.
             fence: Called before each write.
 
         Returns:
@@ -81,7 +79,7 @@ class Handover:
             Cancelled: The lease is lost, or the worker stops.
         """
         limit, lineage = self.limit(run.delivery), run.delivery.lineage
-        if limit is None or not run.checkpoint.advanced:
+        if limit is None:
             return False
         if lineage.is_last:
             if limit is Limit.RECEIVES:
@@ -97,7 +95,6 @@ class Handover:
             log.warning("copy_failed", message=message.id, limit=limit, error=str(error))
             return False
         log.info("job_handed_over", message=message.id, limit=limit, generation=following.generation)
-        run.checkpoint.exists = True
         try:
             fence()
             self._checkpoints.mark(run.job, following)
@@ -113,7 +110,7 @@ def copy_of(message: Message, body: str, lineage: Lineage, job_id: str) -> Outgo
     """
     ours = lineage.attributes
     names = [name for name in {**message.attributes, **message.typed} if name not in ours]
-    kept, dropped = names[: MAX_ATTRIBUTES - len(ours)], names[MAX_ATTRIBUTES - len(ours) :]
+    kept, dropped = names[: MOST_ATTRIBUTES - len(ours)], names[MOST_ATTRIBUTES - len(ours) :]
     if dropped:
         log.warning("attributes_dropped", message=message.id, names=dropped)
     return Outgoing(

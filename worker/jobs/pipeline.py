@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of a job through the worker: downloader, engine, uploader, and what becomes of its message.
+"""The pipeline: leads each job through downloader, engine and uploader, and decides what becomes of its message.
 
 Nothing here starts a thread. Downloaders call `prepare`, the engine calls `on_event`, uploaders call `upload_next`,
 the daemon calls `sweep`.
@@ -7,12 +7,11 @@ the daemon calls `sweep`.
 
 from __future__ import annotations
 
-import itertools
 import queue
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 import structlog
 
@@ -23,12 +22,12 @@ from sqscribe.errors import (
     JobFailedError,
     PermanentError,
     TransientError,
+    job_failure,
 )
 from sqscribe.logs import bind
 from stages.inference.protocol import (
     EngineEvent,
     EngineFailed,
-    EngineInfo,
     EngineLost,
     EngineReady,
     EngineStats,
@@ -39,13 +38,15 @@ from stages.inference.protocol import (
 from stages.inference.request import check_options
 from stages.ports import Cancellation, Clock
 from stages.publish import Publisher
+from worker.jobs.active import ActiveJobs
 from worker.jobs.buffer import AudioBuffer
-from worker.jobs.checkpoint import attempt_name
+from worker.jobs.engine_status import EngineStatus
 from worker.jobs.finish import Ending, Finisher
-from worker.jobs.in_engine import Decoding
+from worker.jobs.in_engine import JobsInEngine
 from worker.jobs.prepare import Preparer
-from worker.jobs.run import CheckpointState, JobRun, RunSnapshot
-from worker.jobs.saving import CheckpointSaver
+from worker.jobs.room import Room
+from worker.jobs.run import JobRun
+from worker.jobs.saving import AfterSave, CheckpointSaver
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome, Stage, backoff, disposition_of, outcome_of
 from worker.receive.delivery import Delivery
@@ -58,118 +59,63 @@ __all__ = ["Pipeline"]
 
 log = structlog.get_logger()
 
-#: Finished jobs that may wait for an uploader; beyond, nothing is received until the store has caught up.
-PUBLISH_BACKLOG = 64
-
-#: Rejections by the engine that say nothing against the job: its next attempt may succeed.
-_TRANSIENT_REJECTIONS = frozenset({ErrorCode.ENGINE_RESTARTED, ErrorCode.INTERRUPTED})
-
-
-@dataclass(frozen=True, slots=True)
-class _Save:
-    """A job in the engine that is to be saved."""
-
-    run: JobRun
-
 
 class Pipeline:
-    """Knows every job under way.
+    """Leads every job from its message to its end.
 
     Args:
         max_receives: Receives after which a transient failure is final.
 
     Attributes:
-        engine_ready: Set while the engine is ready: it has proved that it works, and was not lost since.
-        engine_failure: Why the engine cannot work at all, once it cannot.
+        jobs: Those that are under way.
     """
 
     def __init__(
         self,
         *,
         preparer: Preparer,
-        decoding: Decoding,
+        in_engine: JobsInEngine,
         saver: CheckpointSaver,
         finisher: Finisher,
         publisher: Publisher,
+        engine: EngineStatus,
         buffer: AudioBuffer,
+        room: Room,
         faults: NodeFaults,
         metrics: Metrics,
         clock: Clock,
         max_receives: int,
     ) -> None:
         self._preparer = preparer
-        self._decoding = decoding
+        self._in_engine = in_engine
         self._saver = saver
         self._finisher = finisher
         self._publisher = publisher
+        self._engine = engine
         self._buffer = buffer
+        self._room = room
         self._faults = faults
         self._metrics = metrics
         self._clock = clock
         self._max_receives = max_receives
-        self.engine_ready = threading.Event()
-        self.engine_failure: EngineFailed | None = None
-        self._info: EngineInfo | None = None
-        self._engine_loss: EngineLost | None = None  # written by the engine's thread alone
-        self._keys = itertools.count(1)
+        self.jobs = ActiveJobs(clock)
         self._totals = Totals()
-        self._lock = threading.Lock()  # guards _active and _mean_seconds
-        self._active: dict[str, JobRun] = {}
-        self._mean_seconds: float | None = None
-        self._work: queue.SimpleQueue[Ending | _Save] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[Ending | JobRun] = queue.SimpleQueue()  # to be published, to be saved
 
     # -- what the daemon asks --------------------------------------------------------------------------------------
 
-    @property
-    def info(self) -> EngineInfo | None:
-        """What the engine runs, once it has started."""
-        return self._info
-
-    @property
-    def idle(self) -> bool:
-        """Whether no job is under way."""
-        with self._lock:
-            return not self._active
-
-    @property
-    def engine_trouble(self) -> str | None:
-        """Why nothing is decoded now, or None: the engine was lost. While it is away, nothing is received."""
-        loss = self._engine_loss
-        return f"lost (exit code {loss.exit_code}), and not ready again yet" if loss else None
-
     def totals(self) -> TotalsSnapshot:
-        """What this worker got done so far."""
+        """What this worker has done since it was built."""
         return self._totals.totals
 
-    def room(self, most: int) -> int:
-        """How many more messages there is room for, at most `most`; 0 while the node is at fault or lacks its engine.
-
-        How long the next jobs are is not known: the mean of those before them is the best guess.
-        """
-        if self._faults.current or self.engine_trouble:
-            return 0
-        if self._work.qsize() >= PUBLISH_BACKLOG or not self._buffer.open:
-            return 0
-        if self._mean_seconds is None:
-            return most
-        left = self._buffer.limit - self._buffer.seconds
-        return max(1, min(most, int(left / max(self._mean_seconds, 1.0))))
-
-    def stage_jobs(self, stage: Stage) -> int:
-        """Jobs in a stage now."""
-        with self._lock:
-            return sum(run.stage is stage for run in self._active.values())
-
-    def snapshot(self) -> list[RunSnapshot]:
-        """Every job under way, the oldest first."""
-        now = self._clock.now()
-        with self._lock:
-            return [run.snapshot(now) for run in self._active.values()]
+    def room(self) -> int:
+        """How many more messages there is room for."""
+        return self._room.messages(backlog=self._work.qsize())
 
     # -- downloaders -----------------------------------------------------------------------------------------------
 
     def prepare(self, task: Task, on_check: Callable[[], None]) -> None:
-        """Takes one job as far as the engine, or to its end. Raises nothing on account of the job.
+        """Takes one job as far as the engine, or to its end. No error of the job leaves this.
 
         Args:
             task: What was received.
@@ -179,31 +125,20 @@ class Pipeline:
         if isinstance(task.job, Rejected):
             self._reject(task.delivery, task.job)
             return
-        run = JobRun(
-            key=f"{next(self._keys)}-{task.job.job_id}",
-            job=task.job,
-            delivery=task.delivery,
-            checkpoint=CheckpointState(attempt_name(task.delivery.lineage)),
-            cancellation=cancellation,
-            stage=Stage.FETCH,
-            since=self._clock.now(),
-        )
-        with self._lock:
-            self._active[run.key] = run
+        run = self.jobs.begin(task.job, task.delivery, cancellation)
         with bind(job=run.job.job_id, stage="prepare"):
             self._guarded(run, lambda: self._prepare(run))
 
     def _prepare(self, run: JobRun) -> None:
-        if self._info is None:
+        info = self._engine.info
+        if info is None:
             raise RuntimeError("a job was begun before the engine was ready")
-        check_options(run.job, self._info)
+        check_options(run.job, info)
         existing = self._faults.outlast("look_up", lambda: self._publisher.existing(run.job), run.cancellation)
         if existing.succeeded and not (run.job.force and existing.origin != run.delivery.origin):
             self._work.put(Ending.of(run, existing=existing.result))
             return
-        listing = self._saver.look(run)
-        run.checkpoint.exists |= existing.failed  # what the failed attempts saved may stand
-        if self._saver.superseded(run, listing):
+        if self._saver.superseded(run, failed_before=existing.failed):
             self._end(Ending.of(run), Disposition.DELETE, JobOutcome.SUPERSEDED)
             return
         if existing.failed and existing.origin == run.delivery.origin:
@@ -213,7 +148,7 @@ class Pipeline:
         if self._saver.hand_over(run, run.cancellation):
             self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
             return
-        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, listing, self._info))
+        run.windows = windows = self._preparer.prepare(run, partial(self._saver.resume, run, info))
         missing = run.missing
         log.info(
             "job_prepared",
@@ -226,18 +161,12 @@ class Pipeline:
             self._work.put(Ending.of(run))
             return
         run.enter(Stage.WAIT, self._clock.now(), self._metrics)
-        self._note_length(windows.audio.seconds)
+        self._room.note_length(windows.audio.seconds)
         seconds = sum(window.seconds for window in missing)
         self._buffer.admit(seconds, run.cancellation)
         run.buffered = seconds
         run.enter(Stage.INFERENCE, self._clock.now(), self._metrics)
-        self._saver.begin(run)
-        self._decoding.begin(run)
-
-    def _note_length(self, seconds: float) -> None:
-        with self._lock:
-            before = self._mean_seconds
-            self._mean_seconds = seconds if before is None else 0.8 * before + 0.2 * seconds
+        self._in_engine.begin(run)
 
     def _reject(self, delivery: Delivery, rejected: Rejected) -> None:
         with bind(job=rejected.job_id, stage="receive"):
@@ -248,62 +177,39 @@ class Pipeline:
     # -- the engine ------------------------------------------------------------------------------------------------
 
     def on_event(self, event: EngineEvent) -> None:
-        """Takes what the engine says, on the engine's thread."""
+        """Handles an event of the engine, on the engine's thread."""
         match event:
             case WindowDone():
                 self._window_done(event)
             case EngineStats():
                 self._batch_done(event)
             case JobLanguage():
-                self._decoding.settle_language(event)
+                self._in_engine.settle_language(event)
             case JobRejected():
                 self._job_rejected(event)
             case EngineReady() | EngineLost() | EngineFailed():
-                self._engine_changed(event)
-
-    def _engine_changed(self, event: EngineReady | EngineLost | EngineFailed) -> None:
-        match event:
-            case EngineReady(info):
-                self._info = info
-                self._finisher.engine_ready(info)
-                log.info(
-                    "engine_ready",
-                    model=info.name,
-                    revision=info.revision,
-                    device=info.device,
-                    compute_type=info.compute_type,
-                    batch_size=info.batch_size,
-                    seconds=round(info.startup_seconds, 2),
-                )
-                self._engine_loss = None
-                self.engine_ready.set()
-            case EngineLost():
-                self._engine_loss = event
-                self.engine_ready.clear()
-                self._metrics.engine_restarted()
-                log.error("engine_lost", exit_code=event.exit_code, restarts=event.restarts)
-            case EngineFailed():
-                log.error("engine_failed", error=event.message, unfit=event.unfit)
-                self.engine_failure = event
+                self._engine.changed(event)
+            case _:
+                assert_never(event)
 
     def _batch_done(self, event: EngineStats) -> None:
         self._metrics.batch_ended(event)
         self._totals.batch(event.busy_seconds)
 
     def _window_done(self, event: WindowDone) -> None:
-        if not self._decoding.window_done(event):
+        if not self._in_engine.window_done(event):
             return
         self._totals.window()
-        if run := self._decoding.complete(event.job):
+        run = self._in_engine.complete(event.job_key)
+        if run and self._saver.may_publish(run):
             self._work.put(Ending.of(run))
 
     def _job_rejected(self, event: JobRejected) -> None:
-        run = self._decoding.rejected(event.job)
+        run = self._in_engine.rejected(event.job_key)
         if run is None:
             return
-        kind = TransientError if event.code in _TRANSIENT_REJECTIONS else PermanentError
         with bind(job=run.job.job_id, stage=Stage.INFERENCE):
-            self._failed(Ending.of(run), kind(event.code, event.message))
+            self._failed(Ending.of(run), job_failure(event.code, event.message))
 
     # -- uploaders -------------------------------------------------------------------------------------------------
 
@@ -313,10 +219,11 @@ class Pipeline:
             work = self._work.get(timeout=timeout)
         except queue.Empty:
             return False
-        if isinstance(work, _Save):
-            self._save(work.run, Cancellation(work.run.delivery.lease.cancellation, on_check))
+        cancellation = Cancellation(work.delivery.lease.cancellation, on_check)
+        if isinstance(work, JobRun):
+            self._save(work, cancellation)
         else:
-            self._publish(work, Cancellation(work.delivery.lease.cancellation, on_check))
+            self._publish(work, cancellation)
         return True
 
     def _publish(self, ending: Ending, cancellation: Cancellation) -> None:
@@ -340,39 +247,37 @@ class Pipeline:
         """Has uploaders save the jobs in the engine that are due.
 
         Args:
-            all_of_it: Whatever is finished, due or not.
+            all_of_it: Save whatever is finished, due or not.
         """
-        due = (lambda _run, unsaved: unsaved > 0) if all_of_it else self._saver.due
-        for run in self._decoding.all():
-            if self._decoding.begin_save(run, due):
-                self._work.put(_Save(run))
+        for run in self._saver.due(all_of_it=all_of_it):
+            self._work.put(run)
 
     @property
     def saving(self) -> bool:
         """Whether a job is being saved."""
-        return self._decoding.saving
+        return self._saver.saving
 
     def _save(self, run: JobRun, cancellation: Cancellation) -> None:
         with bind(job=run.job.job_id, stage="checkpoint"):
             try:
-                if self._saver.save(run, cancellation) and self._decoding.take(run):
+                after = self._saver.save(run, cancellation)
+            except TransientError as error:  # its message may have no more copies
+                self._failed(Ending.of(run), error)
+                return
+            match after:
+                case AfterSave.IN_ENGINE:
+                    pass
+                case AfterSave.COMPLETE:
+                    self._work.put(Ending.of(run))
+                case AfterSave.HANDED_OVER:
                     self._end(Ending.of(run), Disposition.DELETE, JobOutcome.HANDED_OVER)
-            except Cancelled as cancelled:
-                log.info("checkpoint_cancelled", reason=cancelled.reason)  # `sweep` ends the job
-            except TransientError as error:
-                if self._decoding.take(run):
-                    self._failed(Ending.of(run), error)
-            except Exception:
-                # A bug. It costs what a checkpoint would have saved, not the job.
-                log.exception("checkpoint_crashed")
-            finally:
-                if complete := self._saver.end(run):
-                    self._work.put(Ending.of(complete))
+                case _:
+                    assert_never(after)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _guarded(self, run: JobRun, work: Callable[[], None]) -> None:
-        """Prepares a job; whatever goes wrong becomes that job's disposition and nobody else's."""
+        """Prepares a job; whatever goes wrong ends this job and no other."""
         try:
             work()
         except Cancelled as cancelled:
@@ -398,7 +303,7 @@ class Pipeline:
             self._end(ending, Disposition.RETRY)
 
     def _end(self, ending: Ending, disposition: Disposition, outcome: JobOutcome | None = None) -> None:
-        """Lets go of everything that a job holds here, then of its message."""
+        """Gives back everything that a job holds in this worker, then lets its message go."""
         outcome = outcome or outcome_of(disposition)
         seconds = 0.0
         if run := ending.run:
@@ -413,11 +318,10 @@ class Pipeline:
         self.settle(ending.delivery, disposition)
         self._totals.job(outcome, seconds)
         if ending.run:
-            with self._lock:
-                self._active.pop(ending.run.key, None)
+            self.jobs.end(ending.run)
 
     def settle(self, delivery: Delivery, disposition: Disposition) -> None:
-        """Counts one of the delivery's jobs as settled; with the last one, the message meets its disposition."""
+        """Counts one of the delivery's jobs as settled; after the last one, the message is disposed of."""
         final = delivery.settle(disposition)
         if final is not None:
             self._finisher.dispose(delivery, final, backoff(delivery.message.receive_count))
@@ -426,9 +330,9 @@ class Pipeline:
 
     def sweep(self) -> None:
         """Ends jobs in the engine whose work was called off (a lost lease, a shutdown)."""
-        called_off = [(run, run.cancellation.reason) for run in self._decoding.all()]
-        # If the last window of one comes in between, the uploader will see the cancellation.
-        taken = [(run, reason) for run, reason in called_off if reason is not None and self._decoding.take(run)]
+        called_off = [(run, run.cancellation.reason) for run in self._in_engine.all()]
+        # A job whose last window comes in between is left: its uploader will see the cancellation.
+        taken = [(run, reason) for run, reason in called_off if reason is not None and self._in_engine.take(run)]
         # There may be hundreds of clips, and a shutdown has no time for as many calls: messages go back ten at a time.
         self._finisher.release([run.delivery for run, reason in taken if disposition_of(reason) is Disposition.RELEASE])
         for run, reason in taken:
@@ -438,8 +342,6 @@ class Pipeline:
 
     def cancel(self, reason: CancelReason, *stages: Stage) -> None:
         """Calls off the jobs that are in one of the stages."""
-        with self._lock:
-            runs = [run for run in self._active.values() if run.stage in stages]
-        for run in runs:
+        for run in self.jobs.within(*stages):
             run.cancellation.cancel(reason)
         self.sweep()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
 from sqscribe.job import Job
-from stages.decode import Decoder
+from stages.decode import AudioDecoder
 from stages.fetch import Fetcher, FetchRequest
 from stages.ports import Clock
 from stages.segment import Segmenter
@@ -28,7 +28,7 @@ class Preparer:
     def __init__(
         self,
         fetcher: Fetcher,
-        decoder: Decoder,
+        decoder: AudioDecoder,
         segmenter: Segmenter,
         scratch: ScratchSpace,
         outage: SourceOutage,
@@ -57,11 +57,11 @@ class Preparer:
             TransientError: The source failed for now.
             Cancelled: The job was called off.
         """
-        # A disk that fails beside fetch and decode (no folder, PCM that lost its end) leaves nothing to go on from.
+        # Besides fetch and decode, the disk itself may fail (no folder, PCM that lost its end): then all is begun anew.
         return self._faults.outlast("prepare", lambda: self._attempt(run, adopt), run.cancellation)
 
     def cutter(self, job: Job) -> str:
-        """`Windows.cutter` of what `prepare` gives."""
+        """Names how `prepare` cuts a job's audio; see `Windows.cutter`."""
         return self._segmenter.cutter(job.vad)
 
     def _attempt(self, run: JobRun, adopt: Callable[[Audio], Windows | None]) -> Windows:

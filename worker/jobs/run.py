@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqscribe.job import Job
 from stages.ports import Cancellation
 from stages.values import Media, Window, WindowResult, Windows
-from worker.jobs.checkpoint import Manifest
+from worker.jobs.checkpoint import CheckpointListing, Manifest, attempt_name
 from worker.outcomes import Stage
 from worker.receive.delivery import Delivery
 from worker.telemetry.metrics import Metrics
@@ -24,11 +24,11 @@ class RunSnapshot:
     """A job under way, for `/status`.
 
     Attributes:
-        seconds: In its present stage.
-        audio_seconds: Of its speech windows; 0 until it is segmented.
+        seconds: How long it has been in its present stage.
+        audio_seconds: Length of its audio; 0 until it is segmented.
     """
 
-    job: str
+    job_id: str
     stage: Stage
     seconds: float
     audio_seconds: float
@@ -38,56 +38,55 @@ class RunSnapshot:
 
 @dataclass(slots=True, eq=False)
 class CheckpointState:
-    """What of a job stands in the store, as far as this attempt knows. Guarded by `Decoding` while the engine has it.
+    """What the store holds of a job's finished windows, as far as this attempt knows.
 
     Attributes:
         attempt: This attempt's name.
+        may_exist: Whether there may be anything below the job's `checkpoint/`.
+        listing: What earlier attempts left there.
         folder: Address of the checkpoint; empty until the audio is known.
-        exists: Whether there may be anything below the job's `checkpoint/`.
         advanced: Whether this generation of the message has saved finished windows.
-        manifest: The one that stands; None until this attempt has read or put it.
-        windows: Indexes of the windows that are saved.
+        manifest: The one in the store; None until this attempt has read or put it.
+        saved: Indexes of the windows that are saved.
         increments: How many this attempt has written.
-        due_at: Clock time from which on more is to be saved.
+        due_at: Clock time from which on more is to be saved; None until that is first asked.
         saved_at: Clock time at which the last save ended.
-        busy: Whether an uploader is at it, or is about to be.
     """
 
     attempt: str
+    may_exist: bool
+    listing: CheckpointListing = field(default_factory=CheckpointListing)
     folder: str = ""
-    exists: bool = False
     advanced: bool = False
     manifest: Manifest | None = None
-    windows: set[int] = field(default_factory=set)
+    saved: set[int] = field(default_factory=set)
     increments: int = 0
-    due_at: float = 0.0
+    due_at: float | None = None
     saved_at: float = float("-inf")
-    busy: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class JobRun:
-    """One attempt at one job. It is handed from thread to thread; whoever has it in hand alone changes it.
+    """One attempt at one job. It is handed from thread to thread; only the one that has it changes it.
 
     Attributes:
-        key: Unique within this worker.
+        key: Its name within this worker, unlike that of any other attempt.
         job: What is to be done.
         delivery: The message that it came with.
-        checkpoint: What of it stands in the store.
         cancellation: Ends the work on it.
-        stage: Where it is.
+        stage: The one that it is in.
         since: Clock time at which it got there.
-        timings: Seconds that it spent in each stage so far.
+        timings: Seconds that it has spent in each stage.
         scratch: Closing it removes the job's folder and gives its bytes back.
         buffered: Seconds of it that the audio buffer counts.
         results: By window index.
-        language: The settled one, of a job that names none.
+        language: The detected one, of a job that names none.
+        checkpoint: The `CheckpointSaver`'s own; nobody else touches it.
     """
 
     key: str
     job: Job
     delivery: Delivery
-    checkpoint: CheckpointState
     cancellation: Cancellation
     stage: Stage
     since: float
@@ -99,7 +98,12 @@ class JobRun:
     results: dict[int, WindowResult] = field(default_factory=dict)
     language: str | None = None
     language_probability: float | None = None
+    checkpoint: CheckpointState = field(init=False)
     _computed: tuple[int, float] = field(default_factory=lambda: (threading.get_ident(), time.thread_time()))
+
+    def __post_init__(self) -> None:
+        """Begins with what the delivery tells: only a job that a worker may have begun before may have checkpoints."""
+        self.checkpoint = CheckpointState(attempt_name(self.delivery.lineage), may_exist=self.delivery.redelivered)
 
     def enter(self, stage: Stage, now: float, metrics: Metrics) -> None:
         """Notes the time that the stage before took and goes on to `stage`."""
@@ -107,13 +111,13 @@ class JobRun:
         self.stage = stage
 
     def leave(self, now: float, metrics: Metrics) -> None:
-        """Notes the time that the present stage took so far."""
+        """Notes the time that the present stage has taken."""
         seconds = now - self.since
         self.timings[self.stage] = self.timings.get(self.stage, 0.0) + seconds
         thread, before = self._computed
         self._computed = threading.get_ident(), time.thread_time()
         cpu = self._computed[1] - before if thread == self._computed[0] else None
-        metrics.stage_ended(self.stage, seconds, job=self.key, cpu=cpu)
+        metrics.stage_ended(self.stage, seconds, job_key=self.key, cpu=cpu)
         self.since = now
 
     @property
@@ -128,9 +132,9 @@ class JobRun:
         return tuple(window for window in windows if window.index not in self.results)
 
     def snapshot(self, now: float) -> RunSnapshot:
-        """As it is at clock time `now`."""
+        """The job as it is at clock time `now`."""
         return RunSnapshot(
-            job=self.job.job_id,
+            job_id=self.job.job_id,
             stage=self.stage,
             seconds=now - self.since,
             audio_seconds=self.windows.audio.seconds if self.windows else 0.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from worker.leases.heartbeat import Heartbeat
 from worker.leases.lease import Lease, LeaseState
-from worker.leases.table import LeaseSnapshot, LeaseTable, Renewal
+from worker.leases.renewals import Renewal, RenewalOutcome
+from worker.leases.table import LeaseTable
 
-__all__ = ["Heartbeat", "Lease", "LeaseSnapshot", "LeaseState", "LeaseTable", "Renewal"]
+__all__ = ["Heartbeat", "Lease", "LeaseState", "LeaseTable", "Renewal", "RenewalOutcome"]

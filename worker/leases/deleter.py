@@ -13,7 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from stages.ports import Clock
 from worker.leases import Lease, LeaseState, LeaseTable
-from worker.queues import Queue
+from worker.queues import BATCH, Queue
 
 __all__ = ["DeleteOutcome", "Deleter"]
 
@@ -21,8 +21,6 @@ log = structlog.get_logger()
 
 _DELETER_THREAD_NAME = "deleter"
 
-#: Most messages of one request (an SQS limit).
-BATCH = 10
 #: Most seconds between two looks at an empty list.
 IDLE_SECONDS = 60.0
 
@@ -44,11 +42,11 @@ class Deleter:
     Args:
         table: Leases are taken from it.
         queue: Deletes.
-        clock: Time.
+        clock: Lingering and waiting go by it.
         linger: Seconds that a delete waits for company.
-        attempts: Requests in a row for a message, before those behind it have their turn.
+        attempts: Requests in a row for a message, before the messages behind it have their turn.
         first_wait: Seconds before the second attempt, at most; doubles, at random, from there.
-        longest_wait: Most seconds between two attempts, and the rest after a request none of which went through.
+        longest_wait: Most seconds between two attempts, and the pause after a batch of which no message was deleted.
     """
 
     def __init__(
@@ -80,11 +78,6 @@ class Deleter:
         """Whether the thread runs."""
         thread = self._thread
         return thread is not None and thread.is_alive()
-
-    @property
-    def pending(self) -> int:
-        """Deletes that were asked for and not yet begun."""
-        return len(self._pending)
 
     def start(self) -> None:
         """Starts the thread.
@@ -131,8 +124,8 @@ class Deleter:
         while batch := self._gather():
             try:
                 self._delete_all(batch)
-                left = _open(batch)
-                self._again(left)
+                left = _undecided(batch)
+                self._put_back(left)
                 if len(left) == len(batch):
                     self._rest(self._longest_wait)  # the queue is away: it is asked now and then
             except BaseException as error:
@@ -143,7 +136,7 @@ class Deleter:
                 raise
 
     def _gather(self) -> list[_Delete]:
-        """Waits for deletes and their company; empty once stopped and through."""
+        """Waits for deletes that can share a request; empty once it is stopped and nothing is pending."""
         since: float | None = None
         while True:
             with self._lock:
@@ -162,8 +155,8 @@ class Deleter:
         """Makes a few attempts at a batch."""
 
         def attempt() -> bool:
-            self._attempt(_open(batch))
-            return not _open(batch)
+            self._attempt(_undecided(batch))
+            return not _undecided(batch)
 
         Retrying(
             retry=retry_if_result(lambda complete: not complete),
@@ -176,8 +169,8 @@ class Deleter:
     def _rest(self, seconds: float) -> None:
         self._clock.wait(self._stopping, seconds)
 
-    def _again(self, deletes: list[_Delete]) -> None:
-        """Sends deletes without an outcome to the end of the line, or gives them one if there is no line any more."""
+    def _put_back(self, deletes: list[_Delete]) -> None:
+        """Puts deletes without an outcome behind the others; once it is stopped, their outcome is unknown."""
         for delete in deletes:
             log.warning("delete_failed", message=delete.lease.message.id, error=delete.error)
         with self._lock:
@@ -222,6 +215,6 @@ class _Delete:
         self.future.set_running_or_notify_cancel()  # from here on its owner cannot cancel it
 
 
-def _open(deletes: list[_Delete]) -> list[_Delete]:
+def _undecided(deletes: list[_Delete]) -> list[_Delete]:
     """Those without an outcome."""
     return [delete for delete in deletes if not delete.future.done()]

@@ -24,7 +24,7 @@ class Heartbeat:
     Args:
         table: What is to be renewed.
         queue: Renews, by a client of its own whose time-outs are short.
-        clock: Time.
+        clock: Rounds and pauses go by it.
         longest_pause: Most seconds between two rounds, so that `last_beat` shows a living thread.
         error_pause: Seconds until the next round after one that met an unexpected error.
     """
@@ -51,7 +51,7 @@ class Heartbeat:
 
     @property
     def last_beat(self) -> float:
-        """Clock time of the last round's end; a stuck heartbeat stands still."""
+        """Clock time of the last round's end; where the heartbeat is stuck, it stays the same."""
         return self._last_beat
 
     @property
@@ -103,8 +103,8 @@ class Heartbeat:
                 self._beat()
                 pause = min(self._table.seconds_until_due(), self._longest_pause)
             except Exception:
-                # The only broad catch around the leases: a heartbeat that dies of one unexpected error loses every job
-                # of this worker, while one that goes on loses at worst the lease that met it.
+                # The only place around the leases that catches every error: a heartbeat that dies of an unexpected one
+                # loses every job of this worker, while one that goes on loses at worst the lease that met it.
                 self._errors += 1
                 log.exception("heartbeat_error", errors=self._errors)
                 self._clock.wait(self._stopping, self._error_pause)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One lease, as those who work on its message see it."""
+"""One lease: what work on its message may know of it, and the fence before each write."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import assert_never
 
 from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
 from stages.ports import Cancellation, Clock
@@ -16,20 +17,12 @@ from worker.queues import Message
 __all__ = ["Lease", "LeaseRecord", "LeaseState"]
 
 
-class RenewalOutcome(StrEnum):
-    """What the queue said to a renewal."""
-
-    RENEWED = "renewed"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
 class LeaseState(StrEnum):
-    """What is known of a lease."""
+    """Whether a message is still this worker's, as far as is known."""
 
     HELD = "held"
     LAPSED = "lapsed"  # what was confirmed has run out; the queue has neither granted nor refused more
-    ENDING = "ending"  # nothing is left of the 12 h but what is confirmed
+    ENDING = "ending"  # held until what is confirmed runs out; the 12 h allow no more
     LOST = "lost"  # refused by the queue, or run out for good
     TAKEN = "taken"  # out of the table: about to be released or deleted
 
@@ -40,7 +33,7 @@ class LeaseRecord:
 
     Attributes:
         message: With its newest receipt.
-        state: Never `LAPSED`, which the clock alone decides.
+        state: Never `LAPSED`, which depends on the time at which it is asked.
         confirmed_until: Clock time until which the message is surely hidden.
         due_at: Clock time of the next renewal.
         failing: Whether the last renewal failed.
@@ -88,16 +81,11 @@ class Lease:
 
     @property
     def state(self) -> LeaseState:
-        """What is known now."""
+        """Whether the message is still this worker's, as far as is known now."""
         with self._lock:
             state = self.record.state
             held = state in {LeaseState.HELD, LeaseState.ENDING}
             return LeaseState.LAPSED if held and self._clock.now() >= self.record.confirmed_until else state
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether the message is surely this worker's now."""
-        return self.state in {LeaseState.HELD, LeaseState.ENDING}
 
     def fence(self, timeout: float = 10.0) -> None:
         """Returns once a write or a delete may be started; to be called before each.
@@ -117,10 +105,15 @@ class Lease:
                 self.cancellation.check()
                 state = self.state
                 changed = self.record.changed
-            if state in {LeaseState.HELD, LeaseState.ENDING}:
-                return
-            if state is not LeaseState.LAPSED:
-                raise Cancelled(CancelReason.LEASE_LOST)
+            match state:
+                case LeaseState.HELD | LeaseState.ENDING:
+                    return
+                case LeaseState.LOST | LeaseState.TAKEN:
+                    raise Cancelled(CancelReason.LEASE_LOST)
+                case LeaseState.LAPSED:
+                    pass
+                case _:
+                    assert_never(state)
             left = deadline - self._clock.now()
             if left <= 0:
                 raise NodeFaultError(

@@ -8,69 +8,28 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from sqscribe.errors import CancelReason
 from stages.ports import Clock
-from worker.leases.lease import Lease, LeaseRecord, LeaseState, RenewalOutcome
+from worker.leases.lease import Lease, LeaseRecord, LeaseState
+from worker.leases.renewals import (
+    CEILING_MARGIN_SECONDS,
+    CEILING_SECONDS,
+    Renewal,
+    RenewalOutcome,
+    RenewalSchedule,
+)
 from worker.queues import BatchResult, Message, Queue
 
-__all__ = ["LeaseSnapshot", "LeaseTable", "Renewal"]
+__all__ = ["LeaseTable"]
 
 log = structlog.get_logger()
 
-#: SQS keeps a message hidden for at most so many seconds after the receive; extending never resets it.
-CEILING_SECONDS = 43_200.0
-#: The last so many seconds of it are not asked for: asking for more than is left is an error, and clocks differ.
-CEILING_MARGIN_SECONDS = 30.0
-#: Most messages of one request (an SQS limit).
-BATCH = 10
-#: When a lease is renewed, as fractions of the visibility timeout; drawn anew each time, so that workers do not beat in
-#: step. The later one leaves 180 of 300 s to outlast an outage in.
-RENEW_FRACTIONS = (0.3, 0.4)
-#: A lease that is due within this fraction of the visibility timeout shares the request of one that is due now.
-COMPANY_FRACTION = 0.1
-#: After a renewal that failed, fractions of what is left: tries grow denser as the end comes near.
-RETRY_FRACTIONS = (0.05, 0.1)
-#: A beat that comes later than this fraction of the visibility timeout is reported.
-LATE_FRACTION = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """One message of a request that renews leases.
-
-    Attributes:
-        message: As it is when the request is made; the lease may have a newer receipt before the answer is there.
-        seconds: Asked for, whole as SQS wants them.
-        last: Whether it reaches the end of the 12 h.
-    """
-
-    record: LeaseRecord
-    lease: Lease
-    message: Message
-    seconds: int
-    last: bool
-
-    def gains_nothing(self, now: float) -> bool:
-        """Whether there is nothing left to ask for; 0 seconds would give the message back."""
-        return self.seconds == 0 or now + self.seconds <= self.record.confirmed_until
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseSnapshot:
-    """A lease at one moment, for `/status`; `left` is what is confirmed in seconds, at most 0 when it has lapsed."""
-
-    message_id: str
-    state: LeaseState
-    left: float
-    receive_count: int
-
 
 class LeaseTable:
-    """Holds every message from its receive until it is taken or lost. Thread-safe.
+    """Holds the lease of every message from its receive until it is taken or lost. Thread-safe.
 
     The heartbeat renews what is in the table and nothing else. A lease is taken out, under the lock, before its message
     is released or deleted, and taking waits for a renewal that is under way: one that landed after a release would hide
@@ -78,7 +37,7 @@ class LeaseTable:
 
     Args:
         queue: Releases messages.
-        clock: Time.
+        clock: Leases are reckoned by it.
         visibility_timeout: Seconds that a receive, and each renewal, hides a message for.
         ceiling: Seconds after the receive for which the queue hides a message at most.
         margin: The last so many seconds of the ceiling are not asked for.
@@ -86,9 +45,8 @@ class LeaseTable:
         lapsed_retry: Seconds between two tries once it has lapsed.
         take_timeout: Most seconds that `take` waits for a renewal under way; longer than the heartbeat's request takes
             with all its attempts.
-        on_renewals: Told what the queue said to how many renewals. None of these three may block.
-        on_lost: Told of every lost lease.
-        on_ending: Told of a lease that nothing is left of the 12 h for but what is confirmed.
+        on_renewals: Called with what the queue said, and to how many renewals; may not block.
+        on_lost: Called for every lost lease; may not block.
         rng: Draws the jitter.
     """
 
@@ -105,24 +63,24 @@ class LeaseTable:
         take_timeout: float = 20.0,
         on_renewals: Callable[[RenewalOutcome, int], None] = lambda _outcome, _count: None,
         on_lost: Callable[[], None] = lambda: None,
-        on_ending: Callable[[Lease], None] = lambda _lease: None,
         rng: random.Random | None = None,
     ) -> None:
         self._queue = queue
         self._clock = clock
         self._visibility_timeout = visibility_timeout
-        self._lifetime = ceiling - margin
-        self._shortest_retry = shortest_retry
-        self._lapsed_retry = lapsed_retry
         self._take_timeout = take_timeout
         self._on_renewals = on_renewals
         self._on_lost = on_lost
-        self._on_ending = on_ending
-        self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._lock = threading.RLock()  # guards _leases, _idle and the record of every lease
+        self._schedule = RenewalSchedule(
+            visibility_timeout=visibility_timeout,
+            ceiling=ceiling,
+            margin=margin,
+            shortest_retry=shortest_retry,
+            lapsed_retry=lapsed_retry,
+            rng=rng or random.Random(),  # noqa: S311 - spreads load, guards nothing
+        )
+        self._lock = threading.RLock()  # guards _leases, _schedule and the record of every lease
         self._leases: dict[str, Lease] = {}
-        self._idle = threading.Event()
-        self._idle.set()
         #: Set when a lease comes in: the heartbeat may have to beat earlier than it thought.
         self.changed = threading.Event()
 
@@ -130,20 +88,6 @@ class LeaseTable:
     def count(self) -> int:
         """How many messages are held."""
         return len(self._leases)
-
-    def snapshot(self) -> list[LeaseSnapshot]:
-        """Every lease, the one that runs out first coming first."""
-        now = self._clock.now()
-        with self._lock:
-            leases = sorted(self._leases.values(), key=lambda lease: lease.confirmed_until)
-            return [
-                LeaseSnapshot(lease.message.id, lease.state, lease.confirmed_until - now, lease.message.receive_count)
-                for lease in leases
-            ]
-
-    def wait_idle(self, timeout: float) -> bool:
-        """Waits until no lease is held; False when some still are after `timeout` seconds."""
-        return self._clock.wait(self._idle, timeout)
 
     # -- for those who receive, release and delete -----------------------------------------------------------------
 
@@ -163,7 +107,7 @@ class LeaseTable:
                 if lease is None:
                     lease = Lease(LeaseRecord(message), self._lock, self._clock)
                     fresh.append(lease)
-                    self._hold(lease)
+                    self._leases[message.id] = lease
                 else:
                     lease.record.message = message
                     lease.record.state = LeaseState.HELD
@@ -188,7 +132,7 @@ class LeaseTable:
             if lease.record.state is not LeaseState.TAKEN or lease.message.id in self._leases:
                 return
             lease.record.state = LeaseState.HELD
-            self._hold(lease)
+            self._leases[lease.message.id] = lease
         self.changed.set()
 
     def release(self, leases: Sequence[Lease], delay: int = 0, timeout: float | None = None) -> BatchResult:
@@ -264,12 +208,11 @@ class LeaseTable:
         with self._lock:
             now = self._clock.now()
             self._expire(now)
-            renewals = [self._renewal(lease, now) for lease in self._due(now)]
-            ending = [each.lease for each in renewals if each.gains_nothing(now)]
+            due = self._schedule.request(self._leases.values(), now)
+            renewals = [renewal for renewal in due if not renewal.gains_nothing(now)]
+            ending = [renewal.lease for renewal in due if renewal.gains_nothing(now)]
             for lease in ending:
                 lease.record.state = LeaseState.ENDING
-            if ending:
-                renewals = []  # the others are left for the next round: a listener that fails leaves none in flight
             for renewal in renewals:
                 renewal.record.in_flight = True
         self._report_ending(ending)
@@ -286,7 +229,7 @@ class LeaseTable:
         outcomes: Counter[RenewalOutcome] = Counter()
         ending: list[Lease] = []
         with self._lock:
-            retry_at = self._retry_at(renewals)
+            retry_at = self._schedule.retry_at(renewals, self._clock.now())
             for renewal in renewals:
                 renewal.record.in_flight = False
                 renewal.record.wake()
@@ -302,48 +245,14 @@ class LeaseTable:
 
     # -- inside, under the lock ------------------------------------------------------------------------------------
 
-    def _hold(self, lease: Lease) -> None:
-        self._leases[lease.message.id] = lease
-        self._idle.clear()
-
     def _remove(self, lease: Lease, state: LeaseState) -> None:
         lease.record.state = state
         if self._leases.get(lease.message.id) is lease:
             del self._leases[lease.message.id]
-        if not self._leases:
-            self._idle.set()
         lease.record.wake()
 
-    def _due(self, now: float) -> list[Lease]:
-        """Up to ten leases, if one of them is due; the one that runs out first coming first."""
-        waiting = [
-            lease
-            for lease in self._leases.values()
-            if lease.record.state is LeaseState.HELD and not lease.record.in_flight
-        ]
-        due_at = min((lease.record.due_at for lease in waiting), default=math.inf)
-        if due_at > now:
-            return []
-        if now - due_at > max(self._shortest_retry, self._visibility_timeout * LATE_FRACTION):
-            log.warning("heartbeat_late", seconds=round(now - due_at, 1), leases=len(self._leases))
-        horizon = now + self._visibility_timeout * COMPANY_FRACTION
-        # A lease that is failing has no company: asked again and again, it would keep the round from ending.
-        company = [lease for lease in waiting if lease.record.due_at <= (now if lease.record.failing else horizon)]
-        return sorted(company, key=lambda lease: lease.confirmed_until)[:BATCH]
-
-    def _renewal(self, lease: Lease, now: float) -> Renewal:
-        left = max(0, math.floor(lease.message.received_at + self._lifetime - now))
-        seconds = min(self._visibility_timeout, left)
-        return Renewal(lease.record, lease, lease.message, seconds, last=left <= self._visibility_timeout)
-
     def _answered(self, renewal: Renewal, sent_at: float, result: BatchResult, retry_at: float) -> RenewalOutcome:
-        record, message_id = renewal.record, renewal.message.id
-        if message_id in result.done:
-            outcome = RenewalOutcome.RENEWED
-        elif message_id in result.refused:
-            outcome = RenewalOutcome.REFUSED
-        else:
-            outcome = RenewalOutcome.FAILED
+        record, message_id, outcome = renewal.record, renewal.message.id, renewal.outcome(result)
         if record.message is not renewal.message:
             return outcome  # received again meanwhile: this was about a receipt that no longer counts
         if outcome is RenewalOutcome.RENEWED:
@@ -360,21 +269,12 @@ class LeaseTable:
 
     def _confirm(self, record: LeaseRecord, sent_at: float, seconds: int) -> None:
         record.confirmed_until, record.failing = sent_at + seconds, False
-        due_at = sent_at + self._visibility_timeout * self._rng.uniform(*RENEW_FRACTIONS)
-        # A long poll or a slow answer may have used that up; the lease is due at once then, which is not late.
-        record.due_at = max(due_at, self._clock.now())
+        record.due_at = self._schedule.due_at(sent_at, self._clock.now())
         record.wake()
 
     def _end(self, record: LeaseRecord) -> None:
         if record.state is LeaseState.HELD:
             record.state = LeaseState.ENDING
-
-    def _retry_at(self, renewals: Sequence[Renewal]) -> float:
-        """When a request that failed is made again: one time for all in it, so that they stay one request."""
-        now = self._clock.now()
-        left = min(renewal.record.confirmed_until for renewal in renewals) - now
-        pause = left * self._rng.uniform(*RETRY_FRACTIONS) if left > 0 else self._lapsed_retry
-        return now + max(self._shortest_retry, pause)
 
     def _expire(self, now: float) -> None:
         """Ends the leases at the ceiling of which nothing is left."""
@@ -394,7 +294,6 @@ class LeaseTable:
         for lease in leases:
             left = round(lease.confirmed_until - self._clock.now(), 1)
             log.info("lease_ending", message=lease.message.id, left=left)
-            self._on_ending(lease)
 
     def _report_failed(self, renewals: Sequence[Renewal], result: BatchResult, count: int) -> None:
         reasons = {**result.failed, **result.beyond}

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of this node or of the store: outlasted with the lease held, so that they burn no receive."""
+"""Faults of this node or of the store: a step that meets one is repeated while its job keeps its lease.
+
+So a fault costs the job no receive.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class NodeFaults:
     """Repeats steps until the node or the store works again, and knows whether one is at fault now.
 
     Args:
-        clock: Time.
+        clock: Waits between two tries go by it.
         first: Seconds before the second try; the wait doubles, at random, from there.
         longest: Most seconds between two tries.
     """

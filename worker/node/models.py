@@ -30,13 +30,13 @@ DEMO = "demo"
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
 #: What comes before the query string of a simulated model: see `worker.testing.decoder.Simulation`.
 SIMULATED_PREFIX = "simulated:"
-#: A file beside a model's own that says that its weights are random, as the benchmark's are: it hears nothing, so that
-#: no recording can show whether the device works.
+#: A file beside a model's own that says that its weights are random, as the benchmark's are: it understands no speech,
+#: so that no recording can show whether the device works.
 RANDOM_MARK = "random-weights"
-#: What a model must have: CTranslate2's own files.
+#: The files that a CTranslate2 model cannot do without.
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
-#: A model for real speech hears the synthetic voice of the control clip with errors (and writes numbers as digits);
-#: a broken device gives nothing or noise, all of it errors.
+#: Share of the control clip's words that may be wrong. A model for real speech understands its synthetic voice with
+#: errors (and writes numbers as digits); with a broken device, no word is right.
 CONTROL_ERROR_RATE = 0.85
 
 
@@ -45,7 +45,7 @@ def download_model(s3_client: Callable[[], S3Client], url: str, folder: Path) ->
 
     Raises:
         NodeFaultError: The store cannot be reached, or refuses access.
-        SettingsError: Nothing stands there.
+        SettingsError: There is no object.
     """
     bucket, prefix = split_s3(url)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
@@ -72,13 +72,13 @@ def is_simulated(model: str) -> bool:
 def engine_settings(
     settings: Settings, fetch: Callable[[str, Path], None], scratch: Path, log_format: LogFormat
 ) -> EngineSettings:
-    """Resolves the model and puts the settings into the engine's words.
+    """Resolves the model and gives the engine's settings.
 
     Args:
         settings: The worker's.
-        fetch: For models in S3.
+        fetch: Brings a model in S3 to a folder.
         scratch: Where such a model is kept while the worker runs.
-        log_format: `json` or `console`, decided.
+        log_format: Of the engine's process.
 
     Raises:
         SettingsError: A folder was named that holds no model.
@@ -109,7 +109,7 @@ def engine_settings(
         cpu_threads=settings.cpu_threads,
         beam_size=settings.beam_size,
         short_encode=settings.short_encode,
-        # Neither a simulated model nor one with random weights can hear the control clip's words.
+        # Neither a simulated model nor one with random weights can transcribe the control clip.
         control=None
         if simulated or (Path(model) / RANDOM_MARK).is_file()
         else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),

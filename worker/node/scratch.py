@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scratch space: owner of the worker's folder and of the bytes that jobs may lay into it."""
+"""Scratch space: owns the worker's folder and the bytes that jobs may keep in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["JobScratch", "ScratchSpace"]
 
 log = structlog.get_logger()
 
-#: Of what is free at the start.
+#: Share of the free bytes at the start that is used, where no budget is set.
 _DEFAULT_SHARE = 0.8
 #: Seconds between two looks at a cancellation while a job waits for room.
 _LOOK_SECONDS = 0.2
@@ -63,7 +63,7 @@ class ScratchSpace:
     Args:
         root: Where the folder is made; None: below the system's folder for temporary files.
         budget: Bytes that all jobs may hold together; None: 80 % of what is free.
-        clock: For the log: how long jobs wait for room.
+        clock: Measures how long jobs wait for room, for the log.
 
     Attributes:
         root: The worker's own folder.
@@ -131,7 +131,7 @@ class ScratchSpace:
 
 
 class _Budget:
-    """Deals out bytes.
+    """Gives each job its share of the bytes.
 
     Room goes to one job at a time. First to jobs that hold some and need more, because they are what will give room
     back; then to newcomers in the order in which they came, so that a big one is not passed over by small ones for
@@ -214,7 +214,7 @@ def _base(root: Path | None) -> Path:
 
 
 def _claim(base: Path) -> tuple[int, Path]:
-    """Makes a folder and the locked marker beside it; the marker first, so that no folder stands without one."""
+    """Makes a folder and the locked marker beside it; the marker first, so that there is no folder without one."""
     while True:
         folder = base / f"{_PREFIX}{secrets.token_hex(6)}"
         try:

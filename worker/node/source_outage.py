@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources that do not answer: is it they who are down, or this node's way to all of them?"""
+"""Sources that do not answer: tells sources that are down from a node whose network is down."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ T = TypeVar("T")
 class SourceOutage:
     """Turns the silence of sources into a fault of the node, while that is the likelier reason. Thread-safe.
 
-    A source that does not answer is its own trouble, and costs its job a receive. When several in a row on different
-    hosts do not, without any answer of anybody in between, the host that answered last is asked whether a connection
-    to it still comes about. If not, there is an outage: jobs that meet silence are kept, until anybody answers again.
+    A single source that does not answer is down itself: its job fails for now, which costs it a receive. When several
+    in a row on different hosts do not, and no source answers in between, the host that answered last is asked whether
+    a connection to it still comes about. If not, there is an outage: jobs whose sources do not answer are kept, until
+    any source answers again.
 
-    A queue may as well be full of dead links. So after `longest` seconds without an answer they are taken for what
-    they are, until the next answer.
+    But a queue may also be full of dead links. So after `longest` seconds without an answer, sources that do not
+    answer count as down again, until the next answer.
 
     Args:
-        clock: Time.
+        clock: The length of an outage is measured by it.
         answers: Whether a connection to a host and port comes about.
-        hosts: How many silent ones in a row raise the suspicion.
-        longest: Seconds; 0: silence is never the node's fault.
+        hosts: How many silent hosts in a row raise the suspicion.
+        longest: Seconds that an outage may last; 0: there never is one.
     """
 
     def __init__(
@@ -44,40 +45,40 @@ class SourceOutage:
         self._hosts = hosts
         self._longest = longest
         self._lock = threading.Lock()  # guards all below
-        self._silent: set[str] = set()  # since the last answer
-        self._witness: tuple[str, int] | None = None  # who answered last, over HTTP
+        self._silent: set[str] = set()  # hosts, since the last answer
+        self._witness: tuple[str, int] | None = None  # the host and port that answered last, over HTTP
         self._since: float | None = None  # when the outage began, while there is one
         self._over_at = float("-inf")  # when the last one ended
-        self._given_up = False  # nobody has answered for too long
+        self._given_up = False  # no host has answered for more than `longest` seconds
 
     def answered(self, host: str, port: int) -> None:
-        """Somebody has answered, whatever it was: the network works."""
+        """Notes that a host has answered, whatever it said: the network works."""
         with self._lock:
             self._witness = (host, port)
-            self._works()
+            self._note_answer()
 
     def outlasting(self, fetch: Callable[[], T]) -> T:
-        """Does a fetch; its success is an answer, too.
+        """Makes a fetch; if it succeeds, its source has answered.
 
         Raises:
-            NodeFaultError: Nobody answers any more: the fetch is to be repeated.
+            NodeFaultError: There is an outage: the fetch is to be repeated.
             NoAnswerError: The source does not answer.
         """
         began = self._clock.now()
         try:
             source = fetch()
         except NoAnswerError as error:
-            if not self._is_ours(error.host, began):
+            if not self._is_node_fault(error.host, began):
                 raise
             raise NodeFaultError(
                 f"{error.message}; nor does any other source answer, so it may be this node's network", error.code
             ) from error
         with self._lock:
-            self._works()
+            self._note_answer()
         return source
 
-    def _is_ours(self, host: str, began: float) -> bool:
-        """Whether it is the node's fault that a host was silent at a fetch that began then."""
+    def _is_node_fault(self, host: str, began: float) -> bool:
+        """Whether the node's network is at fault for a host's silence at a fetch that began at clock time `began`."""
         if self._longest <= 0:
             return False
         with self._lock:
@@ -88,7 +89,7 @@ class SourceOutage:
             if not self._suspected():
                 return False
             witness = self._witness
-        # Connections the lock: this takes as long as a connection may.
+        # Outside the lock: this takes as long as a connection may.
         if witness is not None and self._answers(*witness):
             self.answered(*witness)
         with self._lock:
@@ -99,7 +100,7 @@ class SourceOutage:
 
     def _is_outage(self, began: float) -> bool:
         if not self._suspected():
-            return began <= self._over_at  # somebody answered while the witness was asked
+            return began <= self._over_at  # a host answered while the witness was asked
         now = self._clock.now()
         if self._since is None:
             self._since = now
@@ -110,7 +111,7 @@ class SourceOutage:
         log.warning("sources_given_up", hosts=sorted(self._silent), seconds=self._longest)
         return False
 
-    def _works(self) -> None:
+    def _note_answer(self) -> None:
         self._silent.clear()
         self._given_up = False
         if self._since is not None:

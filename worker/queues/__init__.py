@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue as the worker sees it; `sqs` is the real one, `memory` serves `sqscribe transcribe`."""
+"""The queue that jobs come from, as a protocol.
+
+`sqs` is the real one, `memory` serves `sqscribe transcribe`, `choice` picks one by its URL.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["BatchResult", "Message", "Outgoing", "Queue", "QueueFacts"]
+__all__ = ["BATCH", "MOST_ATTRIBUTES", "BatchResult", "Message", "Outgoing", "Queue", "QueueFacts"]
+
+#: Limits of SQS, which the worker keeps on every queue: messages of one request, attributes of a message.
+BATCH = 10
+MOST_ATTRIBUTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +23,7 @@ class Message:
 
     Attributes:
         id: The queue's own id; the same on every receive.
-        receipt: Belongs to this receive alone.
+        receipt: Names this one receive; the next one has another.
         receive_count: 1 on the first receive.
         received_at: Clock time just before the request that brought it was sent; its 12 h count from here.
         attributes: The sender's string attributes, and numbers as strings.
@@ -36,7 +43,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send; `deduplication_id` and `group_id` matter on FIFO queues alone.
+    """A message to send; `deduplication_id` and `group_id` matter on FIFO queues only.
 
     Attributes:
         typed: As `Message.typed`; goes before a string of the same name in `attributes`.
@@ -69,7 +76,7 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class QueueFacts:
-    """What the queue says of itself.
+    """The attributes of a queue that a worker goes by.
 
     Attributes:
         max_receives: From its redrive policy; None without one.

@@ -30,9 +30,9 @@ class MemoryQueue:
     """Implements `worker.queues.Queue`: first come, first served, visibility timeouts as SQS has them. Thread-safe.
 
     Args:
-        clock: Time.
+        clock: Messages are hidden by it.
         visibility_timeout: Seconds that a receive hides a message for.
-        max_receives: What `facts` says; a message is handed out as often as it becomes visible all the same.
+        max_receives: Given by `facts` and not enforced: a message is handed out as often as it becomes visible.
     """
 
     def __init__(self, clock: Clock, *, visibility_timeout: int, max_receives: int | None = None) -> None:
@@ -55,7 +55,7 @@ class MemoryQueue:
             self._changed.notify_all()
 
     def facts(self) -> QueueFacts:
-        """It has no dead-letter queue."""
+        """The attributes of this queue, which has no dead-letter queue."""
         return QueueFacts(max_receives=self._max_receives, dead_letter_url=None, fifo=False)
 
     def receive(self, limit: int, wait: float) -> list[Message]:

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from sqscribe.errors import NodeFaultError, SettingsError
 from stages.ports import Clock
-from worker.queues import BatchResult, Message, Outgoing, QueueFacts
+from worker.queues import BATCH, MOST_ATTRIBUTES, BatchResult, Message, Outgoing, QueueFacts
 from worker.queues.sqs_errors import code_name, gather
 
 if TYPE_CHECKING:
@@ -23,14 +23,12 @@ __all__ = ["SqsQueue"]
 
 log = structlog.get_logger()
 
-#: Limits of SQS: messages of one request, seconds of a long poll, attributes of a message.
-BATCH = 10
+#: Seconds of a long poll (an SQS limit).
 LONGEST_POLL_SECONDS = 20
-MOST_ATTRIBUTES = 10
 #: Receives of a redrive policy that names none.
 DEFAULT_MAX_RECEIVES = 10
 
-#: Neither time nor another try mends these; somebody has to.
+#: Neither time nor another try mends these: a person has to change a setting or a permission.
 _SETTINGS_CODES = frozenset(
     {
         "AccessDenied",
@@ -68,8 +66,8 @@ class SqsQueue:
     Args:
         url: The queue's.
         client: For everything but the heartbeat; its read time-out exceeds the long poll.
-        heartbeat_client: For `extend` alone, with time-outs far below the lease.
-        clock: Time.
+        heartbeat_client: For `extend` only, with time-outs far below the lease.
+        clock: Tells when a receive was sent.
         visibility_timeout: Seconds that a receive hides a message for.
     """
 
@@ -86,7 +84,7 @@ class SqsQueue:
         """Asks the queue for its redrive policy.
 
         Raises:
-            NodeFaultError: It cannot be reached.
+            NodeFaultError: The queue cannot be reached.
             SettingsError: It, or its dead-letter queue, does not exist or refuses access.
         """
         fifo = self.url.endswith(".fifo")
@@ -104,7 +102,7 @@ class SqsQueue:
         )
 
     def receive(self, limit: int, wait: float) -> list[Message]:
-        """Long poll.
+        """Polls, for up to `wait` seconds until a first message comes.
 
         Raises:
             NodeFaultError: The queue cannot be reached.
@@ -255,7 +253,7 @@ def _message(raw: Mapping[str, Any], received_at: float) -> Message:
 
 
 def _attributes(attributes: Mapping[str, str]) -> dict[str, Any]:
-    """As SQS takes them. Of too many the last ones stay: what the worker adds comes after the sender's own."""
+    """The attributes in the form of SQS. Of too many, the last ones are kept: the worker's come after the sender's."""
     clean = {name: _UNSENDABLE.sub("", value) for name, value in attributes.items()}
     kept = [(name, value) for name, value in clean.items() if value]
     if len(kept) > MOST_ATTRIBUTES:

@@ -12,7 +12,7 @@ __all__ = ["Refusal", "code_name", "gather", "judge"]
 
 
 class Refusal(Enum):
-    """One entry's disposition; see `BatchResult`."""
+    """What an error means for its message; see `BatchResult`."""
 
     REFUSED = "refused"
     BEYOND = "beyond"
@@ -21,7 +21,7 @@ class Refusal(Enum):
 
 #: Codes after which a receipt never counts again.
 _REFUSED_CODES = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidIdFormat"})
-#: `InvalidParameterValue` stands for many things; these words tell which. Lower case.
+#: `InvalidParameterValue` may mean many things; these words, in lower case, tell which.
 _BEYOND_WORDS = ("beyond the limit",)
 _REFUSED_WORDS = (
     "receipt handle has expired",  # standard queues after 12 h: https://github.com/boto/boto3/issues/2898

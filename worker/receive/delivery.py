@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 
+from stages.ports import Cancellation
 from worker.leases import Lease
 from worker.outcomes import Disposition
 from worker.queues import Message
@@ -30,12 +31,12 @@ class Delivery:
 
     @property
     def message(self) -> Message:
-        """The message."""
+        """The message with its newest receipt."""
         return self.lease.message
 
     @property
     def lineage(self) -> Lineage:
-        """Where the message stands among its copies."""
+        """The message's place among its copies."""
         return Lineage.of(self.message)
 
     @property
@@ -45,8 +46,21 @@ class Delivery:
 
     @property
     def redelivered(self) -> bool:
-        """Whether a worker may have begun on it before, so that something of its work may stand."""
+        """Whether a worker may have begun on it before, so that the store may hold some of its work."""
         return self.message.receive_count > 1 or self.lineage.generation > 0
+
+    def fence(self, cancellation: Cancellation) -> None:
+        """To be called before each write for one of its jobs: waits while the lease is in doubt.
+
+        Args:
+            cancellation: Of the work on that job.
+
+        Raises:
+            Cancelled: The lease is lost or given up, or the work was called off.
+            NodeFaultError: As `Lease.fence` does.
+        """
+        cancellation.check()
+        self.lease.fence()
 
     def settle(self, disposition: Disposition) -> Disposition | None:
         """Counts one job as settled; gives the message's disposition once it was the last one, else None."""

@@ -15,16 +15,13 @@ from sqscribe.job import Job
 from stages.ports import Clock
 from worker.leases import Lease, LeaseTable
 from worker.outcomes import Disposition
-from worker.queues import Message, Queue
+from worker.queues import BATCH, Message, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.messages import Parsed, Rejected
 
 __all__ = ["Intake", "Task"]
 
 log = structlog.get_logger()
-
-#: Most messages of one receive call (an SQS limit).
-BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +33,17 @@ class Task:
 
 
 class Intake:
-    """The jobs that were received and not yet begun, and the right to receive more.
+    """Holds the jobs that were received and not yet begun, and receives more.
 
-    Whichever downloader finds nothing waiting receives for all of them; the others wait for what it brings.
+    A downloader that finds no job waiting receives for all of them; the others wait for what it brings.
 
     Args:
         queue: Where messages come from.
         leases: Holds every message from the moment it was received.
-        parse: Message to jobs.
-        room: How many more messages there is room for now.
+        parse: Reads the jobs of a message.
+        room: Tells how many more messages there is room for now.
         settle: Takes a job that will not be begun, and its disposition.
-        clock: Time.
+        clock: Pauses go by it.
         wait: Seconds of a long poll; short enough for the shutdown's grace.
         pause: Seconds until the room is asked for again, and the first pause after a failed receive.
         longest_pause: Most seconds between two failing receives.
@@ -137,7 +134,7 @@ class Intake:
         try:
             messages = self._queue.receive(min(BATCH, room), self._wait)
         except (NodeFaultError, SettingsError) as error:
-            # A queue that vanished or refuses us may be mended while we wait: it is an outage, not our end.
+            # A queue that vanished or refuses access may be mended meanwhile: it is an outage, and no reason to end.
             self._failed(error)
             return
         self._trouble, self._failures = None, 0

@@ -24,7 +24,7 @@ _GENERATION = re.compile(r"[0-9]{1,4}")
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Where a message stands in its line.
+    """A message's place in its line of copies.
 
     Attributes:
         origin: Id of the line's first message.
@@ -36,7 +36,7 @@ class Lineage:
 
     @classmethod
     def of(cls, message: Message) -> Lineage:
-        """As the message's attributes have it; without any that can be read, it begins a line of its own."""
+        """Reads the message's attributes; without any that can be read, the message begins a line of its own."""
         number = message.attributes.get(GENERATION_ATTRIBUTE, "")
         return cls(
             origin=message.attributes.get(ORIGIN_ATTRIBUTE) or message.id,
@@ -45,12 +45,12 @@ class Lineage:
 
     @property
     def label(self) -> str:
-        """The line in a few characters that fit any key: the beginning of a digest of its origin."""
+        """A short name for the line that fits into any key: the beginning of a digest of its origin."""
         return hashlib.sha256(self.origin.encode()).hexdigest()[:LABEL_DIGITS]
 
     @property
     def following(self) -> Lineage:
-        """The next copy's."""
+        """The place of the next copy."""
         return replace(self, generation=self.generation + 1)
 
     @property
@@ -60,5 +60,5 @@ class Lineage:
 
     @property
     def attributes(self) -> dict[str, str]:
-        """What a copy carries."""
+        """The attributes of a message in this place."""
         return {ORIGIN_ATTRIBUTE: self.origin, GENERATION_ATTRIBUTE: str(self.generation)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a message's body to its jobs: a JSON job, a bare URL, or an S3 event in any of its wrappings."""
+"""Reads the jobs of a message's body: a JSON job, a bare URL, or an S3 event, which may be wrapped in another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import ErrorCode, PermanentCode, PermanentError
 from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef
 from sqscribe.job_message import parse_job
+from sqscribe.sources import source_bucket
 from sqscribe.urls import split_s3
 from worker.receive.s3_events import CreatedObject, created_object, is_s3_event, is_test_event, newest, records_of
 
@@ -26,7 +27,7 @@ class Rejected:
 
     Attributes:
         ref: Where its failure is recorded.
-        body: What the dead-letter queue gets: the message's own body, or one that holds this record alone.
+        body: What the dead-letter queue gets: the message's own body, or one that holds only this record.
     """
 
     ref: JobRef
@@ -62,25 +63,18 @@ class MessageParser:
         defaults: For what a message does not say; its `output` must be set.
         allowed_buckets: Those that a message may read from and name as its output; None for any. The default output
             is always allowed.
-        output_prefixes: `s3://bucket/prefix` addresses, besides the default output, below which created objects are
-            results and no jobs.
 
     Raises:
         ValueError: The defaults name no output.
     """
 
-    def __init__(
-        self,
-        defaults: JobDefaults,
-        allowed_buckets: Collection[str] | None = None,
-        output_prefixes: Collection[str] = (),
-    ) -> None:
+    def __init__(self, defaults: JobDefaults, allowed_buckets: Collection[str] | None = None) -> None:
         if defaults.output is None:
             raise ValueError("a worker needs a default output")
         self._defaults = defaults
         self.output = defaults.output
         self._allowed = None if allowed_buckets is None else frozenset(allowed_buckets)
-        self._own = tuple(f"{prefix.rstrip('/')}/" for prefix in (self.output, *output_prefixes))
+        self._own = f"{self.output.rstrip('/')}/"
 
     def parse(self, body: str, message_id: str) -> Parsed:
         """Reads a message's body. Never raises: what cannot be read is among the rejected.
@@ -98,28 +92,29 @@ class MessageParser:
             JobMessageError: It is not valid, or names a bucket that is not allowed.
         """
         job = parse_job(message, self._defaults)
-        if job.output != self.output and not self._may_use(job.output):
-            raise _refused(job, ErrorCode.OUTPUT_FORBIDDEN, "output: this worker may not write to", job.output)
-        if job.source.startswith("s3://") and not self._may_use(job.source):
-            raise _refused(job, ErrorCode.SOURCE_BLOCKED, "source: this worker may not read from", job.source)
+        if job.output != self.output and not self._may_use(_bucket(job.output)):
+            raise _refused(job, ErrorCode.OUTPUT_FORBIDDEN, "output: this worker may not write to", _bucket(job.output))
+        bucket = source_bucket(job.source)
+        if bucket is not None and not self._may_use(bucket):
+            raise _refused(job, ErrorCode.SOURCE_BLOCKED, "source: this worker may not read from", bucket)
         return job
 
     def ref(self, error: JobMessageError, fallback_id: str) -> JobRef:
         """Where a refused message's failure is recorded."""
-        output = error.output if error.output and self._may_use(error.output) else self.output
+        output = error.output if error.output and self._may_use(_bucket(error.output)) else self.output
         return JobRef(error.job_id or fallback_id, output, error.source, error.metadata)
 
     def skips(self, item: CreatedObject) -> bool:
         """Whether a created object is no job: a folder's mark, an empty object, one of our own results."""
         return item.address.key.endswith("/") or item.size == 0 or str(item.address).startswith(self._own)
 
-    def _may_use(self, url: str) -> bool:
-        return self._allowed is None or split_s3(url).bucket in self._allowed
+    def _may_use(self, bucket: str) -> bool:
+        return self._allowed is None or bucket in self._allowed
 
 
 @dataclass(slots=True)
 class _Reading:
-    """One body under way. `body` and `fallback_id` are what a failure of the whole message is recorded with."""
+    """A body that is being read; a failure of the whole message is recorded with `body` and `fallback_id`."""
 
     rules: MessageParser
     body: str
@@ -156,13 +151,15 @@ class _Reading:
     def _event(self, records: list[Any]) -> None:
         if not records:
             self._unreadable("is an S3 event without records", self.body, self.fallback_id)
-        alone = len(records) == 1
+        single = len(records) == 1
         objects: dict[int, CreatedObject] = {}
         for index, record in enumerate(records):
             try:
                 item = created_object(record)
             except ValueError as error:
-                self._unreadable(f"cannot be read: {error}", self._alone(record), self._record_id(index, alone=alone))
+                self._unreadable(
+                    f"cannot be read: {error}", self._body_of(record), self._record_id(index, single=single)
+                )
                 continue
             if item is None or self.rules.skips(item):
                 self.skipped += 1
@@ -172,7 +169,7 @@ class _Reading:
         self.skipped += len(objects) - len(latest)
         for index, item in latest.items():
             message = item.message()
-            self._job(message, json.dumps(message), self._record_id(index, alone=alone))
+            self._job(message, json.dumps(message), self._record_id(index, single=single))
 
     def _job(self, message: dict[str, Any], body: str, fallback_id: str) -> None:
         try:
@@ -188,18 +185,22 @@ class _Reading:
         error = PermanentError(ErrorCode.BAD_MESSAGE, f"the message {why}")
         self.rejected.append(Rejected(JobRef(fallback_id, self.rules.output), error, body))
 
-    def _alone(self, record: Any) -> str:
+    def _body_of(self, record: Any) -> str:
         try:
             return json.dumps({"Records": [record]})
         except RecursionError:
             return self.body
 
-    def _record_id(self, index: int, *, alone: bool) -> str:
-        return self.fallback_id if alone else f"{self.fallback_id}-{index}"
+    def _record_id(self, index: int, *, single: bool) -> str:
+        return self.fallback_id if single else f"{self.fallback_id}-{index}"
 
 
-def _refused(job: Job, code: ErrorCode, what: str, url: str) -> JobMessageError:
-    text = f"{what} bucket {split_s3(url).bucket!r}; SQSCRIBE_ALLOWED_BUCKETS lists those that it may use"
+def _bucket(output: str) -> str:
+    return split_s3(output).bucket
+
+
+def _refused(job: Job, code: PermanentCode, what: str, bucket: str) -> JobMessageError:
+    text = f"{what} bucket {bucket!r}; SQSCRIBE_ALLOWED_BUCKETS lists those that it may use"
     return JobMessageError(code, text, job_id=job.job_id, output=job.output, source=job.source, metadata=job.metadata)
 
 

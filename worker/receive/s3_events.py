@@ -37,7 +37,7 @@ class CreatedObject:
     sequencer: str
 
     def message(self) -> dict[str, Any]:
-        """The job message that the event stands for."""
+        """The job message that means the same as the event."""
         identity = {"version_id": self.version, "etag": self.etag}
         present = {name: value for name, value in identity.items() if value}
         return {"source": str(self.address)} | ({"object": present} if present else {})

@@ -32,7 +32,7 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._lock = threading.Lock()  # guards what stands between a look at it and the write
+        self._lock = threading.Lock()  # held from the look at a file to the write that depends on it
 
     def get(self, url: str) -> StoredObject | None:
         """The object, or None when there is none."""
@@ -41,12 +41,12 @@ class FolderStore:
         return None if body is None else StoredObject(body, _etag(body))
 
     def exists(self, url: str) -> bool:
-        """Whether the object stands."""
+        """Whether there is such an object."""
         with self._errors("look for", url):
             return self._path(url).is_file()
 
     def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:  # noqa: ARG002 - files have neither
-        """Writes the object whatever stands."""
+        """Writes the object, over another one if need be."""
         with self._errors("write", url), self._written(body) as file:
             path = self._path(url)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class FolderStore:
         *,
         temporary: bool = False,  # noqa: ARG002 - as above
     ) -> bool:
-        """Writes the object unless one stands; False when one does."""
+        """Writes the object unless there is one; False when there is."""
         with self._errors("write", url), self._written(body) as file:
             path = self._path(url)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def _link(file: Path, path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError:
-        # No hard links here, as on many network and desktop shares: then only this process' lock stands between.
+        # No hard links here, as on many network and desktop shares: then only this process' lock keeps writers apart.
         if path.exists():
             return False
         file.replace(path)

@@ -22,7 +22,7 @@ __all__ = ["S3Store"]
 log = structlog.get_logger()
 
 _ABSENT_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
-#: The place is wrong for this job alone. Credentials that S3 does not know are not among these: they are the node's.
+#: Only this job's place is wrong. Credentials that S3 does not know are not among these: they are the node's fault.
 _FORBIDDEN_CODES = frozenset(
     {
         "403",
@@ -48,7 +48,7 @@ class S3Store:
     """Implements `stages.ports.Store`. Thread-safe.
 
     A conditional write whose answer was lost is repeated by the client and then fails on its own object: False does not
-    say that another one wrote it. What stands decides, whoever wrote it.
+    say that another one wrote it. What the store holds then decides, whoever wrote it.
 
     Temporary objects carry the tag `sqscribe=temporary`, unless the store refuses tags or the worker may not set them.
 
@@ -90,18 +90,18 @@ class S3Store:
             self._fail("read", url, error)
 
     def exists(self, url: str) -> bool:
-        """Whether the object stands."""
+        """Whether there is such an object."""
         return self._etag(url) is not None
 
     def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
-        """Writes the object whatever stands."""
+        """Writes the object, over another one if need be."""
         try:
             self._put(url, body, content_type, {}, temporary)
         except (ClientError, BotoCoreError) as error:
             self._fail("write", url, error)
 
     def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
-        """Writes the object unless one stands; False when one does."""
+        """Writes the object unless there is one; False when there is."""
         condition = {"IfNoneMatch": "*"}
         return self._put_on_condition(
             url, body, content_type, condition, temporary, holds=lambda existing: existing is None
@@ -141,7 +141,7 @@ class S3Store:
         try:
             self._client.put_object(**request, Tagging=_TEMPORARY_TAG)
         except ClientError as error:
-            if not _may_be_the_tag(error):
+            if not _may_be_for_its_tag(error):
                 raise
             # Refused with the tag and taken without it: then it was the tag.
             self._client.put_object(**request)
@@ -218,7 +218,7 @@ class S3Store:
         raise NodeFaultError(text) from error
 
 
-def _may_be_the_tag(error: ClientError) -> bool:
+def _may_be_for_its_tag(error: ClientError) -> bool:
     """Whether a write may have been refused for its tag (by a store without tags, or for want of PutObjectTagging)."""
     code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _CONDITION_FAILED_CODES | _CONFLICT_CODES:

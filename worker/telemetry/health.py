@@ -2,7 +2,7 @@
 """Whether this worker lives, is ready and has started, and why not.
 
 A component (a thread, the engine) reports itself; a stuck one is found by its silence. Live is about this process
-alone: a failed liveness probe costs the node, so an outage elsewhere must never show there.
+and no other: a failed liveness probe costs the node, so an outage elsewhere must never show there.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["ComponentHealth", "ComponentState", "ComponentStatus", "Health", "Pr
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """An answer to a probe; `reasons` for either answer, empty when there is nothing to say."""
+    """An answer to a probe, with the reasons for it, if there are any."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
 
 
 class ComponentState(StrEnum):
-    """What a component last said of itself."""
+    """What a component last reported of itself."""
 
     IDLE = "idle"
     BUSY = "busy"
@@ -38,7 +38,7 @@ class ComponentStatus:
     """One component, for `/status`.
 
     Attributes:
-        seconds: Since it last said so.
+        seconds: Since its last report.
         doing: What it works on, or why it is dead.
     """
 
@@ -62,7 +62,7 @@ class ComponentHealth:
         self._doing = ""
 
     def beat(self, doing: str = "") -> None:
-        """It works and has just got further: the next sign is due within `stuck_after` seconds."""
+        """It works and has just got further: its next report is due within `stuck_after` seconds."""
         self._say(ComponentState.BUSY, doing)
 
     def idle(self) -> None:
@@ -70,7 +70,7 @@ class ComponentHealth:
         self._say(ComponentState.IDLE, "")
 
     def dead(self, reason: str) -> None:
-        """It will never work again; this stands, whatever it says later."""
+        """It will never work again; whatever it says later is not heeded."""
         self._say(ComponentState.DEAD, reason)
 
     def end(self) -> None:
@@ -78,7 +78,7 @@ class ComponentHealth:
         self._say(ComponentState.ENDED, "")
 
     def status(self) -> ComponentStatus:
-        """What it last said, and how long ago."""
+        """What it last reported, and how long ago."""
         with self._lock:
             state, doing, seconds = self._state, self._doing, self._now() - self._since
         stuck = state is ComponentState.BUSY and seconds > self.stuck_after
@@ -139,7 +139,7 @@ class Health:
             self._outages[what] = why
 
     def restored(self, what: str) -> None:
-        """It answers again; harmless when it always did."""
+        """It answers again; harmless when there was no outage."""
         with self._lock:
             self._outages.pop(what, None)
 

@@ -33,13 +33,13 @@ _POLL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Who answers. Each is called on a thread of its request's and must answer at once.
+    """The functions that answer requests. Each is called on the request's own thread and must return at once.
 
     Attributes:
         startup: `/startup`: 200 once the start-up is over.
         live: `/live`: 503 when the process should be replaced.
         ready: `/ready`: 503 while jobs are not taken.
-        status: `/status`: whatever is worth seeing, as JSON's own types.
+        status: `/status`: what the worker does now, as types that JSON has.
         metrics: `/metrics`: content type and body.
     """
 
@@ -53,12 +53,12 @@ class Pages:
 class StatusServer:
     """Serves `Pages` from a thread of its own.
 
-    Bound to `::`, which takes IPv4 as well (SaladCloud's gateway speaks IPv6 alone), or to `0.0.0.0` on a host
+    Bound to `::`, which takes IPv4 as well (SaladCloud's gateway speaks only IPv6), or to `0.0.0.0` on a host
     without IPv6.
 
     Args:
-        pages: Who answers.
-        port: 0 lets the system choose; see the property of that name.
+        pages: Answer the requests.
+        port: To listen on; 0 lets the system choose, and the property of that name tells which.
         request_timeout: Seconds after which a silent client is hung up on.
     """
 
@@ -81,7 +81,7 @@ class StatusServer:
 
         Raises:
             RuntimeError: It runs already.
-            SettingsError: The port cannot be had.
+            SettingsError: The port cannot be listened on.
         """
         if self._server is not None:
             raise RuntimeError("the status server is running already")
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = route()
         except Exception:
-            # The probe must hear of it rather than time out.
+            # The probe gets an answer that says so rather than none.
             log.exception("status_page_failed", page=path)
             answer = _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"{path} failed; the log says why")
         self._send(answer)
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "sqscribe"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Probes come every few seconds: no line for each."""
+        """Logs nothing: probes come every few seconds."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -201,7 +201,7 @@ class _Server(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - socketserver's form
-        """A client that hung up is no news."""
+        """Logs it at the lowest level only: clients hang up all the time."""
         log.debug("status_request_failed", client=str(client_address), why=repr(sys.exception()))
 
 

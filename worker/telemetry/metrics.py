@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker's Prometheus metrics. Their names and labels are public: see `docs/reference.md`.
 
-Callers say what happened in the project's own words; no label string leaves this module.
+Callers report what happened through methods; the strings of names and labels are this module's own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prometheus_client import (
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import EngineStats
-from worker.leases.lease import RenewalOutcome
+from worker.leases.renewals import RenewalOutcome
 from worker.outcomes import JobOutcome, Stage
 from worker.telemetry.trace import SpanKind, TraceWriter
 
@@ -42,10 +42,10 @@ class Metrics:
     """All metrics of one worker, in a registry of their own. Thread-safe.
 
     Args:
-        trace: Is told of each stage and batch as well.
+        trace: Gets a span for each stage and batch as well; None: there is no trace.
 
     Attributes:
-        registry: For those who expose the metrics otherwise.
+        registry: For programs that expose the metrics in another way.
     """
 
     def __init__(self, trace: TraceWriter | None = None) -> None:
@@ -56,6 +56,13 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+        self._define_jobs(registry)
+        self._define_inference(registry)
+        self._define_leases(registry)
+        self._queue_calls = Counter("sqscribe_queue_calls", "Requests to the queue.", ["operation"], registry=registry)
+        self._store_calls = Counter("sqscribe_store_calls", "Requests to the store.", ["operation"], registry=registry)
+
+    def _define_jobs(self, registry: CollectorRegistry) -> None:
         self._jobs = Counter("sqscribe_jobs", "Deliveries of jobs that ended.", ["outcome"], registry=registry)
         self._job_errors = Counter("sqscribe_job_errors", "Errors that jobs met.", ["code"], registry=registry)
         self._audio = Counter("sqscribe_audio_seconds", "Audio of jobs that succeeded.", registry=registry)
@@ -73,6 +80,16 @@ class Metrics:
             registry=registry,
         )
         self._stage_jobs = Gauge("sqscribe_stage_jobs", "Jobs in a stage now.", ["stage"], registry=registry)
+        # Series that are at 0 from the start let rates and alarms see their first step.
+        for outcome in JobOutcome:
+            self._jobs.labels(outcome)
+        for code in ErrorCode:
+            self._job_errors.labels(code)
+        for stage in Stage:
+            self._stage_seconds.labels(stage)
+            self._stage_cpu.labels(stage)
+
+    def _define_inference(self, registry: CollectorRegistry) -> None:
         self._busy = Counter(
             "sqscribe_inference_busy_seconds",
             "Time in which at least one batch was on the device.",
@@ -95,6 +112,9 @@ class Metrics:
             "Prepared audio that waits for inference.",
             registry=registry,
         )
+        self._restarts = Counter("sqscribe_engine_restarts", "Inference processes started again.", registry=registry)
+
+    def _define_leases(self, registry: CollectorRegistry) -> None:
         self._leases = Gauge("sqscribe_leases", "Messages held.", registry=registry)
         self._renewals = Counter(
             "sqscribe_lease_renewals",
@@ -103,18 +123,7 @@ class Metrics:
             registry=registry,
         )
         self._leases_lost = Counter("sqscribe_leases_lost", "Leases that SQS refused to renew.", registry=registry)
-        self._queue_calls = Counter("sqscribe_queue_calls", "Requests to the queue.", ["operation"], registry=registry)
-        self._store_calls = Counter("sqscribe_store_calls", "Requests to the store.", ["operation"], registry=registry)
-        self._restarts = Counter("sqscribe_engine_restarts", "Inference processes started again.", registry=registry)
-        # Series that stand at 0 from the start let rates and alarms see their first step.
-        for outcome in JobOutcome:
-            self._jobs.labels(outcome)
-        for code in ErrorCode:
-            self._job_errors.labels(code)
-        for stage in Stage:
-            self._stage_seconds.labels(stage)
-            self._stage_cpu.labels(stage)
-        for renewal in RenewalOutcome:
+        for renewal in RenewalOutcome:  # from 0, likewise
             self._renewals.labels(renewal)
 
     def watch(
@@ -124,9 +133,9 @@ class Metrics:
         buffered_audio_seconds: Callable[[], float],
         leases: Callable[[], int],
     ) -> None:
-        """Names the owners of what is measured at the moment of asking.
+        """Sets the functions that give what is measured when the page is asked for.
 
-        Called on a thread of the HTTP server, so each must answer at once.
+        Each is called on a thread of the HTTP server, so it must return at once.
         """
         for stage in Stage:
             self._stage_jobs.labels(stage).set_function(partial(stage_jobs, stage))
@@ -142,23 +151,23 @@ class Metrics:
         """Counts an error, transient ones each time that they occur."""
         self._job_errors.labels(code).inc()
 
-    def stage_ended(self, stage: Stage, seconds: float, *, job: str = "", cpu: float | None = None) -> None:
+    def stage_ended(self, stage: Stage, seconds: float, *, job_key: str = "", cpu: float | None = None) -> None:
         """Records that a job has left a stage just now.
 
         Args:
-            stage: Which.
+            stage: The stage.
             seconds: How long it was there.
-            job: Its key within this worker.
-            cpu: Seconds that the thread computed for it; None where several threads had a hand in.
+            job_key: Its name within this worker.
+            cpu: Seconds that the thread computed for it; None where several threads worked on it.
         """
         self._stage_seconds.labels(stage).observe(seconds)
         self._stage_cpu.labels(stage).inc(cpu or 0.0)
         if self._trace:
             now = time.monotonic()
-            self._trace.add(SpanKind.STAGE, stage, now - seconds, now, job=job, cpu=cpu)
+            self._trace.add(SpanKind.STAGE, stage, now - seconds, now, job_key=job_key, cpu=cpu)
 
     def batch_ended(self, stats: EngineStats) -> None:
-        """Records a batch."""
+        """Records a batch that has ended."""
         self._batch.observe(stats.windows)
         self._busy.inc(stats.busy_seconds)
         for reason, count in stats.retries:
@@ -167,11 +176,11 @@ class Metrics:
             self._trace.add(SpanKind.BATCH, stats.kind, stats.began, stats.ended, windows=stats.windows)
 
     def leases_renewed(self, outcome: RenewalOutcome, count: int = 1) -> None:
-        """Counts what the queue said, for `count` messages."""
+        """Counts renewals of `count` messages that the queue answered alike."""
         self._renewals.labels(outcome).inc(count)
 
     def lease_lost(self) -> None:
-        """Counts a lease that is gone."""
+        """Counts a lease that was lost."""
         self._leases_lost.inc()
 
     def queue_called(self, operation: str) -> None:
@@ -187,5 +196,5 @@ class Metrics:
         self._restarts.inc()
 
     def render(self) -> tuple[str, bytes]:
-        """The content type and the page in Prometheus' text format."""
+        """Gives the content type and the page, in Prometheus' text format."""
         return exposition.CONTENT_TYPE_LATEST, exposition.generate_latest(self.registry)

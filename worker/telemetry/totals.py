@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker got done since it was built."""
+"""Totals of what a worker has done since it was built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Totals", "TotalsSnapshot"]
 
 @dataclass(frozen=True, slots=True)
 class TotalsSnapshot:
-    """What this worker got done since it was built.
+    """What this worker has done since it was built.
 
     Attributes:
         jobs: Deliveries that ended, by outcome.
@@ -32,7 +32,7 @@ class TotalsSnapshot:
 
 
 class Totals:
-    """Adds up. Thread-safe."""
+    """Counts what this worker does. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _totals between reading and replacing
@@ -40,23 +40,23 @@ class Totals:
 
     @property
     def totals(self) -> TotalsSnapshot:
-        """So far."""
+        """The totals as they are now."""
         return self._totals
 
     def job(self, outcome: JobOutcome, audio_seconds: float) -> None:
-        """A delivery of a job ended; its audio counts where it succeeded."""
+        """Counts a delivery of a job that ended, and the audio of one that succeeded."""
         with self._lock:
             totals = self._totals
             jobs = {**totals.jobs, outcome: totals.jobs.get(outcome, 0) + 1}
             self._totals = replace(totals, jobs=jobs, audio_seconds=totals.audio_seconds + audio_seconds)
 
     def window(self) -> None:
-        """A window was decoded."""
+        """Counts a window that was decoded."""
         with self._lock:
             self._totals = replace(self._totals, windows=self._totals.windows + 1)
 
     def batch(self, busy_seconds: float) -> None:
-        """A batch came back."""
+        """Counts a batch that came back."""
         with self._lock:
             totals = self._totals
             self._totals = replace(totals, batches=totals.batches + 1, busy_seconds=totals.busy_seconds + busy_seconds)

@@ -24,7 +24,7 @@ class TraceWriter:
     """Adds spans to a file. Thread-safe, and several processes may write to one file: a line is one write.
 
     Args:
-        path: Made if need be.
+        path: The file; made if there is none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,25 +37,25 @@ class TraceWriter:
         start: float,
         end: float,
         *,
-        job: str | None = None,
+        job_key: str | None = None,
         cpu: float | None = None,
         windows: int | None = None,
     ) -> None:
-        """Writes a span down.
+        """Writes a span as one line.
 
         Args:
-            kind: What it is about.
+            kind: What the span is about.
             name: The stage's, or the batch's kind.
             start: Seconds of the monotonic clock, which all processes of a machine share.
-            end: Likewise.
-            job: The job's key within its worker.
-            cpu: Seconds that the thread computed meanwhile, without child processes; None where several had a hand in.
-            windows: Of a batch.
+            end: By the same clock.
+            job_key: The job's name within its worker.
+            cpu: Seconds that the thread computed meanwhile, without child processes; None where several threads worked.
+            windows: Number of windows of a batch.
         """
         span = {
             "kind": kind,
             "name": name,
-            "job": job,
+            "job": job_key,
             "process": os.getpid(),
             "thread": threading.current_thread().name,
             "start": start,

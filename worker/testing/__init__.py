@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fakes of what stands around the worker, for its own tests and for those who build on it."""
+"""Fakes of what the worker talks to, for its own tests and for those of programs that use it."""

@@ -22,7 +22,7 @@ class _Waiter:
 
 
 class FakeClock:
-    """Implements `stages.ports.Clock`; time stands still until a test advances it.
+    """Implements `stages.ports.Clock`; its time is always the same until a test advances it.
 
     A wait of 0 seconds or less returns at once. To be sure that a thread has done what was due, wait for it to rest
     again with `settle`, or let `run` do both.
@@ -39,7 +39,7 @@ class FakeClock:
         self._waiters: set[_Waiter] = set()
 
     def now(self) -> float:
-        """Seconds; moved by `advance` alone."""
+        """Seconds; only `advance` changes them."""
         with self._condition:
             return self._now
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A decoder without a model: the text of a window is a digest of its audio, and misfortunes come when asked for.
+"""A decoder without a model: the text of a window is a digest of its audio, and faults come when a job asks for them.
 
 It runs in the real inference process under the name `SIMULATED`, so that scheduling, crashes and restarts can be tested
 in milliseconds.
@@ -52,9 +52,9 @@ class Simulation:
         batch_seconds: What a batch costs.
         window_seconds: What each of its windows costs on top.
         host_share: As `SimulatedDevice` has it.
-        exclusive: Likewise.
+        exclusive: As `SimulatedDevice` has it.
         trace: File of the trace that is told when the device computed; empty for none.
-        parallel: As `Decoder.parallel`.
+        parallel: As `WindowDecoder.parallel`.
         languages: Whisper codes that the model has, joined by `+` in the query string.
         spoken: The language that every window is found to be in; empty for the first of `languages`.
         load: `ok`; `unfit` or `broken`: loading fails; `hang`: it never ends; `die`: the process is killed.
@@ -104,10 +104,10 @@ class Simulation:
 
 
 class SimulatedDecoder:
-    """Implements `Decoder`.
+    """Implements `WindowDecoder`.
 
-    A job asks for a misfortune by its `hotwords`. When it is opened: `reject` (it is refused), `choke` (opening it
-    fails with an error). For every window, or with `@` and a number behind it for that one alone: `retry` (it goes
+    A job asks for a fault by its `hotwords`. When it is opened: `reject` (it is refused), `choke` (opening it
+    fails with an error). For every window, or with `@` and a number behind it for that one only: `retry` (it goes
     round once), `raise` (its batch fails with an error), `raise-once` (only the first batch that it is in), `break`
     (the same, and so does every later batch of the process), `memory` (its batch does not fit), `crash` (the process
     dies of a segmentation fault), `exit` (the process ends with code 1), `die` (the process is killed) or `hang` (its
@@ -134,7 +134,7 @@ class SimulatedDecoder:
         """Builds it from `settings.model`, a query string for `Simulation`.
 
         Raises:
-            UnfitNodeError: As simulated.
+            UnfitNodeError: The simulation says that the node is unfit.
         """
         simulation = Simulation.parse(settings.model)
         match simulation.load:
@@ -146,27 +146,31 @@ class SimulatedDecoder:
                 _hang()
             case "die":
                 _signal(signal.SIGKILL)
+            case _:
+                pass
         return cls(simulation, settings)
 
     @property
     def info(self) -> EngineInfo:
-        """What it pretends to be."""
+        """The facts of the simulated model."""
         return self._info
 
     @property
     def parallel(self) -> int:
-        """As simulated."""
+        """How many batches the simulated device takes at a time."""
         return self._simulation.parallel
 
-    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in; its prompt has one token a character."""
         match options.hotwords:
             case "reject":
                 return Rejected(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
             case "choke":
                 raise ValueError("this simulated tokeniser cannot take the hotwords")
+            case _:
+                pass
         prompt = options.initial_prompt or ""
-        return EngineJob(key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
+        return EngineJob(job_key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows, keyed by prompt length and beam."""
@@ -192,13 +196,13 @@ class SimulatedDecoder:
         return [self._outcome(row) for row in rows]
 
     def relieve(self) -> None:
-        """Has nothing to give back."""
+        """Does nothing: it keeps no memory that it could give back."""
 
     def _befall(self, row: Row) -> None:
         if self._simulation.poison and digest_text(row.job.pcm_path, row.window) in self._simulation.poison:
             _signal(signal.SIGSEGV)
-        window = row.job.key, row.window.index
-        match _misfortune(row):
+        window = row.job.job_key, row.window.index
+        match _fault(row):
             case "raise-once" if window not in self._raised:
                 self._raised.add(window)
                 raise RuntimeError("the simulated device failed once")
@@ -217,6 +221,8 @@ class SimulatedDecoder:
                 _signal(signal.SIGKILL)
             case "hang":
                 _hang()
+            case _:
+                pass
 
     def _outcome(self, row: Row) -> Outcome:
         spoken = self._simulation.spoken or self._simulation.languages[0]
@@ -225,7 +231,7 @@ class SimulatedDecoder:
             row.encoded = text
             others = [code for code in self._simulation.languages if code != spoken]
             return Probed(row, {spoken: 0.75, **{code: 0.25 / len(others) for code in others}})
-        if _misfortune(row) == "retry" and not row.key.retry:
+        if _fault(row) == "retry" and not row.key.retry:
             row.key = row.key._replace(beam_size=1, temperature=0.2)
             return Again((row,), "logprob")
         result = simulated_result(row.window, text, row.language or spoken)
@@ -236,8 +242,8 @@ class SimulatedDecoder:
         if row.language is None:
             result = replace(result, language_probability=0.75)
         if self._simulation.log:
-            _append(self._simulation.log, f"{row.job.key}\t{row.window.index}\n")
-        return Finished(row.job.key, result)
+            _append(self._simulation.log, f"{row.job.job_key}\t{row.window.index}\n")
+        return Finished(row.job.job_key, result)
 
     def _spoken(self, row: Row, text: str, result: WindowResult) -> WindowResult:
         """The result with many words, each trimmed to the sound."""
@@ -331,9 +337,9 @@ def _key(job: EngineJob, *, probe: bool) -> BatchKey:
     )
 
 
-def _misfortune(row: Row) -> str | None:
-    misfortune, _, index = (row.job.options.hotwords or "").partition("@")
-    return misfortune if index in ("", str(row.window.index)) else None
+def _fault(row: Row) -> str | None:
+    fault, _, index = (row.job.options.hotwords or "").partition("@")
+    return fault if index in ("", str(row.window.index)) else None
 
 
 def _hang() -> None:

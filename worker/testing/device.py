@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that is none: it takes the time of one, and the host's computing that goes with it."""
+"""A simulated device: a batch takes the time that it would take, and the host computes as it would."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _CHUNK = bytes(64 * 1024)
 
 
 class SimulatedDevice:
-    """Takes time. Thread-safe.
+    """Lets a batch take as long as it would on a device. Thread-safe.
 
     Args:
         exclusive: Whether batches take turns, as kernels do; else those under way do not hinder each other.
         host_share: Cores that the host computes on while a batch is under way: it launches the kernels. A host that
             does not get so much done in time holds the device up.
-        trace: Is told when the device computed. What it was held up is no part of that.
+        trace: Gets a span for the time in which the device computed, without the time in which it was held up.
     """
 
     def __init__(self, *, exclusive: bool, host_share: float, trace: TraceWriter | None) -> None:
-        self._turn = threading.Lock() if exclusive else nullcontext()  # guards nothing but the order
+        self._turn = threading.Lock() if exclusive else nullcontext()  # guards no data: whoever has it uses the device
         self._host_share = host_share
         self._trace = trace
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine without a process or a model, for tests of what stands around one."""
+"""An engine without a process or a model, for tests of what uses one."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = ["FakeEngine"]
 class FakeEngine:
     """Implements `Engine` on a thread. Windows come job by job in their order, a job's language before them.
 
-    A test holds it, lets single windows go, and makes it die, hang or fail. Events come through the same thread in
-    all cases, so nothing reaches the listener inside a call of the test's.
+    A test holds it, lets single windows go, and makes it die, hang or fail. All events come on that thread, so
+    none reaches the listener inside a call that the test makes.
 
     Args:
-        clock: For `last_progress`.
+        clock: Gives `last_progress`.
         text: Gives a window's text; None: a digest of its audio.
-        language: What every job is found to be in, if it names none.
-        info: What it says of itself when it is ready.
+        language: The detected language of every job that names none.
+        info: What its `EngineReady` says.
         held: Whether it starts held, as by `hold`.
         rejects: Gives the error code that a job is refused with, or None to take it.
 
@@ -75,7 +75,7 @@ class FakeEngine:
 
     @property
     def last_progress(self) -> float:
-        """Now, unless it hangs."""
+        """The time now, unless it hangs."""
         with self._changed:
             return self._clock.now() if self._stood_still is None else self._stood_still
 
@@ -91,27 +91,27 @@ class FakeEngine:
             ValueError: As the real client does.
         """
         with self._changed:
-            if not task.windows or task.job in self._windows:
-                raise ValueError(f"job {task.job} has no windows to decode, or has been submitted before")
+            if not task.windows or task.job_key in self._windows:
+                raise ValueError(f"job {task.job_key} has no windows to decode, or has been submitted before")
             self.submitted.append(task)
             code = self._rejects(task) if self._rejects else None
             if code is not None:
-                self._events.append(JobRejected(task.job, code, f"{code}: the fake engine was told to refuse this"))
+                self._events.append(JobRejected(task.job_key, code, f"{code}: the fake engine was told to refuse this"))
             else:
-                self._windows[task.job] = (task, deque(task.windows))
+                self._windows[task.job_key] = (task, deque(task.windows))
                 if task.options.language is None:
-                    self._events.append(JobLanguage(task.job, self._language, 0.75))
+                    self._events.append(JobLanguage(task.job_key, self._language, 0.75))
             self._changed.notify_all()
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Drops a job with the events of it that wait."""
         with self._changed:
-            self.cancelled.append(job)
-            self._windows.pop(job, None)
-            self._events = deque(event for event in self._events if getattr(event, "job", None) != job)
+            self.cancelled.append(job_key)
+            self._windows.pop(job_key, None)
+            self._events = deque(event for event in self._events if getattr(event, "job_key", None) != job_key)
 
     def replace(self) -> None:
-        """Dies, as if killed."""
+        """Is lost and starts again, as if its process had been killed."""
         self.die()
 
     def stop(self, timeout: float) -> None:
@@ -156,7 +156,7 @@ class FakeEngine:
             self._changed.notify_all()
 
     def hang(self) -> None:
-        """Lets nothing come out, and `last_progress` stand still, until it dies."""
+        """Lets nothing come out, and `last_progress` stay the same, until it dies."""
         with self._changed:
             self._stood_still = self._clock.now()
 

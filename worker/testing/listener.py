@@ -61,4 +61,4 @@ class EngineListener:
 
     def windows(self, job: str) -> list[int]:
         """The windows of a job that are done, in the order in which they came."""
-        return [event.result.index for event in self.all(WindowDone) if event.job == job]
+        return [event.result.index for event in self.all(WindowDone) if event.job_key == job]

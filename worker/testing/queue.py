@@ -100,7 +100,7 @@ class FakeQueue:
     """Implements `worker.queues.Queue`. Thread-safe.
 
     Args:
-        clock: Time.
+        clock: Messages are hidden by it.
         visibility_timeout: Seconds that a receive hides a message for.
         max_receives: The receive that would exceed it moves the message to `dead_letters` instead.
         dead_letters: The redrive target.
@@ -189,7 +189,7 @@ class FakeQueue:
     # -- Queue -----------------------------------------------------------------------------------------------------
 
     def facts(self) -> QueueFacts:
-        """As a queue with this redrive policy answers."""
+        """The attributes of a queue with this redrive policy."""
         return QueueFacts(
             max_receives=self._max_receives,
             dead_letter_url=self.dead_letters.url if self.dead_letters is not None else None,
@@ -197,7 +197,7 @@ class FakeQueue:
         )
 
     def receive(self, limit: int, wait: float) -> list[Message]:
-        """Long poll."""
+        """Polls, for up to `wait` seconds until a first message comes."""
         asked_at = self._clock.now()
         fault = self._meet("receive")
         if fault.code and not fault.applied:

@@ -26,7 +26,7 @@ class MemoryStore:
     """Implements `stages.ports.Store`. Thread-safe.
 
     Args:
-        objects: What stands at first, by address.
+        objects: What it holds at first, by address.
     """
 
     def __init__(self, objects: dict[str, bytes] | None = None) -> None:
@@ -53,19 +53,19 @@ class MemoryStore:
 
     @property
     def objects(self) -> dict[str, bytes]:
-        """What stands, by address."""
+        """What it holds, by address."""
         with self._lock:
             return dict(self._objects)
 
     @property
     def content_types(self) -> dict[str, str]:
-        """Of what was written, by address."""
+        """Content types of what was written, by address."""
         with self._lock:
             return dict(self._content_types)
 
     @property
     def temporary(self) -> set[str]:
-        """Addresses of what stands and was written as temporary."""
+        """Addresses of the objects that were written as temporary."""
         with self._lock:
             return self._temporary & self._objects.keys()
 
@@ -91,17 +91,17 @@ class MemoryStore:
             return None if body is None else StoredObject(body, _etag(body))
 
     def exists(self, url: str) -> bool:
-        """Whether the object stands."""
+        """Whether there is such an object."""
         with self._lock:
             self._meet("exists", url)
             return url in self._objects
 
     def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
-        """Writes the object whatever stands."""
+        """Writes the object, over another one if need be."""
         self._write("put", url, body, content_type, temporary, holds=lambda _existing: True)
 
     def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
-        """Writes the object unless one stands; False when one does."""
+        """Writes the object unless there is one; False when there is."""
         return self._write("put_if_absent", url, body, content_type, temporary, holds=lambda existing: existing is None)
 
     def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:

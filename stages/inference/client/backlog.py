@@ -1,49 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is still to come of every job, so that any inference process can take over from the one before it."""
+"""The windows of every job that are not finished, so that any inference process can take over from the one before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.suspects import Suspects, verdict
-from stages.inference.protocol import DecodeTask, EngineEvent, JobLanguage, JobRejected, WindowDone, WindowKey
+from stages.inference.protocol import (
+    DecodeTask,
+    EngineEvent,
+    EngineFailed,
+    EngineLost,
+    EngineReady,
+    EngineStats,
+    JobLanguage,
+    JobRejected,
+    WindowDone,
+    WindowKey,
+)
 from stages.values import Window
 
 __all__ = ["Backlog"]
 
 
 class Backlog:
-    """The client's books of jobs and suspects. It has no lock: the client calls it under its own."""
+    """Keeps the unfinished jobs and the suspect windows. It has no lock: the client calls it under its own."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _Job] = {}  # by key
         self._suspects = Suspects()
 
     def add(self, task: DecodeTask) -> None:
-        """Enters a job.
+        """Adds a job.
 
         Raises:
             ValueError: It has no windows, or its key is taken.
         """
         if not task.windows:
-            raise ValueError(f"job {task.job} has no windows to decode")
-        if task.job in self._jobs:
-            raise ValueError(f"job {task.job} has been submitted before")
-        self._jobs[task.job] = _Job(task)
+            raise ValueError(f"job {task.job_key} has no windows to decode")
+        if task.job_key in self._jobs:
+            raise ValueError(f"job {task.job_key} has been submitted before")
+        self._jobs[task.job_key] = _Job(task)
 
-    def drop(self, job: str) -> bool:
-        """Strikes a job; False when it is not there."""
-        self._suspects.forget(job)
-        return self._jobs.pop(job, None) is not None
+    def drop(self, job_key: str) -> bool:
+        """Removes a job; False when it is not there."""
+        self._suspects.forget(job_key)
+        return self._jobs.pop(job_key, None) is not None
 
     def tasks(self) -> Iterator[DecodeTask]:
         """Every job again, without what is done.
 
         Those with suspects come first: a process that is to search them first would begin with others meanwhile.
         """
-        suspected = {job for group in self._suspects.groups for job, _ in group}
+        suspected = {job_key for group in self._suspects.groups for job_key, _ in group}
         return (job.remaining() for _, job in sorted(self._jobs.items(), key=lambda item: item[0] not in suspected))
 
     @property
@@ -52,22 +64,26 @@ class Backlog:
         return self._suspects.groups
 
     def note(self, event: EngineEvent) -> bool:
-        """Enters what a process says; False if it is no news (of a job that is not there, or known already)."""
+        """Notes what a process says; False if it is known already, or about a job that is not there."""
         match event:
-            case WindowDone(job, result):
-                state = self._jobs.get(job)
+            case WindowDone(job_key, result):
+                state = self._jobs.get(job_key)
                 if state is None or state.left.pop(result.index, None) is None:
                     return False
-                self._suspects.cleared((job, result.index))
+                self._suspects.cleared((job_key, result.index))
                 if not state.left:
-                    del self._jobs[job]
-            case JobLanguage(job, language):
-                state = self._jobs.get(job)
+                    del self._jobs[job_key]
+            case JobLanguage(job_key, language):
+                state = self._jobs.get(job_key)
                 if state is None or state.language is not None:
                     return False
                 state.language = language
-            case JobRejected(job):
-                return self.drop(job)
+            case JobRejected(job_key):
+                return self.drop(job_key)
+            case EngineReady() | EngineStats() | EngineFailed() | EngineLost():
+                pass  # of no single job
+            case _:
+                assert_never(event)
         return True
 
     def suspected(self, batches: Sequence[Sequence[WindowKey]]) -> bool:
@@ -82,23 +98,23 @@ class Backlog:
             why: What it died of.
 
         Returns:
-            The job of a window that is guilty now, which is struck.
+            The rejection of the job whose window is guilty now; the job is removed.
         """
         guilty = self._suspects.failed(batches)
-        for job, index in {window for batch in batches for window in batch}:
-            if job not in self._jobs or index not in self._jobs[job].left:  # called off, or done
-                self._suspects.cleared((job, index))
+        for job_key, index in {window for batch in batches for window in batch}:
+            if job_key not in self._jobs or index not in self._jobs[job_key].left:  # called off, or done
+                self._suspects.cleared((job_key, index))
         rejected = []
-        for job, index in guilty:
-            if state := self._jobs.get(job):
+        for job_key, index in guilty:
+            if state := self._jobs.get(job_key):
                 message = verdict(state.left[index], why)
-                rejected.append(JobRejected(job, ErrorCode.INFERENCE_FAILED, message))
-                self.drop(job)
+                rejected.append(JobRejected(job_key, ErrorCode.INFERENCE_FAILED, message))
+                self.drop(job_key)
         return rejected
 
 
 class _Job:
-    """What is still to come of a job.
+    """A job that is not finished.
 
     Attributes:
         left: Windows that are not finished, by index.

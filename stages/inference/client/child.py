@@ -8,12 +8,11 @@ import signal
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.queues import Queue
-from typing import cast
 
 import structlog
 
 from stages.inference.engine.process import Launch, main
-from stages.inference.protocol import BatchSizeReduced, CancelJob, DecodeTask, EngineEvent, Envelope, Progress, Stop
+from stages.inference.protocol import Envelope, Report, Request
 
 __all__ = ["KILL_SECONDS", "Child"]
 
@@ -34,7 +33,7 @@ class Child:
         # Never fork: CUDA does not survive it, nor do locks of other threads.
         context = multiprocessing.get_context("spawn")
         self._generation = launch.generation
-        self._inbox: Queue[Envelope] = context.Queue()
+        self._inbox: Queue[Envelope[Request]] = context.Queue()
         # Were the process to die while the queue's thread writes to a full pipe, the thread would block for ever.
         # With our copy of the reading end closed it gets EPIPE, and this flag lets it end by that without a
         # traceback. CPython's own process pool sets it for the same reason (concurrent/futures/process.py).
@@ -57,20 +56,19 @@ class Child:
             theirs.close()
             self._inbox._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001 - see above
 
-    def send(self, item: DecodeTask | CancelJob | Stop) -> None:
+    def send(self, item: Request) -> None:
         """Queues an item; the queue's own thread writes it."""
         self._inbox.put(Envelope(self._generation, item))
 
-    def receive(self) -> EngineEvent | Progress | BatchSizeReduced | None:
+    def receive(self) -> Report | None:
         """The next event; None at the end, which may come in the middle of one."""
         try:
-            envelope: Envelope = self.events.recv()
+            envelope: Envelope[Report] = self.events.recv()
         except (EOFError, OSError):
             return None
         if envelope.generation != self._generation:
             raise RuntimeError(f"an event of process {envelope.generation} reached {self._generation}")
-        # What the process sends: `Envelope` is one type for both directions.
-        return cast("EngineEvent | Progress | BatchSizeReduced", envelope.item)
+        return envelope.item
 
     def end(self) -> int | None:
         """Kills the process if it still runs, reaps it, frees what belongs to it, and gives its exit code."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import wait
+from typing import assert_never
 
 import structlog
 
@@ -28,8 +29,11 @@ from stages.inference.protocol import (
     EngineLost,
     EngineReady,
     EngineSettings,
+    EngineStats,
+    JobLanguage,
     JobRejected,
     Progress,
+    Report,
     Stop,
     WindowDone,
     WindowKey,
@@ -86,7 +90,7 @@ class EngineClient:
         self._stopping = threading.Event()
         # The engine thread's own.
         self._settings = settings  # with the batch size that was found to fit
-        self._losses = RestartPolicy(max_failures, max_guilty, restart_delay)
+        self._restart_policy = RestartPolicy(max_failures, max_guilty, restart_delay)
         self._restarts = 0  # processes lost in all
         self._was_ready = False  # whether any process was
         self._under_way: tuple[tuple[WindowKey, ...], ...] = ()  # in the running process, by its last beat
@@ -135,11 +139,11 @@ class EngineClient:
             if self._child:
                 self._child.send(task)
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Drops a job; none of its events come after this returns, but for one that is being handled."""
         with self._lock:
-            if self._backlog.drop(job) and self._child:
-                self._child.send(CancelJob(job))
+            if self._backlog.drop(job_key) and self._child:
+                self._child.send(CancelJob(job_key))
 
     def replace(self) -> None:
         """Kills a process that hangs; it counts as lost, so the next one takes over what is not finished."""
@@ -201,11 +205,11 @@ class EngineClient:
                 log.info("engine_recycled", windows=self._finished)
                 continue
             self._count_loss(exit_code, said, listener)
-            self._clock.wait(self._stopping, self._losses.delay)
+            self._clock.wait(self._stopping, self._restart_policy.delay)
 
     def _launch(self, generation: int) -> Launch:
         settings = self._settings
-        if self._losses.search_first:
+        if self._restart_policy.search_first:
             settings = replace(settings, suspect_seconds=0.0)
         with self._lock:
             return Launch(settings, self._decoder, generation, self._backlog.suspects)
@@ -242,7 +246,7 @@ class EngineClient:
                 log.error("engine_killed", reason="its start took too long", seconds=self._start_timeout)
                 return None
 
-    def _handle(self, item: EngineEvent | Progress | BatchSizeReduced, listener: Callable[[EngineEvent], None]) -> None:
+    def _handle(self, item: Report, listener: Callable[[EngineEvent], None]) -> None:
         match item:
             case Progress(stalled, under_way):
                 self._under_way = under_way
@@ -258,16 +262,20 @@ class EngineClient:
                 with self._lock:
                     self._ready = True
                     self._last_progress = self._clock.now()
+            case WindowDone() | JobLanguage() | JobRejected() | EngineStats() | EngineFailed() | EngineLost():
+                pass
+            case _:
+                assert_never(item)
         with self._lock:
-            suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job, item.result.index)]])
-            # What was cancelled is not to be heard of any more, nor what is known already.
+            suspect = isinstance(item, WindowDone) and self._backlog.suspected([[(item.job_key, item.result.index)]])
+            # Nothing is told of a job that was cancelled, nor anything twice.
             if not self._backlog.note(item):
                 return
         if isinstance(item, JobRejected) and item.code is ErrorCode.INFERENCE_FAILED:
-            self._losses.found(item.message)
+            self._restart_policy.found(item.message)
         listener(item)
         if isinstance(item, WindowDone):
-            self._losses.finished(suspect=suspect)
+            self._restart_policy.finished(suspect=suspect)
             self._finished += 1
             self._recycle()
 
@@ -283,7 +291,7 @@ class EngineClient:
     def _count_loss(
         self, exit_code: int | None, said: EngineFailed | None, listener: Callable[[EngineEvent], None]
     ) -> None:
-        """Finds out what a process died of that ended unasked.
+        """Finds out why a process ended unasked, counts it, and suspects the windows that it may have died of.
 
         Raises:
             GivenUp: It was one too many, or there is no device to work on.
@@ -299,12 +307,12 @@ class EngineClient:
                 groups = [len(group) for group in self._backlog.suspects]
             log.warning("windows_suspected", under_way=sum(map(len, self._under_way)), groups=groups, reason=why)
             if not suspected:
-                self._losses.crashed(said, exit_code)
+                self._restart_policy.crashed(said, exit_code)
         else:
-            self._losses.failed(said, exit_code)
+            self._restart_policy.failed(said, exit_code)
         listener(EngineLost(exit_code, self._restarts))
         for event in rejected:
-            self._losses.found(event.message)
+            self._restart_policy.found(event.message)
             listener(event)
 
     def _crash(self, exit_code: int | None, said: EngineFailed | None) -> str | None:

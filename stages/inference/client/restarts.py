@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes lost one after the other: when to try again, and when to give up."""
+"""When to start another process after one was lost, and when to give up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GivenUp(Exception):  # noqa: N818 - what it carries is the failure
     """The engine cannot work.
 
     Attributes:
-        event: What the worker is told.
+        event: The engine's last event.
     """
 
     def __init__(self, event: EngineFailed) -> None:
@@ -69,7 +69,7 @@ class RestartPolicy:
         return self._crashes > 1
 
     def finished(self, *, suspect: bool) -> None:
-        """A window is done: the engine works. One of a suspect proves nothing for the others."""
+        """A window is done: the engine works. A suspect window that is done proves nothing for the others."""
         self._failures = self._guilty = 0
         if not suspect:
             self._crashes = 0
@@ -78,7 +78,7 @@ class RestartPolicy:
         """Counts a process whose loss no input explains.
 
         Args:
-            said: The process's last words, if it had any.
+            said: The process's own explanation, if it gave one.
             exit_code: As in `EngineLost`.
 
         Raises:

@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 
 from sqscribe.errors import EngineBrokenError, ErrorCode
-from stages.inference.engine.rows import Decoder
-from stages.inference.engine.scheduler import Batch, Scheduler
+from stages.inference.engine.rows import Batch, WindowDecoder
+from stages.inference.engine.scheduler import Scheduler
 
 __all__ = ["BatchLimit", "Batches", "is_out_of_memory", "reject_lost"]
 
@@ -66,7 +66,7 @@ class Batches:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: WindowDecoder,
         scheduler: Scheduler,
         limit: BatchLimit,
         announce: Callable[[], None],
@@ -92,7 +92,7 @@ class Batches:
             try:
                 outcomes = self._decoder.run(batch.rows)
             except FileNotFoundError as error:
-                if not reject_lost(self._scheduler, {row.job.key: row.job.pcm_path for row in batch.rows}):
+                if not reject_lost(self._scheduler, {row.job.job_key: row.job.pcm_path for row in batch.rows}):
                     self._failed(batch, error)
                 else:
                     self._scheduler.put_back(batch)
@@ -104,7 +104,9 @@ class Batches:
     def _failed(self, batch: Batch, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
         memory = is_out_of_memory(error)
-        log.warning("batch_failed", rows=len(batch.rows), alone=batch.alone, error=why, exc_info=not memory and error)
+        log.warning(
+            "batch_failed", rows=len(batch.rows), alone=batch.exclusive, error=why, exc_info=not memory and error
+        )
         # The frames of the traceback hold what the batch has on the device.
         error.__traceback__ = None
         if memory:
@@ -114,7 +116,7 @@ class Batches:
             self._scheduler.put_back(batch)
             return
         # One row beside another batch proves nothing of memory: it is tried again by itself.
-        if not memory or batch.alone:
+        if not memory or batch.exclusive:
             self._prove(batch, why)
         self._scheduler.suspect(batch, why)
 
@@ -123,7 +125,7 @@ class Batches:
         try:
             self._check()
         except Exception as error:
-            if is_out_of_memory(error) and not batch.alone:
+            if is_out_of_memory(error) and not batch.exclusive:
                 return  # another batch has the memory
             raise EngineBrokenError(
                 f"a batch failed ({why}), and the control recording after it ({type(error).__name__}: {error})"
@@ -147,7 +149,9 @@ def reject_lost(scheduler: Scheduler, files: dict[str, str]) -> bool:
 
     A job's scratch folder goes as soon as the worker has called the job off, which we may hear of later.
     """
-    lost = [job for job, path in files.items() if not Path(path).exists()]
-    for job in lost:
-        scheduler.reject(job, ErrorCode.INTERRUPTED, "the job's decoded audio was removed while it was being worked on")
+    lost = [job_key for job_key, path in files.items() if not Path(path).exists()]
+    for job_key in lost:
+        scheduler.reject(
+            job_key, ErrorCode.INTERRUPTED, "the job's decoded audio was removed while it was being worked on"
+        )
     return bool(lost)

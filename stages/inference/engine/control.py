@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check at the start: a recording with a known text, taken through the same way as every job.
+"""The check at the start: a recording with a known text, decoded as every job is.
 
 It has to compare words. With some pairs of driver and GPU, CTranslate2 raises nothing and answers with empty text,
 a second after the other.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqscribe.errors import EngineBrokenError
 from sqscribe.wer import count_words, word_errors
-from stages.inference.engine.rows import Decoder
+from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
     ControlClip,
@@ -34,11 +34,11 @@ MAX_SECONDS = 30.0
 _JOB = "control"
 
 
-def check(decoder: Decoder, clip: ControlClip, *, beam_size: int) -> float:
+def check(decoder: WindowDecoder, clip: ControlClip, *, beam_size: int) -> float:
     """Transcribes the clip and compares.
 
     Args:
-        decoder: The one that is to be relied on.
+        decoder: The one to check.
         clip: A WAV file of at most `MAX_SECONDS`, 16 kHz mono signed 16-bit.
         beam_size: As the jobs will have it.
 
@@ -54,25 +54,25 @@ def check(decoder: Decoder, clip: ControlClip, *, beam_size: int) -> float:
     with tempfile.TemporaryDirectory(prefix="sqscribe-control-") as folder:
         path = Path(folder, "clip.pcm")
         path.write_bytes(pcm)
-        heard = _transcribe(decoder, path, len(pcm) // 2, beam_size)
-    rate = word_error_rate(clip.text, heard)
-    if not heard.strip() or rate > clip.max_error_rate:
+        transcribed = _transcribe(decoder, path, len(pcm) // 2, beam_size)
+    rate = word_error_rate(clip.text, transcribed)
+    if not transcribed.strip() or rate > clip.max_error_rate:
         raise EngineBrokenError(
             f"the engine misheard its control recording (word error rate {rate:.2f}, at most "
-            f"{clip.max_error_rate:.2f} is allowed): it wrote {heard.strip()!r} where {clip.text!r} is said. "
+            f"{clip.max_error_rate:.2f} is allowed): it wrote {transcribed.strip()!r} where {clip.text!r} is said. "
             "The driver, the GPU or the model on this node does not work; an empty text points to a driver that is "
             "too old for the GPU"
         )
     return rate
 
 
-def word_error_rate(reference: str, heard: str) -> float:
-    """Word errors per word of the reference; 1 for a reference without words unless nothing was heard either."""
+def word_error_rate(reference: str, transcribed: str) -> float:
+    """Word errors per word of the reference; 1 for a reference without words unless nothing was transcribed."""
     said = count_words(reference)
-    return word_errors(reference, heard) / said if said else float(bool(count_words(heard)))
+    return word_errors(reference, transcribed) / said if said else float(bool(count_words(transcribed)))
 
 
-def _transcribe(decoder: Decoder, path: Path, samples: int, beam_size: int) -> str:
+def _transcribe(decoder: WindowDecoder, path: Path, samples: int, beam_size: int) -> str:
     events: list[EngineEvent | Progress] = []
     scheduler = Scheduler(decoder, events.append, retry_seconds=0.0)
     window = Window(index=0, pieces=(Piece(0, 0, samples),), speech=samples, speech_end=samples)

@@ -3,7 +3,7 @@
 
 A batch's buffers on a CPU are tens of megabytes each, and of another size each time. By default glibc maps each of them
 anew and gives it back after use, so that the kernel fills pages with zeros all the time: a third of the engine's time
-with a small model, and memory that goes up and down. CheckpointState, it stands at its highest (docs/performance.md).
+with a small model, and memory that goes up and down. Kept, it stands at its highest (docs/performance.md).
 """
 
 from __future__ import annotations

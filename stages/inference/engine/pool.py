@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 
 from stages.inference.engine.rows import BatchKey, Row
-from stages.inference.engine.turns import Turns
 
 __all__ = ["Pool"]
 
@@ -25,26 +24,26 @@ class Pool:
 
     def __init__(self, retry_seconds: float) -> None:
         self._retry_seconds = retry_seconds
-        self._fresh: dict[BatchKey, Turns] = {}  # none of them empty
+        self._fresh: dict[BatchKey, _Turns] = {}  # none of them empty
         self._retries: dict[BatchKey, deque[tuple[float, Row]]] = {}  # with the time since which each waits
         self._served: dict[BatchKey, int] = {}  # the number of the batch that served a key last
         self._numbers = itertools.count(1)
 
     def add(self, row: Row, *, ahead: bool) -> None:
         """Queues a row, `ahead` of all jobs' turns or in its own job's."""
-        self._fresh.setdefault(row.key, Turns()).add(row, ahead=ahead)
+        self._fresh.setdefault(row.key, _Turns()).add(row, ahead=ahead)
 
     def add_retry(self, row: Row, now: float) -> None:
         """Queues a row that may wait for company."""
         self._retries.setdefault(row.key, deque()).append((now, row))
 
-    def drop(self, job: str) -> None:
+    def drop(self, job_key: str) -> None:
         """Forgets the job's rows."""
         for turns in self._fresh.values():
-            turns.drop(job)
+            turns.drop(job_key)
         self._fresh = {key: turns for key, turns in self._fresh.items() if turns}
         for key, waiting in list(self._retries.items()):
-            kept = deque((since, row) for since, row in waiting if row.job.key != job)
+            kept = deque((since, row) for since, row in waiting if row.job.job_key != job_key)
             if kept:
                 self._retries[key] = kept
             else:
@@ -63,12 +62,12 @@ class Pool:
             idle: Whether the device has nothing to do. While it has, the batch under way may bring company.
 
         Returns:
-            None when there is nothing, or only retries that had better wait for company.
+            None of them when there is nothing, or only retries that had better wait for others of their key.
         """
         oldest_first = sorted(self._retries, key=lambda key: self._retries[key][0][0])
         for key in oldest_first:
             waiting = self._retries[key]
-            if len(waiting) >= limit or now >= self._due(waiting) or any(row.urgent for _, row in waiting):
+            if len(waiting) >= limit or now >= self._due(waiting):
                 return self._take_retries(key, limit)
         if self._fresh:
             key = min(self._fresh, key=lambda key: self._served.get(key, 0))
@@ -88,3 +87,36 @@ class Pool:
         if not waiting:
             del self._retries[key]
         return rows
+
+
+class _Turns:
+    """The fresh rows of one key: some go ahead, first come, first served; behind them jobs take turns."""
+
+    def __init__(self) -> None:
+        self._ahead: deque[Row] = deque()
+        self._turns: OrderedDict[str, deque[Row]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._ahead) + len(self._turns)
+
+    def add(self, row: Row, *, ahead: bool) -> None:
+        """Queues a row: `ahead` of all jobs' turns, behind others that are, or behind the job's other rows."""
+        if ahead:
+            self._ahead.append(row)
+        else:
+            self._turns.setdefault(row.job.job_key, deque()).append(row)
+
+    def take(self, limit: int) -> list[Row]:
+        """The next rows, at most `limit`."""
+        rows = [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
+        while self._turns and len(rows) < limit:
+            job_key, own = self._turns.popitem(last=False)
+            rows.append(own.popleft())
+            if own:
+                self._turns[job_key] = own
+        return rows
+
+    def drop(self, job_key: str) -> None:
+        """Forgets the job's rows."""
+        self._ahead = deque(row for row in self._ahead if row.job.job_key != job_key)
+        self._turns.pop(job_key, None)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
-from typing import cast
+from typing import assert_never, cast
 
 import structlog
 
@@ -30,18 +30,18 @@ from sqscribe.logs import configure
 from stages.inference.engine import control
 from stages.inference.engine.batches import Batches, BatchLimit, reject_lost
 from stages.inference.engine.memory import share_one_arena
-from stages.inference.engine.rows import Decoder
+from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
     BatchSizeReduced,
     CancelJob,
     DecodeTask,
-    EngineEvent,
     EngineFailed,
     EngineReady,
     EngineSettings,
     Envelope,
-    Progress,
+    Report,
+    Request,
     Stop,
     WindowKey,
 )
@@ -61,7 +61,7 @@ class Launch:
 
     Attributes:
         decoder: Where the decoder comes from, as `package.module:name` of a callable that takes the settings and
-            gives a `Decoder`; a name, because it is imported in the process alone.
+            gives a `WindowDecoder`; a name, because it is imported in the process alone.
         generation: Number of the process, from 1.
         suspects: Windows that processes before this one may have failed on, to be decoded group by group.
     """
@@ -72,7 +72,7 @@ class Launch:
     suspects: tuple[tuple[WindowKey, ...], ...] = ()
 
 
-def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
+def main(launch: Launch, inbox: Queue[Envelope[Request]], outbox: Connection) -> None:
     """The process's entry. Never returns: it ends the process with a code of `ExitCode`, or `EXIT_ORPHANED`.
 
     Args:
@@ -97,15 +97,13 @@ def main(launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
 
 
 class _Process:
-    """Owner of the threads."""
+    """The process's threads, and what they share."""
 
-    def __init__(self, launch: Launch, inbox: Queue[Envelope], outbox: Connection) -> None:
+    def __init__(self, launch: Launch, inbox: Queue[Envelope[Request]], outbox: Connection) -> None:
         self._launch = launch
         self._inbox = inbox
         self._outbox = outbox
-        self._events: queue.SimpleQueue[EngineEvent | Progress | BatchSizeReduced | threading.Event | None] = (
-            queue.SimpleQueue()
-        )
+        self._events: queue.SimpleQueue[Report | threading.Event | None] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # one entry a worker thread
         self._log = structlog.get_logger()
 
@@ -128,7 +126,7 @@ class _Process:
         sender.join(_FLUSH_SECONDS)
         return code
 
-    def _start(self) -> Decoder:
+    def _start(self) -> WindowDecoder:
         began = time.monotonic()
         settings = self._launch.settings
         decoder = _load(self._launch.decoder, settings)
@@ -150,13 +148,13 @@ class _Process:
         self._events.put(EngineReady(info))
         return decoder
 
-    def _check(self, decoder: Decoder) -> float | None:
+    def _check(self, decoder: WindowDecoder) -> float | None:
         settings = self._launch.settings
         if settings.control is None:
             return None
         return control.check(decoder, settings.control, beam_size=settings.beam_size)
 
-    def _work(self, decoder: Decoder) -> None:
+    def _work(self, decoder: WindowDecoder) -> None:
         settings = self._launch.settings
         scheduler = Scheduler(
             decoder,
@@ -196,13 +194,15 @@ class _Process:
                     try:
                         scheduler.add(task)
                     except FileNotFoundError:
-                        if not reject_lost(scheduler, {task.job: task.pcm_path}):
+                        if not reject_lost(scheduler, {task.job_key: task.pcm_path}):
                             raise
-                case CancelJob(job):
-                    scheduler.cancel(job)
+                case CancelJob(job_key):
+                    scheduler.cancel(job_key)
                 case Stop():
                     scheduler.close()
                     return
+                case _:
+                    assert_never(envelope.item)
 
     def _flush(self) -> None:
         """Waits until all events so far are in the pipe, where they outlive this process."""
@@ -224,7 +224,7 @@ class _Process:
             os._exit(ExitCode.UNEXPECTED)
 
 
-def _load(name: str, settings: EngineSettings) -> Decoder:
+def _load(name: str, settings: EngineSettings) -> WindowDecoder:
     """Builds the decoder.
 
     Raises:
@@ -235,7 +235,7 @@ def _load(name: str, settings: EngineSettings) -> Decoder:
         factory: object = importlib.import_module(module)
         for part in path.split("."):
             factory = getattr(factory, part)
-        return cast("Callable[[EngineSettings], Decoder]", factory)(settings)
+        return cast("Callable[[EngineSettings], WindowDecoder]", factory)(settings)
     except SqscribeError:
         raise
     except Exception as error:

@@ -14,7 +14,7 @@ __all__ = ["Quarantine", "window_of"]
 
 def window_of(row: Row) -> WindowKey:
     """The window that a row is, or is a part of."""
-    return row.job.key, row.window.index
+    return row.job.job_key, row.window.index
 
 
 class Quarantine:
@@ -70,7 +70,7 @@ class Quarantine:
         """Forgets a window, which is done."""
         self._suspects.cleared(window)
 
-    def drop(self, job: str) -> None:
+    def drop(self, job_key: str) -> None:
         """Forgets the job's windows and rows."""
-        self._suspects.forget(job)
-        self._rows = [row for row in self._rows if row.job.key != job]
+        self._suspects.forget(job_key)
+        self._rows = [row for row in self._rows if row.job.job_key != job_key]

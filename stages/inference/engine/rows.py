@@ -3,18 +3,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import DecodeOptions, EngineInfo
 from stages.values import Window, WindowResult
 
-__all__ = ["Again", "BatchKey", "Decoder", "EngineJob", "Finished", "Outcome", "Probed", "Rejected", "Row"]
+__all__ = [
+    "Again",
+    "Batch",
+    "BatchKey",
+    "EngineJob",
+    "Finished",
+    "Outcome",
+    "Probed",
+    "Rejected",
+    "Row",
+    "WindowDecoder",
+]
 
 
 class BatchKey(NamedTuple):
-    """Rows with the same key may share one `generate` call (see CTranslate2's rules in `decode.py`).
+    """Rows with the same key may share one `generate` call (CTranslate2's rules: see `whisper/decoder.py`).
 
     Attributes:
         probe: Rows that are only encoded and asked for their language.
@@ -22,7 +33,7 @@ class BatchKey(NamedTuple):
         prompt_tokens: Exact length of the previous-text prompt; rows are never padded to another's.
         beam_size: 1 under sampling.
         temperature: 0 for beam search.
-        frames: Mel frames that the encoder is shown; their outputs stand in one array.
+        frames: Mel frames that the encoder is shown; the outputs of a batch are one array.
     """
 
     probe: bool
@@ -47,7 +58,7 @@ class EngineJob:
         prompt_text: The same as text, for telling an echo.
     """
 
-    key: str
+    job_key: str
     pcm_path: str
     options: DecodeOptions
     prompt: tuple[int, ...]
@@ -63,7 +74,6 @@ class Row:
         language: Settled code; None while it has to be detected.
         encoded: The encoder's output for this row once it exists.
         state: The decoder's own: attempts so far, the best text, the split it belongs to.
-        urgent: Set by the decoder when the row need not wait for company.
     """
 
     job: EngineJob
@@ -72,14 +82,36 @@ class Row:
     language: str | None
     encoded: Any = None
     state: Any = None
-    urgent: bool = field(default=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Rows with one key that are worked on in common.
+
+    Attributes:
+        key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
+        began: When that was, on the scheduler's clock.
+        exclusive: Whether they are suspects, with which no other batch is under way.
+    """
+
+    key: BatchKey
+    rows: list[Row]
+    began: float
+    exclusive: bool = False
+
+    @property
+    def kind(self) -> str:
+        """`probe`, `decode` or `retry`."""
+        if self.key.probe:
+            return "probe"
+        return "retry" if self.key.retry else "decode"
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The window is done."""
 
-    job: str
+    job_key: str
     result: WindowResult
 
 
@@ -118,7 +150,7 @@ class Rejected:
     message: str
 
 
-class Decoder(Protocol):
+class WindowDecoder(Protocol):
     """What turns rows into texts: the Whisper decoder, or a simulated one. Called from several threads."""
 
     @property
@@ -129,7 +161,7 @@ class Decoder(Protocol):
     def parallel(self) -> int:
         """How many `run` calls should be under way at once (2 on a GPU, so that it never idles)."""
 
-    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:

@@ -7,12 +7,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import assert_never
 
 from sqscribe.errors import ErrorCode
+from stages.inference.engine.job_state import JobState, mean_language
 from stages.inference.engine.pool import Pool
 from stages.inference.engine.quarantine import Quarantine, window_of
-from stages.inference.engine.rows import Again, BatchKey, Decoder, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.inference.engine.rows import (
+    Again,
+    Batch,
+    EngineJob,
+    Finished,
+    Outcome,
+    Probed,
+    Rejected,
+    Row,
+    WindowDecoder,
+)
 from stages.inference.engine.suspects import verdict
 from stages.inference.protocol import (
     DecodeTask,
@@ -24,28 +35,8 @@ from stages.inference.protocol import (
     WindowDone,
     WindowKey,
 )
-from stages.values import Window
 
-__all__ = ["MAX_PROBES", "Batch", "Scheduler", "mean_language"]
-
-#: Windows that a job's language is detected on, at most: each parks an encoder output until all are in.
-MAX_PROBES = 5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Rows with one key that are worked on in common.
-
-    Attributes:
-        key: What all rows had in common when they were dealt out; the decoder may have set theirs anew since.
-        began: When that was, on the scheduler's clock.
-        alone: Whether they are suspects, with which no other batch is under way.
-    """
-
-    key: BatchKey
-    rows: list[Row]
-    began: float
-    alone: bool = False
+__all__ = ["Scheduler"]
 
 
 class Scheduler:
@@ -66,7 +57,7 @@ class Scheduler:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: WindowDecoder,
         emit: Callable[[EngineEvent | Progress], None],
         *,
         retry_seconds: float,
@@ -80,7 +71,7 @@ class Scheduler:
         self._now = now
         # Guards all below; notified when rows come in, a batch comes back or the end has come.
         self._changed = threading.Condition()
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, JobState] = {}  # by key
         self._pool = Pool(retry_seconds)
         self._quarantine = Quarantine(suspects, suspect_seconds, now())
         self._out: list[Batch] = []
@@ -90,34 +81,34 @@ class Scheduler:
     def add(self, task: DecodeTask) -> None:
         """Takes a job in, or answers with `JobRejected`. Its key must be new."""
         try:
-            job = self._decoder.open(task.job, task.pcm_path, task.options)
+            job = self._decoder.open(task.job_key, task.pcm_path, task.options)
         except (RuntimeError, ValueError, TypeError, LookupError) as error:
             # Nothing has touched the device yet: it is this job's text that the tokeniser chokes on.
             reason = f"the model cannot take the job's prompt and options: {type(error).__name__}: {error}"
             job = Rejected(ErrorCode.INFERENCE_FAILED, reason)
         with self._changed:
             if isinstance(job, Rejected):
-                self._emit(JobRejected(task.job, job.code, job.message))
+                self._emit(JobRejected(task.job_key, job.code, job.message))
                 return
-            state = _Job(job, task.windows, left={window.index for window in task.windows})
-            self._jobs[job.key] = state
+            state = JobState(job, task.windows)
+            self._jobs[job.job_key] = state
             if job.options.language is None and len(self._languages) > 1:
                 self._probe(state, task.probes)
             else:
                 if job.options.language is None:
-                    self._emit(JobLanguage(job.key, self._languages[0], 1.0))
+                    self._emit(JobLanguage(job.job_key, self._languages[0], 1.0))
                 self._deal_in(state, self._known_language(job))
             self._changed.notify_all()
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job_key: str) -> None:
         """Forgets the job; outcomes of its rows under way are thrown away. An unknown job is no error."""
         with self._changed:
-            self._drop(job)
+            self._drop(job_key)
 
-    def reject(self, job: str, code: ErrorCode, message: str) -> None:
+    def reject(self, job_key: str, code: ErrorCode, message: str) -> None:
         """Forgets a job that turns out to be undoable, and says so."""
         with self._changed:
-            self._reject(job, code, message)
+            self._reject(job_key, code, message)
 
     def take(self, limit: int, timeout: float) -> Batch | None:
         """Waits for work; a beat tells what is under way then.
@@ -159,17 +150,19 @@ class Scheduler:
             retries: Counter[str] = Counter()
             for outcome in outcomes:
                 match outcome:
-                    case Finished(job, result):
-                        self._finish(states.get(job), WindowDone(job, result))
+                    case Finished(job_key, result):
+                        self._finish(states.get(job_key), WindowDone(job_key, result))
                     case Probed(row):
-                        if state := states.get(row.job.key):
+                        if state := states.get(row.job.job_key):
                             self._probed(state, outcome)
                     case Again(rows, reason):
                         retries[reason] += 1
                         self._deal_again(states, rows, now)
+                    case _:
+                        assert_never(outcome)
             for state in states.values():
-                if state.left and not state.rows:
-                    raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.key}")
+                if state.lost:
+                    raise RuntimeError(f"the decoder lost rows of windows {sorted(state.left)} of {state.job.job_key}")
             self._emit(
                 EngineStats(
                     windows=len(batch.rows),
@@ -177,7 +170,7 @@ class Scheduler:
                     busy_seconds=now - self._busy_since,
                     began=batch.began,
                     ended=now,
-                    kind=_kind(batch.key),
+                    kind=batch.kind,
                     retries=tuple(sorted(retries.items())),
                 )
             )
@@ -201,19 +194,13 @@ class Scheduler:
         """
         with self._changed:
             states = self._return(batch)
-            for job, _ in self._quarantine.failed(batch.rows, self._now()):
-                self._reject(job, ErrorCode.INFERENCE_FAILED, verdict(batch.rows[0].window, why))
-            for job in {row.job.key for row in batch.rows} - self._jobs.keys():
-                self._quarantine.drop(job)
+            for job_key, _ in self._quarantine.failed(batch.rows, self._now()):
+                self._reject(job_key, ErrorCode.INFERENCE_FAILED, verdict(batch.rows[0].window, why))
+            for job_key in {row.job.job_key for row in batch.rows} - self._jobs.keys():
+                self._quarantine.drop(job_key)
             self._deal_again(states, batch.rows, batch.began)
             self._beat()
             self._changed.notify_all()
-
-    @property
-    def stalled(self) -> float:
-        """Seconds that the oldest batch under way has taken so far; 0 when there is none."""
-        with self._changed:
-            return self._stalled()
 
     @property
     def closed(self) -> bool:
@@ -234,37 +221,29 @@ class Scheduler:
             return self._languages[0]
         return None if job.options.language == "multi" else job.options.language
 
-    def _probe(self, state: _Job, indexes: tuple[int, ...]) -> None:
+    def _probe(self, state: JobState, indexes: tuple[int, ...]) -> None:
         """Has the language asked of the given windows, or of the first ones where those are done already."""
-        wanted = [window for window in state.waiting if window.index in indexes] or state.waiting
-        probes = tuple(wanted[:MAX_PROBES])
-        state.waiting = tuple(window for window in state.waiting if window not in probes)
-        state.probes = len(probes)
-        for row in self._decoder.rows(state.job, probes, probe=True, language=None):
+        for row in self._decoder.rows(state.job, state.take_probes(indexes), probe=True, language=None):
             self._queue(state, row, ahead=True)  # job by job, so that few jobs park probed rows at a time
 
-    def _probed(self, state: _Job, outcome: Probed) -> None:
-        state.probed.append(outcome)
-        state.rows += 1
-        if len(state.probed) < state.probes:
+    def _probed(self, state: JobState, outcome: Probed) -> None:
+        answers = state.answered(outcome)
+        if not answers:
             return
-        language, probability = mean_language(state.probed)
-        self._emit(JobLanguage(state.job.key, language, probability))
-        for probed in state.probed:
-            state.rows -= 1
-            self._queue(state, self._decoder.settled(probed.row, language), ahead=True)
-        state.probed = []
+        language, probability = mean_language(answers)
+        self._emit(JobLanguage(state.job.job_key, language, probability))
+        for answer in answers:
+            self._queue(state, self._decoder.settled(answer.row, language), ahead=True)
         self._deal_in(state, language)
 
-    def _deal_in(self, state: _Job, language: str | None) -> None:
-        for row in self._decoder.rows(state.job, state.waiting, probe=False, language=language):
+    def _deal_in(self, state: JobState, language: str | None) -> None:
+        for row in self._decoder.rows(state.job, state.take_waiting(), probe=False, language=language):
             self._queue(state, row, ahead=False)
-        state.waiting = ()
 
-    def _deal_again(self, states: dict[str, _Job], rows: Sequence[Row], now: float) -> None:
+    def _deal_again(self, states: dict[str, JobState], rows: Sequence[Row], now: float) -> None:
         for row in rows:
-            state = states.get(row.job.key)
-            if state is None or row.job.key not in self._jobs:
+            state = states.get(row.job.job_key)
+            if state is None or row.job.job_key not in self._jobs:
                 continue
             if row.key.retry and row not in self._quarantine:
                 state.rows += 1
@@ -272,54 +251,54 @@ class Scheduler:
             else:  # the half of a split window, or a row that lost its prompt: a window half done, let it be finished
                 self._queue(state, row, ahead=True)
 
-    def _queue(self, state: _Job, row: Row, *, ahead: bool) -> None:
+    def _queue(self, state: JobState, row: Row, *, ahead: bool) -> None:
         state.rows += 1
         if row in self._quarantine:
             self._quarantine.add(row)
         else:
             self._pool.add(row, ahead=ahead)
 
-    def _finish(self, state: _Job | None, event: WindowDone) -> None:
+    def _finish(self, state: JobState | None, event: WindowDone) -> None:
         if state is None or event.result.index not in state.left:
             return
         state.left.remove(event.result.index)
-        self._quarantine.clear((event.job, event.result.index))
+        self._quarantine.clear((event.job_key, event.result.index))
         if not state.left:
-            del self._jobs[event.job]
+            del self._jobs[event.job_key]
         self._emit(event)
 
-    def _return(self, batch: Batch) -> dict[str, _Job]:
+    def _return(self, batch: Batch) -> dict[str, JobState]:
         """Takes the batch off the list and gives the states of its jobs, less those cancelled meanwhile."""
         self._out.remove(batch)
         states = {}
         for row in batch.rows:
-            state = self._jobs.get(row.job.key)
+            state = self._jobs.get(row.job.job_key)
             if state is not None and state.job is row.job:
                 state.rows -= 1
-                states[row.job.key] = state
+                states[row.job.job_key] = state
         return states
 
-    def _drop(self, job: str) -> bool:
-        if self._jobs.pop(job, None) is None:
+    def _drop(self, job_key: str) -> bool:
+        if self._jobs.pop(job_key, None) is None:
             return False
-        self._pool.drop(job)
-        self._quarantine.drop(job)
+        self._pool.drop(job_key)
+        self._quarantine.drop(job_key)
         return True
 
-    def _reject(self, job: str, code: ErrorCode, message: str) -> None:
-        if self._drop(job):
-            self._emit(JobRejected(job, code, message))
+    def _reject(self, job_key: str, code: ErrorCode, message: str) -> None:
+        if self._drop(job_key):
+            self._emit(JobRejected(job_key, code, message))
 
     def _choose(self, limit: int, now: float) -> Batch | None:
         """The batch that goes next, if one may."""
-        if any(batch.alone for batch in self._out):
+        if any(batch.exclusive for batch in self._out):
             return None
         overdue = self._quarantine.waiting and now >= self._quarantine.due
         if not overdue and (rows := self._pool.take(limit, now, idle=not self._out)):
             return Batch(rows[0].key, rows, now)
         if self._quarantine.waiting and not self._out:
             rows = self._quarantine.take(limit)
-            return Batch(rows[0].key, rows, now, alone=True)
+            return Batch(rows[0].key, rows, now, exclusive=True)
         return None
 
     def _beat(self) -> None:
@@ -331,47 +310,5 @@ class Scheduler:
         self._emit(Progress(self._stalled(), under_way))
 
     def _stalled(self) -> float:
+        """Seconds that the oldest batch under way has taken so far; 0 when there is none."""
         return self._now() - min(batch.began for batch in self._out) if self._out else 0.0
-
-
-def mean_language(probed: Sequence[Probed]) -> tuple[str, float]:
-    """The language with the highest mean probability, each window weighing as much as it holds speech.
-
-    Returns:
-        Whisper code, and its mean probability.
-    """
-    # In the windows' order: sums of floats depend on the order, and batches come back in any.
-    ordered = sorted(probed, key=lambda outcome: outcome.row.window.index)
-    weights = [max(1, outcome.row.window.speech) for outcome in ordered]
-    totals: dict[str, float] = {}
-    for outcome, weight in zip(ordered, weights, strict=True):
-        for language, probability in outcome.probabilities.items():
-            totals[language] = totals.get(language, 0.0) + weight * probability
-    language = min(totals, key=lambda code: (-totals[code], code))  # among equals the first by code
-    return language, totals[language] / sum(weights)
-
-
-def _kind(key: BatchKey) -> str:
-    if key.probe:
-        return "probe"
-    return "retry" if key.retry else "decode"
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A job's state.
-
-    Attributes:
-        waiting: Windows that have no row yet, because the language is not settled.
-        left: Indexes of the windows that are not finished.
-        rows: How many of its rows there are, queued, parked or under way.
-        probes: How many windows the language is asked of.
-        probed: Those that have answered.
-    """
-
-    job: EngineJob
-    waiting: tuple[Window, ...]
-    left: set[int]
-    rows: int = 0
-    probes: int = 0
-    probed: list[Probed] = field(default_factory=list)

@@ -79,9 +79,9 @@ class Suspects:
         self._remove({window})
         self._lone.pop(window, None)
 
-    def forget(self, job: str) -> None:
+    def forget(self, job_key: str) -> None:
         """Forgets all windows of a job."""
-        for window in [window for group in self._groups for window in group.windows if window[0] == job]:
+        for window in [window for group in self._groups for window in group.windows if window[0] == job_key]:
             self.cleared(window)
 
     def _remove(self, windows: set[WindowKey]) -> None:
@@ -103,7 +103,7 @@ class _Group:
 
 
 def verdict(window: Window, why: str) -> str:
-    """What the job of a guilty window is told."""
+    """The message of the rejection of a guilty window's job."""
     place = window.pieces[0].file_start / SAMPLE_RATE
     return (
         f"window {window.index}, {place:.1f} s into the audio, defeats the model: decoded by itself, "

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import ctranslate2
 
 from sqscribe.errors import ErrorCode
+from stages.inference.abilities import inability
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.judge.coverage import missing_speech
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
@@ -69,7 +71,7 @@ class RowState:
 
 
 class WhisperDecoder:
-    """Decodes rows on a CTranslate2 model: the real `stages.inference.engine.rows.Decoder`.
+    """Decodes rows on a CTranslate2 model: the real `stages.inference.engine.rows.WindowDecoder`.
 
     `run` may be called by `parallel` threads at once.
 
@@ -109,28 +111,18 @@ class WhisperDecoder:
         """How many `run` calls should be under way at once."""
         return self._parallel
 
-    def open(self, key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
-        info = self._info
-        if options.task == "translate" and not info.can_translate:
-            return Rejected(
-                ErrorCode.UNSUPPORTED_OPTION,
-                f"task: model {info.name} cannot translate (it is English-only, or its decoder is pruned); use a full "
-                "multilingual model such as large-v3",
-            )
-        if options.language == "multi" and len(info.languages) == 1:
-            return Rejected(ErrorCode.UNSUPPORTED_OPTION, f"language: model {info.name} knows {info.languages[0]} only")
-        if options.language not in (None, "multi", *info.languages):
-            return Rejected(
-                ErrorCode.UNSUPPORTED_OPTION, f"language: model {info.name} does not know {options.language!r}"
-            )
+        why = inability(self._info, task=options.task, language=options.language)
+        if why is not None:
+            return Rejected(ErrorCode.UNSUPPORTED_OPTION, why)
         prompt = self._vocabulary.prompt(options.initial_prompt, options.hotwords)
         if len(prompt) - 1 > MAX_PROMPT_TOKENS:
             return Rejected(
                 ErrorCode.BAD_MESSAGE,
                 f"initial_prompt, hotwords: {len(prompt) - 1} tokens together; at most {MAX_PROMPT_TOKENS} fit",
             )
-        return EngineJob(key, pcm_path, options, prompt, self._vocabulary.text(prompt))
+        return EngineJob(job_key, pcm_path, options, prompt, self._vocabulary.text(prompt))
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
@@ -188,6 +180,8 @@ class WhisperDecoder:
                     outcomes.append(self._again(row, self._key(row.job, row.window, 0), reason, state))
                 case Take():
                     outcomes.append(self._conclude(row, decision))
+                case _:
+                    assert_never(decision)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def relieve(self) -> None:
@@ -339,7 +333,7 @@ class WhisperDecoder:
         done: Whole | None = (own, state.retries)
         if state.parent is not None:
             done = state.parent.put(own, state.retries)
-        return None if done is None else Finished(row.job.key, _result(row.window.index, *done))
+        return None if done is None else Finished(row.job.job_key, _result(row.window.index, *done))
 
     def _go_on(self, row: Row, own: Transcribed, seconds: float) -> Again:
         """Has what lies behind the last finished segment decoded as a row of its own, as Whisper expects it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,53 +86,83 @@ def make_random_model(
     """
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    text = (
-        ["", *(f"\u0120w{index}" for index in range(words))]
-        if languages
-        else [f"\u0120w{index}" for index in range(words + 1)]
-    )
-    # CTranslate2 4.7 and newer take a model for multilingual when its vocabulary has the empty token.
-    marks = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
-    marks += [f"<|{task}|>" for task in _TASKS]
-    timestamps = [f"<|{index * 0.02:.2f}|>" for index in range(_TIMESTAMPS)]
-    vocabulary = [*text, *marks, *timestamps]
-
+    vocabulary = _Vocabulary.of(words, languages)
     count = layers if decoder_layers is None else decoder_layers
     spec = whisper_spec.WhisperSpec(layers, heads, count, heads)
-    _fill_convolution(spec.encoder.conv1, d_model, n_mels, random)
-    _fill_convolution(spec.encoder.conv2, d_model, d_model, random)
-    spec.encoder.position_encodings.encodings = _weights(random, _ENCODER_POSITIONS, d_model)
-    _fill_norm(spec.encoder.layer_norm, d_model)
-    for layer in spec.encoder.layer:
+    _fill_encoder(spec.encoder, d_model, n_mels, random)
+    _fill_decoder(spec.decoder, d_model, vocabulary, text_tokens, random)
+    if steady:
+        last = len(vocabulary.tokens) - 1
+        make_steady(spec, text_tokens, end=len(vocabulary.text), last_timestamp=last, loudness=_LOUD)
+
+    spec.config.suppress_ids = []
+    spec.config.suppress_ids_begin = []
+    spec.config.lang_ids = [vocabulary.identifiers[f"<|{code}|>"] for code in languages]
+    if alignment_heads:
+        spec.config.alignment_heads = [[count - 1, head] for head in range(heads)]
+    spec.register_vocabulary(vocabulary.tokens)
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    spec.save(str(folder))
+    _write_tokenizer(folder, vocabulary)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"feature_size": n_mels, "sampling_rate": 16_000, "n_fft": 400, "hop_length": 160})
+    )
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Vocabulary:
+    """The tokens, in the order of their identifiers: text, then marks, then timestamps."""
+
+    text: list[str]
+    marks: list[str]
+    timestamps: list[str]
+
+    @classmethod
+    def of(cls, words: int, languages: Sequence[str]) -> _Vocabulary:
+        """The tokens of so many words; empty `languages` give an English-only vocabulary."""
+        # CTranslate2 4.7 and newer take a model for multilingual when its vocabulary has the empty token.
+        text = (
+            ["", *(f"\u0120w{index}" for index in range(words))]
+            if languages
+            else [f"\u0120w{index}" for index in range(words + 1)]
+        )
+        marks = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
+        marks += [f"<|{task}|>" for task in _TASKS]
+        return cls(text, marks, [f"<|{index * 0.02:.2f}|>" for index in range(_TIMESTAMPS)])
+
+    @property
+    def tokens(self) -> list[str]:
+        """All of them."""
+        return [*self.text, *self.marks, *self.timestamps]
+
+    @property
+    def identifiers(self) -> dict[str, int]:
+        """Token to identifier."""
+        return {token: index for index, token in enumerate(self.tokens)}
+
+
+def _fill_encoder(encoder: Any, d_model: int, n_mels: int, random: _Random) -> None:
+    _fill_convolution(encoder.conv1, d_model, n_mels, random)
+    _fill_convolution(encoder.conv2, d_model, d_model, random)
+    encoder.position_encodings.encodings = _weights(random, _ENCODER_POSITIONS, d_model)
+    _fill_norm(encoder.layer_norm, d_model)
+    for layer in encoder.layer:
         _fill_layer(layer, d_model, random)
-    spec.decoder.embeddings.weight = random.standard_normal((len(vocabulary), d_model)).astype(np.float32)
-    _fill_norm(spec.decoder.layer_norm, d_model)
-    _make_ending(spec.decoder, random, len(vocabulary), len(text), text_tokens)
-    for layer in spec.decoder.layer:
+
+
+def _fill_decoder(decoder: Any, d_model: int, vocabulary: _Vocabulary, text_tokens: int, random: _Random) -> None:
+    count = len(vocabulary.tokens)
+    decoder.embeddings.weight = random.standard_normal((count, d_model)).astype(np.float32)
+    _fill_norm(decoder.layer_norm, d_model)
+    _make_ending(decoder, random, count, len(vocabulary.text), text_tokens)
+    for layer in decoder.layer:
         _fill_layer(layer, d_model, random)
         _fill_attention(layer.attention, d_model, random, own=False)
         for attention, loudness in ((layer.attention, _AUDIO), (layer.self_attention, _CONTEXT)):
             attention.linear[-1].weight *= np.float32(loudness)
             attention.linear[-1].weight[0] = 0.0  # the channel that makes the text end is the position's alone
-
-    if steady:
-        make_steady(spec, text_tokens, end=len(text), last_timestamp=len(vocabulary) - 1, loudness=_LOUD)
-
-    identifiers = {token: index for index, token in enumerate(vocabulary)}
-    spec.config.suppress_ids = []
-    spec.config.suppress_ids_begin = []
-    spec.config.lang_ids = [identifiers[f"<|{code}|>"] for code in languages]
-    if alignment_heads:
-        spec.config.alignment_heads = [[count - 1, head] for head in range(heads)]
-    spec.register_vocabulary(vocabulary)
-    spec.validate()
-    spec.optimize(quantization=quantization)
-    spec.save(str(folder))
-    _write_tokenizer(folder, identifiers, marks, timestamps)
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps({"feature_size": n_mels, "sampling_rate": 16_000, "n_fft": 400, "hop_length": 160})
-    )
-    return folder
 
 
 def _weights(random: _Random, *shape: int) -> npt.NDArray[np.float32]:
@@ -185,8 +216,8 @@ def _fill_layer(spec: Any, width: int, random: _Random) -> None:
     _fill_linear(spec.ffn.linear_1, width, 4 * width, random)
 
 
-def _write_tokenizer(folder: Path, identifiers: dict[str, int], marks: list[str], timestamps: list[str]) -> None:
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(identifiers, unk_token="\u0120w0"))  # noqa: S106 - a token of text
+def _write_tokenizer(folder: Path, vocabulary: _Vocabulary) -> None:
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary.identifiers, unk_token="\u0120w0"))  # noqa: S106 - a token of text
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(tokenizers.Regex(r" ?[^ ]+"), "isolated"),
@@ -194,6 +225,6 @@ def _write_tokenizer(folder: Path, identifiers: dict[str, int], marks: list[str]
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
-    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in timestamps])
+    tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in vocabulary.marks])
+    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in vocabulary.timestamps])
     tokenizer.save(str(folder / "tokenizer.json"))

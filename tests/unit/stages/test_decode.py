@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, NodeFaultError, PermanentError, TransientError
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Audio, Media, Source
@@ -44,7 +44,7 @@ class Bench:
     def decode(self, path: Path, *, max_seconds: float = 3600, **how: Any) -> Audio:
         limits = DecodeLimits(max_seconds, **{key: how.pop(key) for key in ("timeout", "stall_timeout") if key in how})
         source = Source(path, path.stat().st_size, "digest", Media(title="A talk"))
-        return Decoder(limits).decode(source, self.folder, self.held, self.cancellation, **how)
+        return AudioDecoder(limits).decode(source, self.folder, self.held, self.cancellation, **how)
 
     def samples(self, path: Path, **how: Any) -> np.ndarray[Any, np.dtype[np.int16]]:
         return np.fromfile(self.decode(path, **how).path, dtype="<i2")

@@ -21,7 +21,8 @@ from sqscribe.formats import ARTIFACTS, RenderOptions, master, render
 from sqscribe.job import Job, JobRef
 from sqscribe.result import Media, ModelFacts, Result, Timings, WorkerFacts
 from sqscribe.transcript import Segment, Transcript, Word
-from stages.publish import ExistingResult, JobFacts, Publisher
+from stages.publish import JobFacts, Publisher
+from stages.results import ExistingResult
 from worker.testing.clock import FakeClock
 from worker.testing.store import MemoryStore
 
@@ -408,7 +409,7 @@ def test_something_else_in_the_results_place_is_not_touched_but_by_force(body: b
     forced = replace(JOB, force=True)
     existing = publisher(store).existing(forced)
     assert (existing.succeeded, existing.failed, existing.origin) == (False, False, None)
-    with pytest.raises(ValueError, match="no failure stands"):
+    with pytest.raises(ValueError, match="the job has not failed"):
         _ = existing.error
     publisher(store).succeed(forced, said("hello"), facts(), no_fence)
     assert_consistent(store)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, NodeFaultError, PermanentError
-from stages.decode import DecodeLimits, Decoder
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Source
@@ -59,7 +59,7 @@ def written(folder: Path, content: bytes) -> Path:
 def decoded(path: Path, start: float | None = None, end: float | None = None) -> bytes:
     with TemporaryDirectory() as folder:
         source = Source(path, path.stat().st_size, "digest")
-        audio = Decoder(DecodeLimits(3600)).decode(source, Path(folder), Boundless(), Cancellation(), start, end)
+        audio = AudioDecoder(DecodeLimits(3600)).decode(source, Path(folder), Boundless(), Cancellation(), start, end)
         return audio.path.read_bytes()
 
 

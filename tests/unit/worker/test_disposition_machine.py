@@ -20,7 +20,7 @@ from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -57,6 +57,8 @@ MOST_MESSAGES = 6
 WINDOWS = 4
 SAMPLES = 160
 GRACE = 5.0
+#: The states of a lease in which its message is surely its worker's.
+CONFIRMED = {LeaseState.HELD, LeaseState.ENDING}
 
 SETTINGS = Settings(
     _env_file=None,
@@ -169,7 +171,7 @@ class StepEngine(FakeEngine):
 class AuditedQueue(FakeQueue):
     """Tells the machine what becomes of messages at the moment it does."""
 
-    def __init__(self, world: FateMachine, **options: Any) -> None:
+    def __init__(self, world: DispositionMachine, **options: Any) -> None:
         super().__init__(world.clock, visibility_timeout=VISIBILITY, **options)
         self._world = world
 
@@ -229,9 +231,15 @@ class Line:
                 return call()
             case Mishap.FAILS:
                 raise NodeFaultError("it failed")
+            case Mishap.CRASH_AFTER:
+                error: BaseException = Crash()
+            case Mishap.ANSWER_LOST:
+                error = NodeFaultError("its answer was lost")
+            case _:
+                assert_never(mishap)
         call()
         self._worker.world.disturb(self._worker)
-        raise Crash if mishap is Mishap.CRASH_AFTER else NodeFaultError("its answer was lost")
+        raise error
 
 
 class LinedStore:
@@ -310,7 +318,7 @@ class Worker:
         stopping: Whether engine and uploaders get on while it shuts down.
     """
 
-    def __init__(self, world: FateMachine, who: int) -> None:
+    def __init__(self, world: DispositionMachine, who: int) -> None:
         self.world = world
         self.who = who
         self.acting = self.stalled = self.beating = self.stopping = False
@@ -324,7 +332,7 @@ class Worker:
         self.daemon = build_worker(world.settings, lambda *_: connections, lambda *_: self.engine)
         self.components = self.daemon._components
         self.pipeline, self.leases = self.components.pipeline, self.components.leases
-        self.leases._rng = random.Random(0)  # hypothesis repeats what it found, to the letter
+        self.leases._schedule._rng = random.Random(0)  # hypothesis repeats what it found, to the letter
         self.components.deleter._thread = NoThread(self.components.deleter._run)
         self.engine.start(self.pipeline.on_event)
         self.engine.step()
@@ -357,7 +365,7 @@ class Worker:
     def delete(self) -> None:
         """One round of the deleter."""
         deleter: Any = self.components.deleter
-        if deleter.pending:
+        if deleter._pending:
             batches = iter([deleter._gather(), []])
             deleter._gather = lambda: next(batches)
             deleter._run()
@@ -386,7 +394,7 @@ ROUND = [Worker.receive, Worker.receive, Worker.decode_all, Worker.look, Worker.
 # -- the machine -----------------------------------------------------------------------------------------------------
 
 
-class FateMachine(RuleBasedStateMachine):
+class DispositionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = PassingClock()
@@ -397,7 +405,7 @@ class FateMachine(RuleBasedStateMachine):
         scratch = self.open.enter_context(tempfile.TemporaryDirectory())
         patch = self.open.enter_context(pytest.MonkeyPatch.context())
         patch.setattr("worker.build.SystemClock", lambda: self.clock)
-        for stage in ("Fetcher", "Decoder", "Segmenter"):
+        for stage in ("Fetcher", "AudioDecoder", "Segmenter"):
             patch.setattr(f"worker.build.{stage}", lambda *_, **__: self.sources)
         self.settings = SETTINGS.model_copy(update={"scratch_dir": Path(scratch)})
         self.dead_letters = AuditedQueue(self, url="https://sqs.test/1/dead")
@@ -629,7 +637,7 @@ class FateMachine(RuleBasedStateMachine):
     def may_write(self, worker: Worker, url: str) -> None:
         """No write is started for a job whose lease is lost or in doubt."""
         job = url.removeprefix(f"{OUTPUT}/").split("/")[0]
-        leases = [lease for lease in worker.leases._leases.values() if lease.confirmed]
+        leases = [lease for lease in worker.leases._leases.values() if lease.state in CONFIRMED]
         assert any(job in expected(lease.message.body, lease.message.id) for lease in leases), f"{url} without a lease"
 
     # -- what always holds ---------------------------------------------------------------------------------------------
@@ -696,12 +704,12 @@ class FateMachine(RuleBasedStateMachine):
                 assert self.is_settled(message, job) or message in self.given_up
         # And nothing of them is left in the worker.
         assert worker.leases.count == 0
-        assert worker.pipeline.idle
+        assert worker.pipeline.jobs.idle
         assert worker.components.buffer.seconds == 0
         assert worker.components.scratch.used == 0
 
 
-TestDispositions = FateMachine.TestCase
+TestDispositions = DispositionMachine.TestCase
 TestDispositions.settings = settings(
     max_examples=200,
     stateful_step_count=25,

@@ -534,7 +534,7 @@ def test_a_stop_gives_everything_back_at_once(tmp_path: Path, media: str, held_i
         for number in range(8):
             world.send({"source": source, "job_id": f"job-{number}"})
         daemon = world.start()
-        eventually(lambda: daemon._components.pipeline.stage_jobs(held_in) >= 3)
+        eventually(lambda: daemon._components.pipeline.jobs.count(held_in) >= 3)
         # When the worker is told to stop
         begun = time.monotonic()
         assert world.stop() is ExitCode.DONE
@@ -618,7 +618,7 @@ def test_a_stop_gives_back_many_messages_in_few_requests(tmp_path: Path, media: 
     for number in range(25):
         world.send({"source": f"{media}/hello.wav", "job_id": f"job-{number}"})
     daemon = world.start()
-    eventually(lambda: daemon._components.pipeline.stage_jobs(Stage.INFERENCE) == 25, seconds=30)
+    eventually(lambda: daemon._components.pipeline.jobs.count(Stage.INFERENCE) == 25, seconds=30)
     # When the worker is told to stop, then they are visible again, ten by one request
     world.stop()
     assert world.queue.visible == 25
@@ -772,7 +772,7 @@ def test_no_more_is_received_than_there_is_room_for(tmp_path: Path, media: str) 
     for number in range(20):
         world.send({"source": f"{media}/numbers.mp3", "job_id": f"job-{number}"})
     daemon = world.start()
-    eventually(lambda: daemon._components.pipeline.stage_jobs(Stage.WAIT) >= 1)
+    eventually(lambda: daemon._components.pipeline.jobs.count(Stage.WAIT) >= 1)
     threading.Event().wait(1.0)  # time in which a worker that does not stop would take more
     # Then only the first receive's messages are held, and the others stay for other workers
     assert world.queue.visible >= 16

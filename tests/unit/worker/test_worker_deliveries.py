@@ -64,7 +64,7 @@ class World:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _rejects(self, task: DecodeTask) -> ErrorCode | None:
-        return next((code for job, code in self.rejects.items() if task.job.endswith(job)), None)
+        return next((code for job, code in self.rejects.items() if task.job_key.endswith(job)), None)
 
     def _run(self) -> None:
         self._code = self.daemon.run()
@@ -166,7 +166,7 @@ def test_a_message_that_came_back_has_only_the_rest_of_its_jobs_done(
     eventually(lambda: not len(world.queue))
     # Then both are done, the first one once
     assert (world.status("hello.wav"), world.status("numbers.mp3")) == ("succeeded", "succeeded")
-    keys = [task.job.partition("-")[2] for task in world.engine.submitted]
+    keys = [task.job_key.partition("-")[2] for task in world.engine.submitted]
     assert sorted(keys) == ["hello.wav", "numbers.mp3", "numbers.mp3"]
     eventually(lambda: world.outcomes() == {"succeeded": 2, "retried": 1, "already_done": 1})
     assert world.released() == [0]

@@ -130,6 +130,8 @@ class Audit:
                     self._delete(access)
                 case "SendMessage":
                     self._send(access)
+                case _:
+                    pass  # calls that promise nothing
         self._check_ends(float("inf"))
 
     # -- objects ---------------------------------------------------------------------------------------------------

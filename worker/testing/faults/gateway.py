@@ -91,9 +91,10 @@ class Gateway:
                 return self._send(call, note)
             case "PutObject" | "DeleteObject":
                 return self._write(call, note)
-        answer = self._upstream(call, call.body)
-        note(answer)
-        return answer
+            case _:
+                answer = self._upstream(call, call.body)
+                note(answer)
+                return answer
 
     def turn_away(self, call: Call, began: float, misfortune: Misfortune) -> None:
         """Writes down a call that never gets to the emulator."""

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import assert_never
 from urllib.parse import urlsplit
 
 from worker.testing.faults.access_log import AccessLog
@@ -139,8 +140,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             case Kind.ERROR_500:
                 self._refuse(call, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalFailure", "InternalError")
-            case _:
+            case Kind.ERROR_503:
                 self._refuse(call, HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailable", "SlowDown")
+            case Kind.STALL | Kind.TRUNCATED:
+                raise RuntimeError("a call that is answered late or in part does not fail")
+            case _:
+                assert_never(misfortune.kind)
 
     def _refuse(self, call: Call, status: HTTPStatus, sqs_code: str, s3_code: str) -> None:
         if call.sqs:

@@ -5,21 +5,23 @@ import itertools
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
-from worker.leases import Heartbeat, Lease, LeaseState, LeaseTable
-from worker.leases.lease import RenewalOutcome
+from worker.leases import Heartbeat, Lease, LeaseState, LeaseTable, RenewalOutcome
 from worker.queues import BatchResult, Message, Outgoing
 from worker.testing.clock import FakeClock
 from worker.testing.queue import FakeQueue, Fault, Gate
 
 VISIBILITY = 300
 CEILING = 43_200
+#: The states in which a message is surely this worker's.
+CONFIRMED = {LeaseState.HELD, LeaseState.ENDING}
 
 
 @dataclass
@@ -32,7 +34,6 @@ class Bench:
     heartbeat: Heartbeat
     renewals: Counter[RenewalOutcome]
     lost: list[None]
-    ending: list[Lease]
 
     def receive(self, count: int) -> list[Lease]:
         for number in range(count):
@@ -51,7 +52,6 @@ def build(visibility: int = VISIBILITY) -> Bench:
     queue = FakeQueue(clock, visibility_timeout=visibility)
     renewals: Counter[RenewalOutcome] = Counter()
     lost: list[None] = []
-    ending: list[Lease] = []
 
     def renewed(outcome: RenewalOutcome, count: int) -> None:
         renewals[outcome] += count
@@ -62,10 +62,14 @@ def build(visibility: int = VISIBILITY) -> Bench:
         visibility_timeout=visibility,
         on_renewals=renewed,
         on_lost=lambda: lost.append(None),
-        on_ending=ending.append,
         rng=random.Random(7),
     )
-    return Bench(clock, queue, table, Heartbeat(table, queue, clock), renewals, lost, ending)
+    return Bench(clock, queue, table, Heartbeat(table, queue, clock), renewals, lost)
+
+
+def ending(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Messages of the leases that were reported to end."""
+    return [entry["message"] for entry in logs if entry["event"] == "lease_ending"]
 
 
 @pytest.fixture
@@ -100,7 +104,7 @@ def test_messages_stay_hidden_for_hours_in_requests_of_ten_at_most(bench: Bench)
     bench.clock.run(3 * 3600)
 
     assert bench.queue.visible == 0
-    assert all(lease.confirmed for lease in leases)
+    assert all(lease.state in CONFIRMED for lease in leases)
     assert not bench.lost
     assert set(bench.renewals) == {RenewalOutcome.RENEWED}
     assert max(len(ids) for _, ids, _ in bench.extends()) == 10
@@ -172,7 +176,7 @@ def test_a_listener_that_fails_does_not_kill_it_either() -> None:
         bench.clock.run(3600)
     assert bench.heartbeat.alive
     assert bench.heartbeat.errors > 10
-    assert leases[0].confirmed
+    assert leases[0].state in CONFIRMED
     bench.heartbeat.stop(5)
 
 
@@ -208,7 +212,7 @@ def test_leases_do_not_ask_the_wall_clock(bench: Bench, monkeypatch: pytest.Monk
     bench.heartbeat.start()
     bench.clock.run(3600)
     leases[0].fence()
-    bench.table.snapshot()
+    assert bench.table.count == 3
     assert bench.table.take(leases[1])
     bench.table.release(leases[2:])
     assert bench.heartbeat.errors == 0
@@ -267,7 +271,7 @@ def test_calls_that_all_take_two_minutes_lose_no_lease(stall: float) -> None:
         bench.clock.run(10)
         assert bench.queue.visible == 0
     assert not bench.lost
-    assert all(lease.confirmed for lease in leases)
+    assert all(lease.state in CONFIRMED for lease in leases)
     bench.clock.advance(stall)  # lets go of the request under way
     bench.heartbeat.stop(5)
 
@@ -404,7 +408,7 @@ def test_a_message_that_came_back_goes_on_under_the_lease_that_lapsed(bench: Ben
     bench.queue.outage(VISIBILITY + 50)
     bench.heartbeat.start()
     bench.clock.run(VISIBILITY + 10)
-    assert not lease.confirmed
+    assert lease.state not in CONFIRMED
     before = lease.message
 
     # When the message is received again before the old receipt is refused
@@ -453,11 +457,12 @@ def test_nothing_beyond_twelve_hours_is_asked_for(visibility: int) -> None:
     received_at = lease.message.received_at
     bench.heartbeat.start()
 
-    bench.clock.run(CEILING + 60)
+    with capture_logs() as logs:
+        bench.clock.run(CEILING + 60)
 
     assert bench.renewals[RenewalOutcome.FAILED] == bench.renewals[RenewalOutcome.REFUSED] == 0
     assert all(at + seconds[0] <= received_at + CEILING - 30 for at, _, seconds in bench.extends())
-    assert bench.ending == [lease]
+    assert ending(logs) == [lease.message.id]
     assert lease.state is LeaseState.LOST
     assert len(bench.lost) == 1
     bench.heartbeat.stop(5)
@@ -466,8 +471,9 @@ def test_nothing_beyond_twelve_hours_is_asked_for(visibility: int) -> None:
 def test_the_end_is_told_while_there_is_time_to_act(bench: Bench) -> None:
     (lease,) = bench.receive(1)
     bench.heartbeat.start()
-    while not bench.ending:
-        bench.clock.run(100)
+    with capture_logs() as logs:
+        while not ending(logs):
+            bench.clock.run(100)
     assert lease.state is LeaseState.ENDING
     assert lease.confirmed_until - bench.clock.now() > 60
     lease.fence(timeout=0)
@@ -484,9 +490,10 @@ def test_an_answer_that_says_too_much_was_asked_for_ends_the_lease_without_losin
     message += " beyond the limit [43200 seconds]"
     bench.queue.script("extend", Fault(code="InvalidParameterValue", message=message, entries=frozenset({0})))
     bench.heartbeat.start()
-    bench.clock.run(VISIBILITY / 2)
+    with capture_logs() as logs:
+        bench.clock.run(VISIBILITY / 2)
     assert lease.state is LeaseState.ENDING
-    assert bench.ending == [lease]
+    assert ending(logs) == [lease.message.id]
     bench.clock.run(100)
     assert len(bench.extends()) == 1, "it does not loop on the error"
     assert lease.cancellation.reason is None
@@ -602,10 +609,9 @@ def test_a_release_that_fails_is_logged_and_the_rest_goes_through(bench: Bench) 
 
 def test_release_all_empties_the_table(bench: Bench) -> None:
     bench.receive(11)
-    assert not bench.table.wait_idle(0)
+    assert bench.table.count == 11
     bench.table.release_all()
     assert bench.table.count == 0
-    assert bench.table.wait_idle(0)
     assert bench.queue.visible == 11
     assert bench.table.release_all() == BatchResult()
 
@@ -632,34 +638,32 @@ def test_a_lost_lease_cannot_be_restored(bench: Bench) -> None:
     assert bench.table.count == 0
 
 
-def test_snapshot_shows_the_most_urgent_first(bench: Bench) -> None:
-    bench.receive(1)
-    bench.clock.advance(100)
-    bench.queue.send(None, Outgoing("second"))
-    bench.table.add(bench.queue.receive(1, 0))
-    first, second = bench.table.snapshot()
-    assert (first.left, second.left) == (200, 300)
-    assert first.state is LeaseState.HELD
-    bench.clock.advance(250)
-    assert [row.state for row in bench.table.snapshot()] == [LeaseState.LAPSED, LeaseState.HELD]
+def test_leases_that_end_are_not_asked_for_and_hold_up_no_others() -> None:
+    # Given one lease that lapsed and came near its 12 h, and another that is due with it
+    bench = build()
+    (old,) = bench.receive(1)
+    bench.clock.advance(CEILING - 20 - VISIBILITY / 2)
+    bench.queue.send(None, Outgoing("new"))
+    (new,) = bench.table.add([message for message in bench.queue.receive(10, 0) if message.body == "new"])
+    bench.clock.advance(VISIBILITY / 2)
+    # When the next request is made
+    (renewal,) = bench.table.begin_renewals()
+    # Then it renews the one of which something is left
+    assert renewal.lease is new
+    assert old.record.state is LeaseState.ENDING
+    assert (old.record.in_flight, new.record.in_flight) == (False, True)
 
 
-def test_a_listener_that_fails_at_the_end_leaves_the_other_leases_alone() -> None:
-    # Given a lease whose first visibility timeout is all of the 12 h, so that nothing can be asked for
+def test_where_one_visibility_timeout_is_all_of_the_twelve_hours_no_renewal_is_asked_for() -> None:
     bench = build(CEILING)
-
-    def broken(_lease: Lease) -> None:
-        raise ZeroDivisionError
-
-    bench.table._on_ending = broken
-    bench.receive(2)
+    leases = bench.receive(2)
     bench.heartbeat = Heartbeat(bench.table, bench.queue, bench.clock, longest_pause=1000)
     bench.heartbeat.start()
-    with capture_logs():
-        bench.clock.run(CEILING / 2)
-    assert bench.heartbeat.errors == 1
-    assert [row.state for row in bench.table.snapshot()] == [LeaseState.ENDING] * 2
-    assert not any(lease.record.in_flight for lease in bench.table._leases.values())
+    bench.clock.run(CEILING / 2)
+    assert bench.heartbeat.errors == 0
+    assert bench.extends() == []
+    assert [lease.state for lease in leases] == [LeaseState.ENDING] * 2
+    assert not any(lease.record.in_flight for lease in leases)
     bench.heartbeat.stop(5)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, TransientError
+from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, TransientError
 from stages.fetch import NoAnswerError
 from stages.ports import Cancellation
 from worker.node.faults import NodeFaults
@@ -86,16 +86,22 @@ def test_an_answer_in_between_begins_the_row_anew(bench: Bench) -> None:
     assert bench.fetch("a", "b", "good", "c", "d") == ["source", "source", "fetched", "source", "source"]
 
 
-@pytest.mark.parametrize("status", [404, 403, 500])
-def test_an_answer_of_any_kind_shows_that_the_network_works(bench: Bench, status: int) -> None:
-    kind = TransientError if status == 500 else PermanentError
-
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermanentError(ErrorCode.SOURCE_NOT_FOUND, "404"),
+        PermanentError(ErrorCode.SOURCE_FORBIDDEN, "403"),
+        TransientError(ErrorCode.SOURCE_UNREACHABLE, "500"),
+    ],
+    ids=str,
+)
+def test_an_answer_of_any_kind_shows_that_the_network_works(bench: Bench, error: JobFailedError) -> None:
     def refused() -> str:
         bench.outage.answered("good", 443)
-        raise kind(ErrorCode.SOURCE_FORBIDDEN, f"{status}")
+        raise error
 
     assert bench.fetch("a", "b") == ["source", "source"]
-    with pytest.raises(kind):
+    with pytest.raises(type(error)):
         bench.outage.outlasting(refused)
     assert bench.fetch("c", "d") == ["source", "source"]
 

@@ -262,7 +262,7 @@ class Worker:
             language=language,
             info=info,
             held=True,
-            rejects=lambda task: ErrorCode.INTERRUPTED if task.job.partition("-")[2] in rejects else None,
+            rejects=lambda task: ErrorCode.INTERRUPTED if task.job_key.partition("-")[2] in rejects else None,
         )
         # The first event comes from the test's own thread, so that nothing has to be waited for.
         self.engine._events.clear()
@@ -358,9 +358,9 @@ class Worker:
 
     def _gathered(self) -> bool:
         """Whether no delete waits for company; lets a little time pass for those that do."""
-        if self.components.deleter.pending:
+        if self.components.deleter._pending:
             self.world.clock.advance(0.1)
-        return not self.components.deleter.pending
+        return not self.components.deleter._pending
 
     def finish(self) -> None:
         """Decodes all that is missing, publishes, and waits for the delete."""

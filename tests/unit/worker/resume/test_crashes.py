@@ -15,7 +15,7 @@ def eventful_life(worker: Any) -> None:
     """Takes what is there, saves two increments if there is time for it, and publishes."""
     worker.take()
     for _ in range(2):
-        if worker.pipeline._decoding.all():
+        if worker.pipeline._in_engine.all():
             worker.decode(3)
             worker.pass_time(INTERVAL)
     worker.finish()

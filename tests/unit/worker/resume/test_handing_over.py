@@ -239,7 +239,8 @@ def test_a_job_outlasts_the_twelve_hours_of_its_message(world: Any, expected: by
 
 def near_the_ceiling(world: Any, worker: Any) -> None:
     """Takes a worker to the moment at which nothing is left of the twelve hours but what is confirmed."""
-    while worker.components.leases.snapshot()[0].state is not LeaseState.ENDING:
+    (lease,) = worker.components.leases._leases.values()
+    while lease.state is not LeaseState.ENDING:
         world.clock.advance(worker.components.leases.seconds_until_due())
         worker.components.heartbeat._beat()
 

@@ -64,7 +64,7 @@ WAYS = [success, failure, force, later_formats, several_jobs, handover, unmarked
 def live(worker: Any) -> None:
     """Takes what is there, saves an increment, and publishes."""
     worker.take()
-    if worker.pipeline._decoding.all():
+    if worker.pipeline._in_engine.all():
         worker.decode(3)
         worker.pass_time(INTERVAL)
     worker.finish()

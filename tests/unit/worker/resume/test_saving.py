@@ -145,6 +145,26 @@ def test_nothing_is_saved_for_a_job_whose_lease_is_lost(world: Any) -> None:
     assert worker.outcomes() == {"lease_lost": 1}
 
 
+def test_a_job_that_waits_for_an_uploader_is_not_begun_to_be_saved_again(world: Any) -> None:
+    # Given a job that is due, and no uploader that has time for it
+    world.send()
+    worker = world.worker()
+    worker.take()
+    worker.decode(8)
+    worker.pass_time(INTERVAL - 1)
+    world.clock.advance(1)
+    # When the daemon looks twice
+    worker.pipeline.save()
+    worker.pipeline.save()
+    # Then it is saved once
+    assert worker.pipeline.saving
+    assert worker.pipeline.upload_next(0.0, lambda: None)
+    assert not worker.pipeline.saving
+    assert not worker.pipeline.upload_next(0.0, lambda: None)
+    assert len(world.increments()) == 1
+    worker.finish()
+
+
 def test_a_last_window_that_comes_during_a_save_is_published_after_it(world: Any) -> None:
     # Given a save during which the engine finishes the job, and another uploader that has nothing to do
     world.send()

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import EngineStats
-from worker.leases.lease import RenewalOutcome
+from worker.leases import RenewalOutcome
 from worker.outcomes import JobOutcome, Stage
 from worker.telemetry.metrics import Metrics
 

@@ -22,7 +22,7 @@ def test_stages_and_batches_are_read_as_they_were_measured(tmp_path: Path) -> No
     metrics = Metrics(TraceWriter(tmp_path / "trace"))
     before = time.monotonic()
     # When a job leaves a stage, and a batch comes back that ended earlier
-    metrics.stage_ended(Stage.DECODE, 2.0, job="1-talk", cpu=0.5)
+    metrics.stage_ended(Stage.DECODE, 2.0, job_key="1-talk", cpu=0.5)
     metrics.batch_ended(EngineStats(3, 90.0, 1.0, began=before - 9.0, ended=before - 8.0, kind="decode"))
     # Then both stand there, in the order in which they began
     batch, stage = read_trace(tmp_path / "trace", 0.0, before + 60.0).spans

@@ -68,7 +68,7 @@ def windows(events: Events, count: int) -> list[tuple[str, int, str]]:
         event = events.get(timeout=10.0)
         if isinstance(event, WindowDone):
             text = "".join(segment.text for segment in event.result.segments).strip()
-            found.append((event.job, event.result.index, text))
+            found.append((event.job_key, event.result.index, text))
         else:
             assert isinstance(event, EngineStats)
     return found
@@ -94,7 +94,7 @@ def test_windows_say_what_their_audio_is(engines: list[Engine], events: Events, 
 
 
 def test_held_windows_come_when_they_are_let_go(engines: list[Engine], events: Events, pcm: str) -> None:
-    engine = FakeEngine(SystemClock(), held=True, text=lambda task, window: f"{task.job} {window.index}")
+    engine = FakeEngine(SystemClock(), held=True, text=lambda task, window: f"{task.job_key} {window.index}")
     engines.append(engine)
     engine.start(events.put)
     engine.submit(task("job", pcm, 5))
@@ -145,7 +145,9 @@ def test_a_cancelled_job_says_nothing_more(engines: list[Engine], events: Events
 
 
 def test_jobs_are_rejected_as_told(engines: list[Engine], events: Events, pcm: str) -> None:
-    engine = FakeEngine(SystemClock(), rejects=lambda task: ErrorCode.UNSUPPORTED_OPTION if task.job == "bad" else None)
+    engine = FakeEngine(
+        SystemClock(), rejects=lambda task: ErrorCode.UNSUPPORTED_OPTION if task.job_key == "bad" else None
+    )
     engines.append(engine)
     engine.start(events.put)
     assert isinstance(following(events), EngineReady)
@@ -153,7 +155,7 @@ def test_jobs_are_rejected_as_told(engines: list[Engine], events: Events, pcm: s
     engine.submit(task("good", pcm, 1))
 
     assert isinstance(rejected := following(events), JobRejected)
-    assert (rejected.job, rejected.code) == ("bad", ErrorCode.UNSUPPORTED_OPTION)
+    assert (rejected.job_key, rejected.code) == ("bad", ErrorCode.UNSUPPORTED_OPTION)
     assert [job for job, _, _ in windows(events, 1)] == ["good"]
 
 

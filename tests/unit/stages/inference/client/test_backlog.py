@@ -20,7 +20,7 @@ def done(job: str, index: int) -> WindowDone:
 
 
 def left(backlog: Backlog) -> dict[str, list[int]]:
-    return {each.job: [window.index for window in each.windows] for each in backlog.tasks()}
+    return {each.job_key: [window.index for window in each.windows] for each in backlog.tasks()}
 
 
 def test_what_is_done_is_not_given_again_and_is_no_news_twice() -> None:
@@ -90,7 +90,7 @@ def test_the_job_of_a_guilty_window_is_struck_and_told_why() -> None:
     (rejected,) = backlog.crashed([[("a", 3)]], "it crashed again")
 
     assert isinstance(rejected, JobRejected)
-    assert (rejected.job, rejected.code) == ("a", ErrorCode.INFERENCE_FAILED)
+    assert (rejected.job_key, rejected.code) == ("a", ErrorCode.INFERENCE_FAILED)
     assert rejected.message.startswith("window 3, 0.0 s into the audio")
     assert "it crashed again" in rejected.message
     assert backlog.suspects == ()  # the job's other windows are of no interest any more

@@ -51,7 +51,9 @@ class Bench:
             self.events.append(self._said.get(timeout=20.0))
 
     def windows(self, job: str) -> list[int]:
-        return sorted(event.result.index for event in self.events if isinstance(event, WindowDone) and event.job == job)
+        return sorted(
+            event.result.index for event in self.events if isinstance(event, WindowDone) and event.job_key == job
+        )
 
     def rejected(self) -> list[JobRejected]:
         return [event for event in self.events if isinstance(event, JobRejected)]
@@ -117,7 +119,7 @@ def test_a_window_that_always_raises_costs_its_own_job_alone(make: Make, threads
 
     # Then it is rejected with what went wrong, and nothing else
     (rejected,) = bench.rejected()
-    assert (rejected.job, rejected.code) == ("bad", ErrorCode.INFERENCE_FAILED)
+    assert (rejected.job_key, rejected.code) == ("bad", ErrorCode.INFERENCE_FAILED)
     assert rejected.message.startswith("window 11, ")
     assert "RuntimeError: the simulated device failed" in rejected.message
     # And the device was looked after each time: of 8 rows, 4, 2, 1 and 1
@@ -141,7 +143,7 @@ def test_the_windows_of_a_batch_are_announced_before_it_is_run(make: Make) -> No
     run = bench.decoder.run
 
     def watched(rows: list[Row]) -> object:
-        batch = tuple((row.job.key, row.window.index) for row in rows)
+        batch = tuple((row.job.job_key, row.window.index) for row in rows)
         seen.append(batch in bench.announced[-1].under_way)
         return run(rows)
 
@@ -200,7 +202,7 @@ def test_a_window_that_does_not_fit_even_alone_is_rejected(make: Make) -> None:
     bench.until(lambda: bench.rejected() and len(bench.windows("good")) == 8)
 
     (rejected,) = bench.rejected()
-    assert (rejected.job, rejected.code) == ("big", ErrorCode.INFERENCE_FAILED)
+    assert (rejected.job_key, rejected.code) == ("big", ErrorCode.INFERENCE_FAILED)
     assert "out of memory" in rejected.message
     # The device was looked after when the window had it for itself.
     assert bench.checks == 2

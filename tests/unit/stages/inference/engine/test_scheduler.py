@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from sqscribe.errors import ErrorCode
-from stages.inference.engine.rows import Again, Finished, Outcome, Probed, Row
-from stages.inference.engine.scheduler import MAX_PROBES, Batch, Scheduler, mean_language
+from stages.inference.engine.job_state import mean_language
+from stages.inference.engine.rows import Again, Batch, Finished, Outcome, Probed, Row
+from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
+    PROBE_WINDOWS,
     DecodeOptions,
     DecodeTask,
     EngineEvent,
@@ -77,7 +79,7 @@ class Bench:
         return [event for event in self.events if isinstance(event, kind)]
 
     def finished(self) -> list[tuple[str, int]]:
-        return [(event.job, event.result.index) for event in self.events if isinstance(event, WindowDone)]
+        return [(event.job_key, event.result.index) for event in self.events if isinstance(event, WindowDone)]
 
 
 def task(job: str, windows: Iterable[int], probes: tuple[int, ...] = (), **options: Any) -> DecodeTask:
@@ -98,11 +100,11 @@ def window(index: int, seconds: float = 10.0, speech: float | None = None) -> Wi
 
 
 def names(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    return [(row.job.key, row.window.index) for row in rows]
+    return [(row.job.job_key, row.window.index) for row in rows]
 
 
 def done(row: Row) -> Outcome:
-    return Finished(row.job.key, simulated_result(row.window, "text", row.language or "en"))
+    return Finished(row.job.job_key, simulated_result(row.window, "text", row.language or "en"))
 
 
 def probed(row: Row, language: str = "de") -> Outcome:
@@ -110,9 +112,8 @@ def probed(row: Row, language: str = "de") -> Outcome:
     return Probed(row, {"en": 0.0, "de": 0.0, language: 1.0})
 
 
-def again(row: Row, temperature: float = 0.2, *, urgent: bool = False) -> Outcome:
+def again(row: Row, temperature: float = 0.2) -> Outcome:
     row.key = row.key._replace(beam_size=1, temperature=temperature)
-    row.urgent = urgent
     return Again((row,), "logprob")
 
 
@@ -287,14 +288,14 @@ def test_where_all_probes_are_done_the_first_windows_are_asked() -> None:
     bench = Bench()
     bench.add("job", range(10, 30), probes=(0, 2, 5), language=None)
 
-    assert bench.work(outcome=probed) == [("job", index) for index in range(10, 10 + MAX_PROBES)]
+    assert bench.work(outcome=probed) == [("job", index) for index in range(10, 10 + PROBE_WINDOWS)]
 
 
 def test_no_job_is_probed_more_than_five_times() -> None:
     bench = Bench()
     bench.add("job", range(1000), probes=tuple(range(1000)), language=None)
 
-    assert len(bench.work(outcome=probed)) == MAX_PROBES
+    assert len(bench.work(outcome=probed)) == PROBE_WINDOWS
 
 
 def test_jobs_are_probed_one_after_the_other_so_that_few_encoder_outputs_are_parked() -> None:
@@ -303,7 +304,7 @@ def test_jobs_are_probed_one_after_the_other_so_that_few_encoder_outputs_are_par
     bench.add("b", range(9), probes=(0, 4, 8), language=None)
 
     assert bench.work(limit=4, outcome=probed) == [("a", 0), ("a", 4), ("a", 8), ("b", 0)]
-    assert [event.job for event in bench.said(JobLanguage)] == ["a"]  # type: ignore[union-attr]
+    assert [event.job_key for event in bench.said(JobLanguage)] == ["a"]  # type: ignore[union-attr]
 
 
 def test_an_english_only_model_needs_no_probe() -> None:
@@ -385,15 +386,6 @@ def test_retries_wait_while_a_batch_is_under_way_that_may_bring_company() -> Non
     # And when the batch ends, both go
     bench.scheduler.give(under_way, [again(row) for row in under_way.rows])
     assert bench.work() == [("a", 0), ("b", 0)]
-
-
-def test_an_urgent_retry_does_not_wait() -> None:
-    bench = Bench()
-    bench.add("job", [0])
-    bench.work(outcome=lambda row: again(row, urgent=True))
-    bench.add("long", range(1000))
-
-    assert bench.work() == [("job", 0)]
 
 
 def test_retries_at_different_temperatures_do_not_mix() -> None:
@@ -499,7 +491,7 @@ def test_what_the_decoder_refuses_is_rejected_and_takes_no_part() -> None:
     bench = Bench()
     bench.add("job", [0], hotwords="reject")
 
-    assert [(event.job, event.code) for event in bench.said(JobRejected)] == [("job", ErrorCode.UNSUPPORTED_OPTION)]  # type: ignore[union-attr]
+    assert [(event.job_key, event.code) for event in bench.said(JobRejected)] == [("job", ErrorCode.UNSUPPORTED_OPTION)]  # type: ignore[union-attr]
     assert bench.nothing_to_take()
 
 
@@ -588,15 +580,17 @@ def test_busy_time_is_the_time_in_which_at_least_one_batch_was_out() -> None:
 def test_a_batch_that_hangs_is_seen_although_others_come_and_go() -> None:
     bench = Bench()
     bench.add("job", range(3))
-    assert bench.scheduler.stalled == 0.0
     hung = bench.take(limit=1)
+    assert bench.beats[-1].stalled == 0.0
     bench.time += 30.0
-    bench.work(limit=1)
+    other = bench.take(limit=1)
+    assert bench.beats[-1].stalled == 30.0
     bench.time += 30.0
+    bench.scheduler.give(other, [done(row) for row in other.rows])
 
-    assert bench.scheduler.stalled == 60.0
+    assert bench.beats[-1].stalled == 60.0
     bench.scheduler.give(hung, [done(row) for row in hung.rows])
-    assert bench.scheduler.stalled == 0.0
+    assert bench.beats[-1].stalled == 0.0
 
 
 # -- suspects ----------------------------------------------------------------------------------------------------------
@@ -634,7 +628,7 @@ def test_suspects_go_behind_all_others_group_by_group_and_alone() -> None:
     # Then the others go first
     others = bench.take()
     assert sorted(names(others.rows)) == [("a", 2), ("a", 3), ("b", 1)]
-    assert not others.alone
+    assert not others.exclusive
     # And the suspects wait until the device has nothing to do
     assert bench.nothing_to_take()
     bench.scheduler.give(others, [done(row) for row in others.rows])
@@ -642,7 +636,7 @@ def test_suspects_go_behind_all_others_group_by_group_and_alone() -> None:
     # Then a group goes, and while it does nothing else, even what is new
     suspects = bench.take()
     assert sorted(names(suspects.rows)) == [("a", 1), ("b", 0)]
-    assert suspects.alone
+    assert suspects.exclusive
     bench.add("c", [0])
     assert bench.nothing_to_take()
     bench.scheduler.give(suspects, [done(row) for row in suspects.rows])
@@ -740,7 +734,7 @@ def test_a_window_that_fails_by_itself_twice_costs_its_job_and_no_other() -> Non
             bench.scheduler.give(batch, [done(row) for row in batch.rows])
 
     (rejected,) = [event for event in bench.events if isinstance(event, JobRejected)]
-    assert (rejected.job, rejected.code) == ("bad", ErrorCode.INFERENCE_FAILED)
+    assert (rejected.job_key, rejected.code) == ("bad", ErrorCode.INFERENCE_FAILED)
     assert rejected.message.startswith("window 1, 10.0 s into the audio")
     assert [window for window in bench.finished() if window[0] == "good"] == [("good", 0), ("good", 1)]
 

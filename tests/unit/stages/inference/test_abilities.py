@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Worker and engine refuse by one rule, in the same words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.job import Job
+from stages.inference.abilities import inability
+from stages.inference.engine.rows import Rejected
+from stages.inference.protocol import DecodeOptions, EngineInfo
+from stages.inference.request import check_options
+from stages.inference.whisper.decoder import WhisperDecoder
+
+FULL = EngineInfo(
+    name="large-v3",
+    revision="r",
+    device="cpu",
+    compute_type="int8",
+    languages=("en", "de", "fr"),
+    can_translate=True,
+    can_align=True,
+    batch_size=8,
+    startup_seconds=1.0,
+)
+ENGLISH = replace(FULL, name="tiny.en", languages=("en",), can_translate=False)
+MANY = replace(FULL, languages=tuple(f"l{number}" for number in range(9)))
+
+REFUSED: list[tuple[EngineInfo, dict[str, Any], str]] = [
+    (ENGLISH, {"task": "translate"}, "task: model tiny.en cannot translate"),
+    (ENGLISH, {"language": "multi"}, "language: model tiny.en knows en alone"),
+    (ENGLISH, {"language": "de"}, "language: model tiny.en does not know 'de'; it knows en"),
+    (MANY, {"language": "xx"}, "it knows l0, l1, l2, l3, l4, l5, l6, l7 …"),
+]
+
+
+def job(**options: Any) -> Job:
+    return Job(source="https://x.test/a", job_id="job", output="s3://results/out", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"language": "de"}, {"language": "multi"}, {"task": "translate"}])
+def test_a_full_model_is_asked_for_anything(options: dict[str, Any]) -> None:
+    check_options(job(word_timestamps=True, **options), FULL)
+
+
+@pytest.mark.parametrize(("info", "options", "why"), REFUSED)
+def test_the_worker_refuses_before_it_fetches(info: EngineInfo, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(PermanentError) as refused:
+        check_options(job(**options), info)
+    assert refused.value.code is ErrorCode.UNSUPPORTED_OPTION
+    assert why in refused.value.message
+
+
+@pytest.mark.parametrize(("info", "options", "why"), REFUSED)
+def test_the_decoder_refuses_in_the_same_words(info: EngineInfo, options: dict[str, Any], why: str) -> None:
+    asked = {"language": None, "task": "transcribe"} | options
+
+    refused = WhisperDecoder.open(
+        SimpleNamespace(_info=info),  # type: ignore[arg-type]  # a refusal looks at nothing else
+        "key",
+        "audio.pcm",
+        DecodeOptions(initial_prompt=None, hotwords=None, beam_size=5, **asked),
+    )
+
+    assert refused == Rejected(ErrorCode.UNSUPPORTED_OPTION, inability(info, **asked) or "")
+    assert why in refused.message
+
+
+def test_words_without_alignment_heads_are_refused() -> None:
+    with pytest.raises(PermanentError, match="word_timestamps: model distil has no alignment heads"):
+        check_options(job(word_timestamps=True), replace(FULL, name="distil", can_align=False))
