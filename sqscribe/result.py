@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+from sqscribe.transcript import JobWarning
+
 __all__ = [
     "RESULT_NAME",
     "Artifact",
@@ -103,6 +105,7 @@ class Result:
         origin: Id of the first message of this job's line of copies.
         finished_at: UTC, ISO 8601.
         metadata: The message's own, untouched.
+        warnings: What a success does not show by itself; see `JobWarning`.
     """
 
     job_id: str
@@ -121,6 +124,7 @@ class Result:
     finished_at: str
     metadata: Any = None
     media: Media = field(default_factory=Media)
+    warnings: tuple[JobWarning, ...] = ()
     error: ErrorFacts | None = None
     version: int = VERSION
 
@@ -168,6 +172,7 @@ class Result:
             worker=_made(WorkerFacts, record["worker"]),
             finished_at=record["finished_at"],
             media=_made(Media, record.get("media") or {}),
+            warnings=tuple(_made(JobWarning, warning) for warning in record.get("warnings") or ()),
             error=_made(ErrorFacts, record["error"]) if record.get("error") else None,
         )
 

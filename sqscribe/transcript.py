@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Segment", "Transcript", "Word"]
+__all__ = ["JobWarning", "Segment", "Transcript", "Word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Segment:
         words: None where the model cannot align.
         language: Whisper code, only where the language varies within the file.
         channel: Channel from 0, only where channels were split.
+        suspect: Why the text is not to be trusted; None when it is.
     """
 
     id: int
@@ -54,6 +55,20 @@ class Segment:
     words: tuple[Word, ...] | None = None
     language: str | None = None
     channel: int | None = None
+    suspect: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobWarning:
+    """Something that a success does not show by itself: what was not transcribed, not trusted or not used.
+
+    Attributes:
+        code: One of the reference's.
+        message: For a person.
+    """
+
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class Transcript:
         language_probability: 0 to 1; None without speech or when the job named the language.
         duration: Seconds of the decoded audio.
         segments: In order of time.
+        warnings: What its reader should know.
     """
 
     text: str
@@ -73,3 +89,4 @@ class Transcript:
     language_probability: float | None
     duration: float
     segments: tuple[Segment, ...]
+    warnings: tuple[JobWarning, ...] = ()

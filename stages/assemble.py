@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-from sqscribe.transcript import Segment, Transcript, Word
+from sqscribe.transcript import JobWarning, Segment, Transcript, Word
 from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
 
 __all__ = ["assemble"]
@@ -28,6 +28,10 @@ _OTHER_TEXT = 0.1
 _SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
 #: Words of a segment without word times that 1 s of overlap may hold.
 _OVERLAP_WORDS = 8
+#: Nothing that is said takes less.
+_SHORTEST_SECONDS = 0.02
+#: Places that one warning names.
+_PLACES_NAMED = 10
 
 
 @dataclass(slots=True)
@@ -98,7 +102,9 @@ def assemble(
     for before, after in pairwise(transcribed):
         if after.window.overlap_before and after.window.index == before.window.index + 1:
             _join(before, after)
-    _order([text for done in transcribed for text in done.texts])
+    texts = [text for done in transcribed for text in done.texts]
+    _order(texts)
+    _lengthen(texts, windows.audio.seconds)
     segments = [segment for done in transcribed for segment in _segments(done, windows.audio, multi=multi)]
     if multi:
         language, language_probability = _most_spoken(transcribed)
@@ -108,6 +114,7 @@ def assemble(
         language_probability=language_probability if segments else None,
         duration=round(windows.audio.seconds, 3),
         segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
+        warnings=tuple(_warnings(transcribed, segments, windows.audio)),
     )
 
 
@@ -251,6 +258,43 @@ def _order(texts: Sequence[_TimedText]) -> None:
         after.end = max(after.end, after.start)
 
 
+def _lengthen(texts: Sequence[_TimedText], seconds: float) -> None:
+    """Gives every text a length, at the cost of its neighbours where they lie side by side, within the recording."""
+    limit = seconds
+    for text in reversed(texts):
+        text.end = min(text.end, limit)
+        text.start = limit = min(text.start, text.end - _SHORTEST_SECONDS)
+    earliest = 0.0
+    for text in texts:
+        if text.start >= earliest:
+            break
+        text.start, text.end = earliest, max(text.end, earliest + _SHORTEST_SECONDS)
+        earliest = text.end
+
+
+def _warnings(
+    transcribed: Iterable[_TranscribedWindow], segments: Sequence[Segment], audio: Audio
+) -> Iterator[JobWarning]:
+    """What the transcript's reader would not see: speech without words, and text that is not to be trusted."""
+    missing = [
+        tuple(_clock(_file_time(done.window.pieces[_piece_at(done.window.pieces, time)], time), audio) for time in hole)
+        for done in transcribed
+        for hole in done.result.missing
+    ]
+    if missing:
+        places = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in missing[:_PLACES_NAMED])
+        more = f" and {len(missing) - _PLACES_NAMED} more" if len(missing) > _PLACES_NAMED else ""
+        yield JobWarning("speech_missing", f"speech was found that no words were found for: {places}{more}")
+    suspects = [segment for segment in segments if segment.suspect is not None]
+    if suspects:
+        reasons = ", ".join(sorted({segment.suspect or "" for segment in suspects}))
+        seconds = sum(segment.end - segment.start for segment in suspects)
+        yield JobWarning(
+            "suspect_segments",
+            f"{len(suspects)} of {len(segments)} segments ({seconds:.1f} s) are not to be trusted: {reasons}",
+        )
+
+
 def _segments(done: _TranscribedWindow, audio: Audio, *, multi: bool) -> Iterator[Segment]:
     """The segments of a window that are left, split where silence was left out between two words."""
     result = done.result
@@ -273,6 +317,7 @@ def _segments(done: _TranscribedWindow, audio: Audio, *, multi: bool) -> Iterato
                 words=None if result.segments[index].words is None else words,
                 language=result.language if multi else None,
                 channel=audio.channel,
+                suspect=result.segments[index].suspect,
             )
 
 

@@ -35,7 +35,7 @@ from sqscribe.result import (
     Timings,
     WorkerFacts,
 )
-from sqscribe.transcript import Transcript
+from sqscribe.transcript import JobWarning, Transcript
 from sqscribe.urls import split_s3, storable
 from stages.ports import Clock, Store
 from stages.results import ROUNDS, ExistingResult, ResultStore
@@ -55,6 +55,7 @@ class JobFacts:
         attempts: Receives of the message so far.
         origin: Id of the first message of this job's line of copies.
         timings: All but `publish`, which is measured here.
+        warnings: What the reader of the result should know of the source, besides the transcript's own.
     """
 
     origin: str
@@ -64,6 +65,7 @@ class JobFacts:
     model: ModelFacts | None = None
     timings: Timings = field(default_factory=Timings)
     media: Media = field(default_factory=Media)
+    warnings: tuple[JobWarning, ...] = ()
 
 
 class Publisher:
@@ -242,6 +244,7 @@ class Publisher:
             finished_at=self._now(),
             metadata=job.metadata,
             media=facts.media,
+            warnings=(*facts.warnings, *transcript.warnings),
         )
 
     def _now(self) -> str:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from sqscribe.formats.options import RenderOptions
-from sqscribe.transcript import Segment, Transcript, Word
+from sqscribe.transcript import JobWarning, Segment, Transcript, Word
 
 __all__ = ["dump", "load", "render"]
 
@@ -18,13 +19,15 @@ def dump(transcript: Transcript) -> bytes:
     Raises:
         ValueError: A number is not finite.
     """
-    record = {
+    record: dict[str, object] = {
         "text": transcript.text,
         "language": transcript.language,
         "language_probability": transcript.language_probability,
         "duration": transcript.duration,
         "segments": [_segment(segment) for segment in transcript.segments],
     }
+    if transcript.warnings:
+        record["warnings"] = [asdict(warning) for warning in transcript.warnings]
     return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -42,6 +45,9 @@ def load(body: bytes) -> Transcript:
             language_probability=_optional_number(record["language_probability"]),
             duration=_number(record["duration"]),
             segments=tuple(_read_segment(segment) for segment in record["segments"]),
+            warnings=tuple(
+                JobWarning(_text(warning["code"]), _text(warning["message"])) for warning in record.get("warnings", ())
+            ),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a transcript: {type(error).__name__}: {error}") from None
@@ -67,6 +73,8 @@ def _segment(segment: Segment) -> dict[str, object]:
         record["language"] = segment.language
     if segment.channel is not None:
         record["channel"] = segment.channel
+    if segment.suspect is not None:
+        record["suspect"] = segment.suspect
     if segment.words is not None:
         record["words"] = [
             {"word": word.word, "start": word.start, "end": word.end, "probability": word.probability}
@@ -90,6 +98,7 @@ def _read_segment(record: dict[str, Any]) -> Segment:
         words=None if words is None else tuple(_read_word(word) for word in words),
         language=_optional_text(record.get("language")),
         channel=None if channel is None else int(channel),
+        suspect=_optional_text(record.get("suspect")),
     )
 
 

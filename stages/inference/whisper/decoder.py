@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-import ctranslate2
-
 from sqscribe.errors import ErrorCode
 from stages.inference.abilities import inability
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.judge.coverage import missing_speech
+from stages.inference.judge.pace import unspeakable
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
-from stages.inference.whisper.aligner import Aligner, Spoken
-from stages.inference.whisper.attempt import Attempt, average_logprob, compression_ratio
+from stages.inference.whisper.aligner import Aligned, Aligner, Spoken
+from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.audio import read_window
 from stages.inference.whisper.encoder import Encoder
-from stages.inference.whisper.fallback import BEST_OF, NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
+from stages.inference.whisper.fallback import NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
 from stages.inference.whisper.features import FRAMES, frames_to_encode
+from stages.inference.whisper.generator import MAX_NEW_TOKENS, Generator
 from stages.inference.whisper.language import detect_languages, most_likely
 from stages.inference.whisper.model import LoadedModel, load_model
 from stages.inference.whisper.parts import Half, Halves, Parent, Rest, Whole, may_split
@@ -36,13 +36,10 @@ from stages.values import SAMPLE_RATE, RawSegment, Window, WindowResult
 
 __all__ = ["MAX_NEW_TOKENS", "WhisperDecoder"]
 
-#: Tokens that a row may have: half of Whisper's positions, the rest being the prompt's.
-MAX_NEW_TOKENS = 224
-_MAX_LENGTH = 448
-#: A beam search ends after this many times its width in finished hypotheses (src/decoding.cc, `BeamSearch::search`).
-#: At 1, unlikely hypotheses that break off early can fill the quota while the likely one still runs, and words at the
-#: end are lost; 2 costs a few steps.
-_PATIENCE = 2
+#: Audio that is nowhere louder, in dB of full scale, holds nothing that could be spoken.
+_INAUDIBLE = -75.0
+#: Text that is further from all speech, in seconds, was not spoken.
+_NEAR = 0.5
 #: Rows of all jobs are probed together: nothing of their options matters yet.
 _PROBE = BatchKey(probe=True, timestamps=False, prompt_tokens=0, beam_size=1, temperature=0.0)
 
@@ -59,6 +56,7 @@ class RowState:
         prompted: What was transcribed with the prompt, where it may still be the better text.
         depth: How often the window was halved.
         parent: Where the row is handed in if it is a part of a window.
+        whole: That window.
     """
 
     attempts: tuple[Attempt, ...] = ()
@@ -68,6 +66,7 @@ class RowState:
     prompted: Transcribed | None = None
     depth: int = 0
     parent: Parent | None = None
+    whole: Window | None = None
 
 
 class WhisperDecoder:
@@ -88,8 +87,7 @@ class WhisperDecoder:
         self._vocabulary: Vocabulary = model.vocabulary
         self._encoder = Encoder(model.whisper, model.device)
         self._aligner = Aligner(model.whisper, self._encoder, model.vocabulary)
-        # The real cap is half of `max_length`, whatever the prompt: see `_cap`.
-        self._max_length = min(_MAX_LENGTH, 2 * max_new_tokens)
+        self._generator = Generator(model.whisper, self._encoder, model.vocabulary, max_new_tokens)
         self._judge = judge
 
     @classmethod
@@ -153,7 +151,7 @@ class WhisperDecoder:
         if rows[0].key.probe:
             return self._probe(rows)
         self._detect(rows)
-        attempts = self._timed_attempts(rows, self._generate(rows))
+        attempts = self._timed_attempts(rows, self._generator.attempts(rows))
         histories = [(*row.state.attempts, attempt) for row, attempt in zip(rows, attempts, strict=True)]
         decisions = [
             self._judge(
@@ -228,52 +226,6 @@ class WhisperDecoder:
             row.language, probability = most_likely(probabilities)
             row.state = replace(row.state, language_probability=probability)
 
-    def _generate(self, rows: Sequence[Row]) -> list[Attempt]:
-        key = rows[0].key
-        prompts = [self._prompt(row) for row in rows]
-        if key.temperature > 0:
-            # `sampling_topk` is 1 by default, which would make every temperature greedy.
-            search = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": key.temperature}
-        else:
-            search = {"patience": _PATIENCE}
-        results = self._whisper.generate(
-            self._encoder.batch([row.encoded for row in rows]),
-            prompts,
-            beam_size=key.beam_size,
-            max_length=self._max_length,
-            suppress_tokens=list(self._vocabulary.suppressed),
-            return_scores=True,
-            return_no_speech_prob=True,
-            **search,
-        )
-        cap = self._cap(len(prompts[0]))
-        return [self._attempt(result, key.temperature, cap) for result in results]
-
-    def _prompt(self, row: Row) -> list[int]:
-        assert row.language is not None  # noqa: S101 - settled or detected before
-        previous = row.job.prompt if row.key.prompt_tokens else ()
-        start = self._vocabulary.start(row.language, row.job.options.task)
-        ending = () if row.key.timestamps else (self._vocabulary.no_timestamps,)
-        return [*previous, *start, *ending]
-
-    def _cap(self, prompt_tokens: int) -> int:
-        """Tokens after which CTranslate2 stops a row (src/models/whisper.cc, `generate`)."""
-        return min(self._max_length // 2, self._max_length - (prompt_tokens - 1))
-
-    def _attempt(self, result: ctranslate2.models.WhisperGenerationResult, temperature: float, cap: int) -> Attempt:
-        tokens = tuple(result.sequences_ids[0])
-        text = self._vocabulary.text(tokens).strip()
-        return Attempt(
-            tokens=tokens,
-            text=text,
-            avg_logprob=average_logprob(result.scores[0], len(tokens)),
-            compression_ratio=compression_ratio(text),
-            no_speech_prob=result.no_speech_prob,
-            temperature=temperature,
-            # End-of-text is not among the tokens, so a row that wrote it has fewer than the cap.
-            truncated=len(tokens) >= cap,
-        )
-
     def _timed_attempts(self, rows: Sequence[Row], attempts: Sequence[Attempt]) -> list[Attempt]:
         """The attempts with the times of their words or segments, and the speech that each of them leaves out."""
         if rows[0].key.timestamps:
@@ -288,12 +240,7 @@ class WhisperDecoder:
             for row, attempt in zip(rows, attempts, strict=True)
         ]
         return [
-            replace(
-                attempt,
-                words=aligned.words,
-                holes=missing_speech(aligned.slots, row.window),
-                spoken_logprob=aligned.logprob,
-            )
+            _aligned(row, attempt, aligned)
             for row, attempt, aligned in zip(rows, attempts, self._aligner.align(spoken), strict=True)
         ]
 
@@ -320,6 +267,8 @@ class WhisperDecoder:
         """The row's text stands: the window is finished, or waits for another part, or goes on in parts."""
         state: RowState = row.state
         own = transcribed(take.attempt, take, row.language or "", state.language_probability)
+        if own.words != () and own.dropped is None and _in_silence(row):
+            own = replace(own, dropped="silence")
         if own.dropped is not None:
             own = replace(own, holes=missing_speech((), row.window))
         if state.prompted is not None:
@@ -333,7 +282,7 @@ class WhisperDecoder:
         done: Whole | None = (own, state.retries)
         if state.parent is not None:
             done = state.parent.put(own, state.retries)
-        return None if done is None else Finished(row.job.job_key, _result(row.window.index, *done))
+        return None if done is None else Finished(row.job.job_key, _result(state.whole or row.window, *done))
 
     def _go_on(self, row: Row, own: Transcribed, seconds: float) -> Again:
         """Has what lies behind the last finished segment decoded as a row of its own, as Whisper expects it."""
@@ -364,8 +313,26 @@ class WhisperDecoder:
             language_probability=row.state.language_probability,
             depth=depth,
             parent=parent,
+            whole=row.state.whole or row.window,
         )
         return Row(row.job, window, self._key(row.job, window, row.key.prompt_tokens), row.language, state=state)
+
+
+def _aligned(row: Row, attempt: Attempt, aligned: Aligned) -> Attempt:
+    left_out = unspeakable(aligned.slots)
+    return replace(
+        attempt,
+        words=tuple(word for place, word in enumerate(aligned.words) if place not in left_out),
+        unspeakable=len(left_out),
+        holes=missing_speech([slot for place, slot in enumerate(aligned.slots) if place not in left_out], row.window),
+        spoken_logprob=aligned.logprob,
+    )
+
+
+def _in_silence(row: Row) -> bool:
+    """Whether neither the detector heard speech in the row's audio nor is there anything to hear."""
+    loudness = row.encoded.loudness
+    return not row.window.spans and (not len(loudness) or float(loudness.max()) < _INAUDIBLE)
 
 
 def _prompted(row: Row, history: Sequence[Attempt], reason: str) -> Transcribed | None:
@@ -375,12 +342,20 @@ def _prompted(row: Row, history: Sequence[Attempt], reason: str) -> Transcribed 
     return transcribed(history[-1], Take(history[-1]), row.language or "", row.state.language_probability)
 
 
-def _result(index: int, own: Transcribed, retries: tuple[str, ...]) -> WindowResult:
+def _doubted(segment: RawSegment, window: Window) -> RawSegment:
+    """A segment with the doubt that nobody speaks where it lies."""
+    first, last = (segment.start - _NEAR) * SAMPLE_RATE, (segment.end + _NEAR) * SAMPLE_RATE
+    if segment.suspect or any(start < last and end > first for start, end in window.spans):
+        return segment
+    return replace(segment, suspect="no_speech")
+
+
+def _result(window: Window, own: Transcribed, retries: tuple[str, ...]) -> WindowResult:
     return WindowResult(
-        index=index,
+        index=window.index,
         language=own.language,
         language_probability=own.language_probability,
-        segments=own.segments,
+        segments=tuple(_doubted(segment, window) for segment in own.segments),
         avg_logprob=own.avg_logprob,
         compression_ratio=own.compression_ratio,
         no_speech_prob=own.no_speech_prob,

@@ -118,7 +118,7 @@ def _failure(attempt: Attempt) -> str | None:
         return "compression_ratio"
     if attempt.avg_logprob < _MIN_AVG_LOGPROB:
         return "logprob"
-    return None
+    return "pace" if attempt.unspeakable else None
 
 
 def _best(attempts: Sequence[Attempt]) -> Attempt:

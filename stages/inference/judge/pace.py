@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words that are given less time than anybody needs to say them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stages.values import RawWord
+
+__all__ = ["unspeakable"]
+
+#: Words in a row of which each has no more than so many seconds on average were not spoken: 16 words a second. Fewer
+#: are a matter of the alignment, which moves in steps of 0.02 s.
+_SECONDS, _IN_A_ROW = 0.06, 4
+
+
+def unspeakable(words: Sequence[RawWord]) -> frozenset[int]:
+    """The places of words that come in rows too fast to be spoken: text that goes on where the audio has ended."""
+    found: set[int] = set()
+    for first in range(len(words) - _IN_A_ROW + 1):
+        row = words[first : first + _IN_A_ROW]
+        if sum(word.end - word.start for word in row) <= _SECONDS * _IN_A_ROW:
+            found.update(range(first, first + _IN_A_ROW))
+    return frozenset(found)
