@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -17,13 +16,13 @@ from urllib.parse import urlencode
 
 import boto3
 
-import worker
 from sqscribe.job import JobDefaults
 from sqscribe_bench.chaos.nemesis import Blow, Disk, Nemesis
 from sqscribe_bench.chaos.plan import REAL, SIMULATED, Mix, Order, Plan
 from sqscribe_bench.chaos.reference import COMPUTE_TYPE
 from sqscribe_bench.chaos.workers import Exit, Worker
 from worker.embedded.aws import CREDENTIALS, REGION, EmbeddedAws, EmbeddedQueue
+from worker.embedded.program import worker_environment
 from worker.receive.messages import MessageParser
 from worker.testing.faults import FaultProxy
 
@@ -146,8 +145,8 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
         return Outcome(
             plan=plan,
             objects=_objects(aws),
-            dead_letters=[letter for queue in queues.values() for letter in _letters(aws, queue)],
-            left=sum(_count(aws, queue.url) for queue in queues.values()),
+            dead_letters=[letter for queue in queues.values() for letter in aws.dead_letters(queue)],
+            left=sum(aws.count(queue.url).total for queue in queues.values()),
             decoded=_decoded(folder),
             exits=[each for one in workers for each in one.exits],
             blows=nemesis.blows,
@@ -181,43 +180,37 @@ def _workers(
     disk: Disk | None,
 ) -> list[Worker]:
     """One with the real engine, the others with the simulated one; the last of them has a small disk."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SQSCRIBE_")}
-    common = aws.child_env(clean) | {
-        "AWS_ENDPOINT_URL": proxy.url,
-        "PYTHONPATH": str(Path(worker.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "SQSCRIBE_OUTPUT": PREFIX,
-        "SQSCRIBE_FORMATS": _FORMATS,
-        "SQSCRIBE_VISIBILITY_TIMEOUT": str(VISIBILITY_SECONDS),
-        "SQSCRIBE_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS),
-        "SQSCRIBE_SHUTDOWN_GRACE": str(GRACE_SECONDS),
-        "SQSCRIBE_ALLOW_PRIVATE_SOURCES": "true",
-        "SQSCRIBE_DOWNLOADERS": "2",
-        "SQSCRIBE_HTTP_PORT": "0",
-        "SQSCRIBE_LOG_FORMAT": "json",
+    common: dict[str, object] = {
+        "output": PREFIX,
+        "formats": _FORMATS,
+        "visibility_timeout": VISIBILITY_SECONDS,
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+        "shutdown_grace": GRACE_SECONDS,
+        "allow_private_sources": "true",
+        "downloaders": 2,
+        "http_port": 0,
+        "log_format": "json",
     }
 
-    def env(name: str, line: str, **own: str) -> dict[str, str]:
+    def make(name: str, line: str, **own: object) -> Worker:
         scratch = folder / "scratch" / name
         scratch.mkdir(parents=True, exist_ok=True)
         url = queues[line].url.replace(aws.url, proxy.url)
-        return common | {"SQSCRIBE_QUEUE_URL": url, "SQSCRIBE_SCRATCH_DIR": str(scratch)} | own
+        settings = {**common, "queue_url": url, "scratch_dir": scratch, **own}
+        env = worker_environment(aws, settings, AWS_ENDPOINT_URL=proxy.url, OMP_NUM_THREADS="1")
+        return Worker(name, env, folder)
 
-    simulated = "simulated:" + urlencode(
-        {"window_seconds": options.window_seconds, "parallel": 2, "log": folder / "decoded.log"}
-    )
-    real = {"SQSCRIBE_MODEL": "demo", "SQSCRIBE_DEVICE": "cpu"}
-    real |= {"SQSCRIBE_COMPUTE_TYPE": COMPUTE_TYPE, "SQSCRIBE_CPU_THREADS": "1"}
-    small = {"SQSCRIBE_SCRATCH_BYTES": str(SMALL_DISK_BYTES)}
-    if disk is not None:
-        small["SQSCRIBE_SCRATCH_DIR"] = str(disk.path)
+    real = {"model": "demo", "device": "cpu", "compute_type": COMPUTE_TYPE, "cpu_threads": 1}
+    simulation = {"window_seconds": options.window_seconds, "parallel": 2, "log": folder / "decoded.log"}
     # Windows are simulated one at a time: what a death costs is counted in them, and a batch of four takes as long.
-    one = {"SQSCRIBE_MODEL": simulated, "SQSCRIBE_BATCH_SIZE": "1"}
-    workers = [Worker("real", env("real", REAL, **real), folder)]
+    simulated = {"model": f"simulated:{urlencode(simulation)}", "batch_size": 1}
+    small: dict[str, object] = {"scratch_bytes": SMALL_DISK_BYTES}
+    if disk is not None:
+        small["scratch_dir"] = disk.path
+    workers = [make("real", REAL, **real)]
     for number in range(1, options.simulated + 1):
         own = small if number == options.simulated else {}
-        name = f"sim{number}"
-        workers.append(Worker(name, env(name, SIMULATED, **one, **own), folder))
+        workers.append(make(f"sim{number}", SIMULATED, **simulated, **own))
     return workers
 
 
@@ -271,7 +264,7 @@ def _feed_and_drain(
         struck = struck or (nemesis.struck >= options.blows and sent == len(orders))
         if struck:
             nemesis.stop()
-        left = sum(_count(aws, queue.url) for queue in queues.values())
+        left = sum(aws.count(queue.url).total for queue in queues.values())
         ready = sum(each.ready for each in workers)
         watch(Course(now - begun, sent, len(orders), left, nemesis.struck, ready))
         if (struck and sent == len(orders) and not left) or now - begun > options.seconds:
@@ -282,20 +275,6 @@ def _feed_and_drain(
 def _send(aws: EmbeddedAws, queues: Mapping[str, EmbeddedQueue], plan: Plan, order: Order) -> None:
     answer = aws.sqs.send_message(QueueUrl=queues[order.line].url, MessageBody=order.body)
     plan.sent(order, answer["MessageId"])
-
-
-def _count(aws: EmbeddedAws, url: str) -> int:
-    """Messages in a queue, hidden ones included."""
-    names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-    attributes = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(attributes[name]) for name in names)
-
-
-def _letters(aws: EmbeddedAws, queue: EmbeddedQueue) -> Iterator[Mapping[str, Any]]:
-    while messages := aws.sqs.receive_message(
-        QueueUrl=queue.dead_letter_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=3600
-    ).get("Messages"):
-        yield from messages
 
 
 def _objects(aws: EmbeddedAws) -> dict[str, bytes]:

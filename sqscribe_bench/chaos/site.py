@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +12,9 @@ from urllib.parse import urlencode
 
 import psutil
 
-import worker
 from sqscribe_bench.chaos.workers import Worker
-from worker.embedded.aws import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws, MessageCount
+from worker.embedded.program import worker_environment
 from worker.testing.faults import Access, Audit, FaultProxy, SentMessage, read_log
 
 __all__ = ["Site"]
@@ -69,7 +68,6 @@ class Site:
             settings: Over those of the site.
         """
         self.scratch(name).mkdir(parents=True)
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("SQSCRIBE_")}
         values: dict[str, object] = {
             "queue_url": self._queue.url.replace(self._aws.url, self.proxy.url),
             "output": f"{self._bucket}/{_PREFIX}",
@@ -81,21 +79,14 @@ class Site:
             **self._settings,
             **settings,
         }
-        env = self._aws.child_env(clean) | {
-            "AWS_ENDPOINT_URL": self.proxy.url,
-            "PYTHONPATH": str(Path(worker.__file__).parents[1]),
-            "OMP_NUM_THREADS": "1",
-        }
-        env |= {f"SQSCRIBE_{setting.upper()}": str(value) for setting, value in values.items()}
+        env = worker_environment(self._aws, values, AWS_ENDPOINT_URL=self.proxy.url, OMP_NUM_THREADS="1")
         return Worker(name, env, self._folder)
 
     # -- what there is to see --------------------------------------------------------------------------------------
 
-    def count(self) -> tuple[int, int]:
-        """Messages that are visible, and hidden."""
-        asked: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        answer = self._aws.sqs.get_queue_attributes(QueueUrl=self._queue.url, AttributeNames=asked)["Attributes"]
-        return int(answer[asked[0]]), int(answer[asked[1]])
+    def count(self) -> MessageCount:
+        """Counts the messages of the queue."""
+        return self._aws.count(self._queue.url)
 
     def read(self, job: str) -> dict[str, bytes]:
         """What stands of a job, by the names of its objects."""

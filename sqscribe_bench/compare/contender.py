@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +15,11 @@ from typing import Any, Protocol
 from sqscribe_bench.lab.meter import Meter
 from sqscribe_bench.lab.nvml import NvmlSampler
 from sqscribe_bench.lab.program import Program, environment
-from sqscribe_bench.lab.run import BenchError, Conditions, Run, Task
+from sqscribe_bench.lab.run import Conditions, Run, Task
 from sqscribe_bench.lab.site import Site, source
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Trace, read_trace
 from sqscribe_bench.lab.workload import WARM_UP
+from worker.embedded.program import WorkerProgram, free_port
 
 __all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program", "threads_of"]
 
@@ -30,8 +28,6 @@ START_SECONDS = 900.0
 #: A loop renews no lease, so its messages stay hidden as long as SQS lets them.
 _HIDDEN_SECONDS = 43_200
 _LEASE_SECONDS = 300
-_LOOK_SECONDS = 0.2
-_ASK_SECONDS = 5.0
 
 
 class Contender(Protocol):
@@ -54,6 +50,17 @@ class Contender(Protocol):
         Raises:
             BenchError: It cannot, or not in time.
         """
+
+
+class _Watched(Protocol):
+    """A process of a contender's: a worker, or a program of `sqscribe_bench.programs`."""
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+
+    def check(self) -> None:
+        """Raises unless the process runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +101,18 @@ class Sqscribe:
         if self.on_trace:
             settings.setdefault(TRACE_VARIABLE, str(site.folder / f"{name}-trace.jsonl"))
         with ExitStack() as stack:
-            ports = [_free_port() for _ in range(self.workers)]
             programs = [
-                stack.enter_context(_worker(site, f"{name}-{self.name}-{port}", settings, port)) for port in ports
+                stack.enter_context(_worker(site, f"{name}-{self.name}", settings)) for _ in range(self.workers)
             ]
-            for program, port in zip(programs, ports, strict=True):
-                _wait_until_ready(program, port)
+            for program in programs:
+                program.wait_until_ready(START_SECONDS)
             site.send_warm_up(queue_url, task.words, conditions.beam_size, conditions.language)
             site.wait_until_empty(queue_url, _checks(programs), START_SECONDS)
-            size = _batch_size(ports[0])
-            before = _metrics(ports)
+            size = _batch_size(programs[0])
+            before = _metrics(programs)
             sampler = stack.enter_context(self.watch()) if self.watch else None
             run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
-            counted = {key: value - before[key] for key, value in _metrics(ports).items()}
+            counted = {key: value - before[key] for key, value in _metrics(programs).items()}
         run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs) | size)
         if self.on_trace:
             traced = read_trace(Path(settings[TRACE_VARIABLE]), run.began, run.began + run.seconds)
@@ -121,7 +127,7 @@ class Sqscribe:
 def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
     """Starts the loop's program."""
     arguments = ["-m", "sqscribe_bench.programs.loop", json.dumps(order)]
-    return Program(arguments, site.aws.child_env(environment()), site.folder / f"{name}.log")
+    return Program(arguments, environment() | site.aws.env(), site.folder / f"{name}.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +190,10 @@ def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
     return asked | {"threads": threads}
 
 
-def _worker(site: Site, name: str, settings: Mapping[str, str], port: int) -> Program:
-    env = {**site.aws.child_env(environment()), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
-    return Program(["-m", "sqscribe", "worker"], env, site.folder / f"{name}.log", lines=False)
+def _worker(site: Site, name: str, settings: Mapping[str, str]) -> WorkerProgram:
+    port = free_port()
+    env = {**environment(), **site.aws.env(), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
+    return WorkerProgram(env, site.folder / f"{name}-{port}.log")
 
 
 def threads_of(processes: int, threads: int, conditions: Conditions) -> str:
@@ -208,7 +215,7 @@ def _through_queue(
     conditions: Conditions,
     name: str,
     queue_url: str,
-    programs: Sequence[Program],
+    programs: Sequence[_Watched],
     timeout: float,
 ) -> Run:
     """Sends the task's messages to contenders that are warm, and measures until all are deleted."""
@@ -234,7 +241,7 @@ def _through_queue(
     )
 
 
-def _checks(programs: Sequence[Program]) -> Callable[[], None]:
+def _checks(programs: Sequence[_Watched]) -> Callable[[], None]:
     def check() -> None:
         for program in programs:
             program.check()
@@ -242,32 +249,15 @@ def _checks(programs: Sequence[Program]) -> Callable[[], None]:
     return check
 
 
-def _wait_until_ready(program: Program, port: int) -> None:
-    deadline, pause = time.monotonic() + START_SECONDS, threading.Event()
-    while not _answers(port, "/ready"):
-        program.check()
-        if time.monotonic() > deadline:
-            raise BenchError(f"the worker was not ready after {START_SECONDS:g} s")
-        pause.wait(_LOOK_SECONDS)
-
-
-def _answers(port: int, page: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_ASK_SECONDS):
-            return True
-    except OSError:  # not yet listening, or 503
-        return False
-
-
-def _batch_size(port: int) -> dict[str, float | str]:
-    """What the worker has chosen; nothing from an engine that does not say."""
-    engine = json.loads(_page(port, "/status")).get("engine") or {}
+def _batch_size(program: WorkerProgram) -> dict[str, float | str]:
+    """The batch size that the worker has chosen; nothing from an engine that does not say."""
+    engine = json.loads(program.get("/status").body).get("engine") or {}
     return {"batch_size": engine["batch_size"]} if "batch_size" in engine else {}
 
 
-def _metrics(ports: Sequence[int]) -> dict[str, float]:
+def _metrics(programs: Sequence[WorkerProgram]) -> dict[str, float]:
     """What the workers count together: windows, batches, seconds in which the device was busy, calls."""
-    page = "\n".join(_page(port, "/metrics") for port in ports)
+    page = "\n".join(program.get("/metrics").text for program in programs)
     series = {
         "windows": r"sqscribe_batch_windows_sum",
         "batches": r"sqscribe_batch_windows_count",
@@ -277,11 +267,6 @@ def _metrics(ports: Sequence[int]) -> dict[str, float]:
         "retries": r"sqscribe_window_retries_total\{.*\}",
     }
     return {name: sum(_values(pattern, page)) for name, pattern in series.items()}
-
-
-def _page(port: int, page: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_ASK_SECONDS) as answer:
-        return str(answer.read().decode())
 
 
 def _values(pattern: str, page: str) -> Iterator[float]:
@@ -297,9 +282,3 @@ def _per_job(counted: Mapping[str, float], jobs: int) -> dict[str, float | str]:
         "queue_calls_per_job": counted["queue_calls"] / jobs,
         "store_calls_per_job": counted["store_calls"] / jobs,
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

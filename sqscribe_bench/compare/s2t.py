@@ -50,8 +50,8 @@ def s2t_program(python: Path) -> Callable[[Mapping[str, Any], Site, str], Progra
         env = environment()
         del env["PYTHONPATH"]  # its packages are its own
         env["PATH"] = os.pathsep.join([str(_ffmpeg_folder(site.folder)), env.get("PATH", "")])
-        arguments = ["-P", str(Path(package, "s2t.py")), json.dumps(order)]
-        return Program(arguments, site.aws.child_env(env), site.folder / f"{name}.log", python=str(python))
+        arguments = [str(Path(package, "s2t.py")), json.dumps(order)]
+        return Program(arguments, env | site.aws.env(), site.folder / f"{name}.log", python=str(python))
 
     return start
 

@@ -93,7 +93,7 @@ def _make(architecture: Architecture, folder: Path) -> None:
         "words": _WORDS,
         "text_tokens": TOKENS,
     }
-    command = [sys.executable, "-m", "sqscribe_bench.programs.random_weights", json.dumps(order)]
+    command = [sys.executable, "-P", "-m", "sqscribe_bench.programs.random_weights", json.dumps(order)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(partial)

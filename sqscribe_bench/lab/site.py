@@ -111,7 +111,7 @@ class Site:
             BenchError: It took too long.
         """
         deadline, pause = time.monotonic() + timeout, threading.Event()
-        while left := self._left(queue_url):
+        while left := self.aws.count(queue_url).total:
             check()
             if time.monotonic() > deadline:
                 raise BenchError(f"{left} messages were left after {timeout:g} s")
@@ -132,11 +132,6 @@ class Site:
                 raise BenchError(f"{recording.name} has no transcript") from None
             found[recording.name] = json.loads(body)
         return found
-
-    def _left(self, queue_url: str) -> int:
-        names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        attributes = self.aws.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
-        return sum(int(attributes[name]) for name in names)
 
 
 def source(recording: Recording) -> str:

@@ -8,14 +8,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from sqscribe.job import JobDefaults
 from sqscribe.job_message import parse_job
 from sqscribe.wer import count_words, word_errors
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
+from worker.embedded.program import WorkerProgram, free_port, worker_environment
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
 
@@ -48,12 +47,6 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> No
         pause.wait(0.05)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class Place:
     """A queue and a bucket of a test's own, and clips to transcribe."""
@@ -69,9 +62,7 @@ class Place:
 
     def count(self) -> tuple[int, int]:
         """Messages that are visible, and hidden."""
-        asked: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.aws.sqs.get_queue_attributes(QueueUrl=self.queue.url, AttributeNames=asked)["Attributes"]
-        return int(found[asked[0]]), int(found[asked[1]])
+        return self.aws.count(self.queue.url)
 
     def keys(self) -> list[str]:
         """What stands below the output, without its prefix."""
@@ -87,20 +78,13 @@ class Place:
         return dict(json.loads(self.read(f"{job}/result.json")))
 
     def dead_letters(self) -> list[Any]:
-        letters: list[Any] = []
-        url = self.queue.dead_letter_url
-        while got := self.aws.sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=600
-        ).get("Messages"):
-            letters += got
-        return letters
+        return list(self.aws.dead_letters(self.queue))
 
 
 class Program:
     """A worker as a process of its own, in a session of its own as under a shell or a container's init."""
 
     def __init__(self, place: Place | None, folder: Path, **settings: object) -> None:
-        self.port = free_port()
         self.folder = folder
         self.scratch = folder / "scratch"
         folder.mkdir(exist_ok=True)
@@ -109,27 +93,18 @@ class Program:
             "device": "cpu",
             "visibility_timeout": 30,
             "allow_private_sources": "true",  # the embedded S3 listens on loopback
-            "http_port": self.port,
+            "http_port": free_port(),
             "log_format": "json",
             "scratch_dir": self.scratch,
             "shutdown_grace": 10,  # a poll takes a third of it
         }
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("SQSCRIBE_", "AWS_"))}
         if place:
-            environ = place.aws.child_env(environ)
             values |= {"queue_url": place.queue.url, "output": place.output}
         values |= settings
-        environ |= {f"SQSCRIBE_{name.upper()}": str(value) for name, value in values.items() if value is not None}
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sqscribe", "worker"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=environ,
-                cwd=folder,
-                start_new_session=True,
-            )
+        given = {name: value for name, value in values.items() if value is not None}
+        env = worker_environment(place.aws if place else None, given)
+        self.worker = WorkerProgram(env, folder / "err", output=folder / "out", own_session=True)
+        self.process = self.worker.process
 
     @property
     def said(self) -> str:
@@ -140,13 +115,8 @@ class Program:
         return [json.loads(line) for name in ("out", "err") for line in (self.folder / name).read_text().splitlines()]
 
     def get(self, path: str) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10.0)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        page = self.worker.get(path)
+        return page.status, page.body
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads(self.get("/status")[1]))

@@ -83,7 +83,7 @@ class QuietHandler(MotoRequestHandler):
 
 def main() -> None:
     """Serves until standard input ends; prints the address as the first line."""
-    parser = argparse.ArgumentParser(prog="python -m worker.embedded.aws")
+    parser = argparse.ArgumentParser(prog="python -m worker.embedded.server")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     port = parser.parse_args().port
     logging.disable(logging.WARNING)

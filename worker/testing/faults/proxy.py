@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import worker
+from worker.embedded.program import clean_environment
 from worker.testing.faults.misfortune import Misfortune
 
 __all__ = ["FaultProxy"]
@@ -65,7 +64,7 @@ class FaultProxy:
             }
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", f"{__package__}.server"),
+                    *(sys.executable, "-P", "-m", f"{__package__}.server"),
                     *(str(part) for pair in arguments.items() for part in pair),
                 ],
                 # Orders come through this pipe. It ends when the pipe closes, which it does however this process goes.
@@ -73,7 +72,7 @@ class FaultProxy:
                 stdout=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=[descriptor],
-                env=os.environ | {"PYTHONPATH": str(Path(worker.__file__).parents[1])},
+                env=clean_environment(),
             )
 
     def __enter__(self) -> Self:
