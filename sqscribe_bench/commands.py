@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sqscribe_bench.busy.busy import BusyPlan, keep_busy
+from sqscribe_bench.busy.report import BusyReport, write_busy
 from sqscribe_bench.compare.compare import Comparison, Plan
 from sqscribe_bench.compare.contender import Contender
 from sqscribe_bench.compare.figures import figures
@@ -30,7 +32,7 @@ from sqscribe_bench.lab.workload import WARM_UP
 from sqscribe_bench.scale.report import ScaleReport, plot_scale, write_scale_json
 from sqscribe_bench.scale.scale import TINY, Scale, ScalePlan, verdicts
 
-__all__ = ["Setting", "compare", "measure_engine", "measure_scale"]
+__all__ = ["Setting", "compare", "measure_busy", "measure_engine", "measure_scale"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,35 @@ def measure_engine(
     )
     tell(f"wrote {write_engine_json(report, results)}")
     tell(f"wrote {plot_engine(report, results)}")
+    return report
+
+
+def measure_busy(plan: BusyPlan, *, cache: Path, results: Path, name: str, tell: Callable[[str], None]) -> BusyReport:
+    """Keeps simulated devices busy, and writes JSON and pictures.
+
+    Args:
+        plan: What.
+        cache: For recordings.
+        results: Folder for JSON and pictures.
+        name: Of the JSON file.
+        tell: Told what happens, line by line.
+    """
+    machine = this_machine()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    library = Library(cache)
+    library.make([WARM_UP, *plan.workload.recordings])
+    conditions = Conditions(
+        model="simulated", folder="", device="cpu", compute_type="float32", beam_size=5, cores=machine.cores
+    )
+    found = []
+    with _site(library, None) as site:
+        for number in range(1, plan.rounds + 1):
+            for device in plan.devices:
+                each = keep_busy(device, plan.workload, number, site, conditions, results, plan.timeout)
+                tell(f"{device.speed:g}x, round {number}: busy {each.share:.3f}, {each.run.seconds:.1f} s")
+                found.append(each)
+    report = BusyReport(machine, started, found)
+    write_busy(report, results / f"{name}.json")
     return report
 
 

@@ -16,7 +16,7 @@ from sqscribe_bench.lab.timeline import plot_timeline
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Span, Trace
 from sqscribe_bench.lab.workload import Workload
 
-__all__ = ["Busy", "Device", "keep_busy", "longest_gap"]
+__all__ = ["Busy", "BusyPlan", "Device", "keep_busy", "longest_gap"]
 
 #: Seconds of a full window.
 _WINDOW_SECONDS = 30.0
@@ -53,6 +53,21 @@ class Device:
             "trace": trace,
         }
         return f"simulated:{urlencode(wishes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class BusyPlan:
+    """What is measured.
+
+    Attributes:
+        rounds: How often each device runs the workload.
+        timeout: Seconds for one run.
+    """
+
+    devices: Sequence[Device]
+    workload: Workload
+    rounds: int
+    timeout: float
 
 
 @dataclass(frozen=True, slots=True)
