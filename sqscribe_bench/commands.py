@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 
 from sqscribe_bench.busy.busy import BusyPlan, keep_busy
 from sqscribe_bench.busy.report import BusyReport, write_busy
-from sqscribe_bench.compare.compare import Comparison, Plan
+from sqscribe_bench.compare.compare import ComparePlan, Comparison
 from sqscribe_bench.compare.contender import Contender
 from sqscribe_bench.compare.figures import figures
 from sqscribe_bench.compare.plot import plot_comparison
-from sqscribe_bench.compare.report import Report, write_json
+from sqscribe_bench.compare.report import CompareReport, write_json
 from sqscribe_bench.engine.figures import engine_figures
 from sqscribe_bench.engine.plot import plot_engine
 from sqscribe_bench.engine.report import EngineReport, write_engine_json
@@ -24,19 +24,19 @@ from sqscribe_bench.engine.sweep import EnginePlan, EngineSweep, engine_launcher
 from sqscribe_bench.lab.library import Library
 from sqscribe_bench.lab.machine import this_machine
 from sqscribe_bench.lab.model import TOKENS, is_random, model_folder
-from sqscribe_bench.lab.run import Conditions, Run
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchRun, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.timeline import plot_timeline
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import WARM_UP
 from sqscribe_bench.scale.report import ScaleReport, plot_scale, write_scale_json
 from sqscribe_bench.scale.scale import TINY, Scale, ScalePlan, verdicts
 
-__all__ = ["Setting", "compare", "measure_busy", "measure_engine", "measure_scale"]
+__all__ = ["CompareSetting", "compare", "measure_busy", "measure_engine", "measure_scale"]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class CompareSetting:
     """What to compare with.
 
     Attributes:
@@ -63,7 +63,7 @@ class Setting:
     timeline: bool = False
 
 
-def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report:
+def compare(setting: CompareSetting, plan: ComparePlan, tell: Callable[[str], None]) -> CompareReport:
     """Makes what is missing, compares, and writes JSON and plot.
 
     Args:
@@ -89,7 +89,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     if made:
         tell(f"made {made} recordings in {setting.cache}")
 
-    def draw(trace: Trace, run: Run) -> None:
+    def draw(trace: Trace, run: BenchRun) -> None:
         words = "words" if run.words else "no-words"
         path = setting.results / f"{setting.name}-timeline-{run.workload}-{words}-{run.round}.png"
         tell(f"wrote {plot_timeline(trace, run, path)}")
@@ -97,7 +97,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     with _site(library, setting.keep) as site:
         comparison = Comparison(plan, site, conditions, tell, draw if setting.timeline else None)
         runs = list(comparison.runs())
-    report = Report(
+    report = CompareReport(
         name=setting.name,
         started=started,
         machine=machine,
@@ -116,7 +116,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     return report
 
 
-def _set_to(contender: Contender, conditions: Conditions, runs: Sequence[Run]) -> str:
+def _set_to(contender: Contender, conditions: Conditions, runs: Sequence[BenchRun]) -> str:
     """A contender's setting, with the batch size that it chose by itself."""
     setting = contender.setting(conditions)
     sizes = {run.notes["batch_size"] for run in runs if run.contender == contender.name and "batch_size" in run.notes}
@@ -223,9 +223,9 @@ def measure_busy(plan: BusyPlan, *, cache: Path, results: Path, name: str, tell:
 
 
 @contextmanager
-def _site(library: Library, keep: Path | None) -> Iterator[Site]:
+def _site(library: Library, keep: Path | None) -> Iterator[BenchSite]:
     with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
         logs = keep or Path(scratch)
         logs.mkdir(parents=True, exist_ok=True)
-        with Site(library, logs.absolute()) as site:
+        with BenchSite(library, logs.absolute()) as site:
             yield site

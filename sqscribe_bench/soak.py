@@ -25,7 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from sqscribe_bench.chaos.recordings import Studio
+from sqscribe_bench.chaos.recordings import RecordingMaker
 from sqscribe_bench.chaos.workers import Worker
 from sqscribe_bench.lab.program import unwind_on_sigterm
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
@@ -102,9 +102,9 @@ def main() -> int:
 def _record(aws: EmbeddedAws) -> None:
     for bucket in (SOURCES, OUTPUT):
         aws.make_bucket(bucket)
-    studio = Studio(random.Random(1))
+    maker = RecordingMaker(random.Random(1))
     for number in range(RECORDINGS):
-        aws.s3.put_object(Bucket=SOURCES, Key=f"clip-{number}", Body=studio.clip((2.0, 5.0)))
+        aws.s3.put_object(Bucket=SOURCES, Key=f"clip-{number}", Body=maker.clip((2.0, 5.0)))
 
 
 def _soak(aws: EmbeddedAws, name: str, model: str, jobs: int, folder: Path, end: float) -> Iterator[tuple[int, Sample]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoRun", "report"]
 
-#: Word errors per word, over all clips, that are still taken for right.
+#: Word errors per word, over all clips, that are still taken to be right.
 MAX_ERROR_RATE = 0.05
 #: The same for each clip: a few words misheard are few over all, but one clip's wrong transcript must show.
 MAX_CLIP_ERROR_RATE = 0.25
@@ -61,22 +61,22 @@ def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[
     for clip in clips:
         result = run.results[clip.name]
         transcript = _transcript(run, clip)
-        heard = transcript.text if transcript else ""
-        missed = word_errors(clip.text, heard)
+        text = transcript.text if transcript else ""
+        missed = word_errors(clip.text, text)
         said, errors = said + count_words(clip.text), errors + missed
         became = result.status if result.error is None else f"failed: {result.error.code}"
         wanted = f"failed: {Expected.MEDIA_UNREADABLE}" if clip.expected is Expected.MEDIA_UNREADABLE else "succeeded"
         if became != wanted:
             wrong.append(f"{clip.name} {became}, should have {wanted}")
         if missed > MAX_CLIP_ERROR_RATE * count_words(clip.text) and clip.text:
-            wrong.append(f"{clip.name} was misheard: {missed} of {count_words(clip.text)} words, as {heard!r}")
-        if clip.expected is Expected.EMPTY and heard:
-            wrong.append(f"{clip.name} is silent, and this was heard: {heard!r}")
+            wrong.append(f"{clip.name} was misheard: {missed} of {count_words(clip.text)} words, as {text!r}")
+        if clip.expected is Expected.EMPTY and text:
+            wrong.append(f"{clip.name} is silent, and this was heard: {text!r}")
         seconds = result.timings.inference
         table.add_row(
             f"{run.folder / clip.name}/",
             f"{clip.seconds:.0f} s",
-            str(count_words(heard)),
+            str(count_words(text)),
             f"{missed / count_words(clip.text):.1%}" if clip.text else "-",
             f"{clip.seconds / seconds:.0f}x" if seconds else "-",
             became.removeprefix("failed: "),

@@ -10,8 +10,8 @@ from statistics import median
 from urllib.parse import urlencode
 
 from sqscribe_bench.compare.contender import Sqscribe
-from sqscribe_bench.lab.run import BenchError, Conditions, Run, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchError, BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.timeline import plot_timeline
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Span, Trace
 from sqscribe_bench.lab.workload import Workload
@@ -83,7 +83,7 @@ class Busy:
     """
 
     device: Device
-    run: Run
+    run: BenchRun
     share: float
     longest_gap: float
     fill: float
@@ -92,7 +92,13 @@ class Busy:
 
 
 def keep_busy(
-    device: Device, workload: Workload, number: int, site: Site, conditions: Conditions, results: Path, timeout: float
+    device: Device,
+    workload: Workload,
+    number: int,
+    site: BenchSite,
+    conditions: Conditions,
+    results: Path,
+    timeout: float,
 ) -> Busy:
     """Puts a workload through the worker.
 
@@ -116,7 +122,7 @@ def keep_busy(
     }
     kept: list[Trace] = []
     contender = Sqscribe(settings, on_trace=lambda trace, _: kept.append(trace))
-    run = contender.run(Task(workload, words=False, round=number), site, conditions, timeout)
+    run = contender.run(BenchTask(workload, words=False, round=number), site, conditions, timeout)
     trace = kept[0]
     picture = results / f"timeline-{workload.name}-{device.speed:g}x.png"
     return Busy(

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 import boto3
 
 from sqscribe.job import JobDefaults
-from sqscribe_bench.chaos.nemesis import Blow, Disk, Nemesis
-from sqscribe_bench.chaos.plan import REAL, SIMULATED, Mix, Order, Plan
+from sqscribe_bench.chaos.nemesis import Disk, Nemesis, ProcessFault
+from sqscribe_bench.chaos.plan import REAL, SIMULATED, MessagePlan, Mix, PlannedMessage
 from sqscribe_bench.chaos.reference import COMPUTE_TYPE
 from sqscribe_bench.chaos.workers import Exit, Worker
 from worker.embedded.aws import CREDENTIALS, REGION, EmbeddedAws, EmbeddedQueue
@@ -50,9 +50,9 @@ class Options:
     Attributes:
         jobs: About so many.
         long_seconds: The shortest and the longest of the long recordings.
-        course: Share of the time behind the preparations in which messages are sent and blows fall.
+        course: Share of the time behind the preparations in which messages are sent and faults fall.
         seconds: For everything.
-        blows: To processes, at least.
+        faults: To processes, at least.
         simulated: Workers with the simulated engine.
         window_seconds: That a window takes it.
         rate: Share of calls that fail.
@@ -63,7 +63,7 @@ class Options:
     long_seconds: tuple[float, float]
     course: float
     seconds: float
-    blows: int
+    faults: int
     simulated: int
     window_seconds: float
     rate: float = 0.03
@@ -77,7 +77,7 @@ class Course:
     sent: int
     messages: int
     left: int
-    blows: int
+    faults: int
     ready: int
 
 
@@ -85,13 +85,13 @@ class Course:
 class Outcome:
     """All that the verdict needs; the emulator still runs."""
 
-    plan: Plan
+    plan: MessagePlan
     objects: Mapping[str, bytes]
     dead_letters: Sequence[Mapping[str, Any]]
     left: int
     decoded: Counter[tuple[str, int]]
     exits: Sequence[Exit]
-    blows: Counter[Blow]
+    faults: Counter[ProcessFault]
     disk: bool
     access_log: Path
     dead_letter_queues: tuple[str, ...]
@@ -124,22 +124,22 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
         workers = _workers(options, aws, proxy, queues, folder, disk)
         with _tended(workers):
             # The workers come up meanwhile.
-            say(f"{len(workers)} workers; preparing recordings, and what must be heard in them")
+            say(f"{len(workers)} workers; preparing recordings, and the texts that must come of them")
             plan = _plan(aws, proxy, rng)
-            orders = plan.orders(Mix.of(options.jobs, long_seconds=options.long_seconds))
+            planned = plan.planned(Mix.of(options.jobs, long_seconds=options.long_seconds))
             course = options.course * (begun + options.seconds - time.monotonic())
             nemesis = Nemesis(
                 workers,
                 disk,
                 random.Random(options.seed + 1),
-                log=folder / "blows.log",
-                blows=options.blows,
+                log=folder / "faults.log",
+                faults=options.faults,
                 seconds=course,
                 freeze=(VISIBILITY_SECONDS + 1.0, VISIBILITY_SECONDS + 6.0),
             )
             nemesis.start()
             try:
-                _feed_and_drain(options, begun, course, plan, orders, aws, queues, workers, nemesis, watch)
+                _feed_and_drain(options, begun, course, plan, planned, aws, queues, workers, nemesis, watch)
             finally:
                 nemesis.stop()
         return Outcome(
@@ -149,7 +149,7 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
             left=sum(aws.count(queue.url).total for queue in queues.values()),
             decoded=_decoded(folder),
             exits=[each for one in workers for each in one.exits],
-            blows=nemesis.blows,
+            faults=nemesis.faults,
             disk=disk is not None,
             access_log=proxy.log,
             dead_letter_queues=tuple(queue.dead_letter_url.rpartition("/")[2] for queue in queues.values()),
@@ -157,7 +157,7 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
         )
 
 
-def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> Plan:
+def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> MessagePlan:
     session: Any = boto3.session.Session()  # an overload for each service that there is
     client = session.client("s3", endpoint_url=proxy.url, region_name=REGION, **CREDENTIALS)
 
@@ -168,7 +168,7 @@ def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> Plan:
         place = {"Bucket": SOURCES, "Key": key}
         return str(client.generate_presigned_url("get_object", Params=place, ExpiresIn=36_000))
 
-    return Plan(rng, SOURCES, upload, link, MessageParser(JobDefaults(PREFIX, tuple(_FORMATS.split(",")))))
+    return MessagePlan(rng, SOURCES, upload, link, MessageParser(JobDefaults(PREFIX, tuple(_FORMATS.split(",")))))
 
 
 def _workers(
@@ -243,8 +243,8 @@ def _feed_and_drain(
     options: Options,
     begun: float,
     course: float,
-    plan: Plan,
-    orders: Sequence[Order],
+    plan: MessagePlan,
+    planned: Sequence[PlannedMessage],
     aws: EmbeddedAws,
     queues: Mapping[str, EmbeddedQueue],
     workers: Sequence[Worker],
@@ -258,23 +258,23 @@ def _feed_and_drain(
         now = time.monotonic()
         # A quarter at once, so that every worker has its hands full from the beginning.
         share = 0.25 + (now - opened) / course
-        while sent < len(orders) and sent < share * len(orders):
-            _send(aws, queues, plan, orders[sent])
+        while sent < len(planned) and sent < share * len(planned):
+            _send(aws, queues, plan, planned[sent])
             sent += 1
-        struck = struck or (nemesis.struck >= options.blows and sent == len(orders))
+        struck = struck or (nemesis.struck >= options.faults and sent == len(planned))
         if struck:
             nemesis.stop()
         left = sum(aws.count(queue.url).total for queue in queues.values())
         ready = sum(each.ready for each in workers)
-        watch(Course(now - begun, sent, len(orders), left, nemesis.struck, ready))
-        if (struck and sent == len(orders) and not left) or now - begun > options.seconds:
+        watch(Course(now - begun, sent, len(planned), left, nemesis.struck, ready))
+        if (struck and sent == len(planned) and not left) or now - begun > options.seconds:
             return
         pause.wait(1.0)
 
 
-def _send(aws: EmbeddedAws, queues: Mapping[str, EmbeddedQueue], plan: Plan, order: Order) -> None:
-    answer = aws.sqs.send_message(QueueUrl=queues[order.line].url, MessageBody=order.body)
-    plan.sent(order, answer["MessageId"])
+def _send(aws: EmbeddedAws, queues: Mapping[str, EmbeddedQueue], plan: MessagePlan, message: PlannedMessage) -> None:
+    answer = aws.sqs.send_message(QueueUrl=queues[message.line].url, MessageBody=message.body)
+    plan.sent(message, answer["MessageId"])
 
 
 def _objects(aws: EmbeddedAws) -> dict[str, bytes]:

@@ -17,14 +17,14 @@ from worker.embedded.aws import EmbeddedAws, MessageCount
 from worker.embedded.program import worker_environment
 from worker.testing.faults import Access, Audit, FaultProxy, SentMessage, read_log
 
-__all__ = ["Site"]
+__all__ = ["CaseSite"]
 
 #: No case is about messages that run out of receives.
 _MAX_RECEIVES = 1000
 _PREFIX = "v1"
 
 
-class Site:
+class CaseSite:
     """A place of one case's own. Its queue and its bucket bear its name.
 
     Args:
@@ -100,7 +100,7 @@ class Site:
         }
 
     def accesses(self, operation: str = "", caller: str = "") -> list[Access]:
-        """Calls to the queue and to the bucket so far, in order: all, or those of an operation or a caller."""
+        """Calls to the queue and to the bucket so far, in their order: all, or those of an operation or a caller."""
         return [
             access for access in self._log() if operation in ("", access.operation) and caller in ("", access.caller)
         ]

@@ -95,7 +95,7 @@ def _check_job(
     verdict: Verdict, promise: Promise, objects: Mapping[str, bytes], letters: Mapping[str, set[str]]
 ) -> None:
     body = objects.get(f"{promise.key}/result.json")
-    if promise.heard is None:
+    if promise.transcribed is None:
         verdict.must_fail += 1
     if body is None:
         verdict.lost.append(promise.key)
@@ -106,7 +106,7 @@ def _check_job(
         verdict.wrong.append(f"{promise.key}: {problem}")
         return
     verdict.delivered[promise.kind] += 1
-    if promise.heard is None:
+    if promise.transcribed is None:
         told = letters.get(promise.key, set())
         if told == {result["error"]["code"]}:
             verdict.dead_lettered += 1
@@ -116,7 +116,7 @@ def _check_job(
 
 def _problem(promise: Promise, result: Mapping[str, Any], objects: Mapping[str, bytes]) -> str | None:
     """What is wrong with a result that stands."""
-    if promise.heard is None:
+    if promise.transcribed is None:
         if result["status"] != "failed":
             return "succeeded, but cannot have"
         code = result["error"]["code"]
@@ -128,7 +128,11 @@ def _problem(promise: Promise, result: Mapping[str, Any], objects: Mapping[str, 
         if hashlib.sha256(standing).hexdigest() != artifact["sha256"] or len(standing) != artifact["bytes"]:
             return f"{artifact['key']} is not what the result names"
     text = json.loads(objects[f"{promise.key}/transcript.json"])["text"]
-    return None if text == promise.heard.text else f"heard {text[:60]!r}, not {promise.heard.text[:60]!r}"
+    return (
+        None
+        if text == promise.transcribed.text
+        else f"transcribed as {text[:60]!r}, not {promise.transcribed.text[:60]!r}"
+    )
 
 
 def _letters(outcome: Outcome) -> dict[str, set[str]]:
@@ -137,7 +141,7 @@ def _letters(outcome: Outcome) -> dict[str, set[str]]:
         body: key
         for sent in outcome.plan.messages.values()
         for key, bodies in sent.dead_bodies.items()
-        if outcome.plan.promises[key].heard is None
+        if outcome.plan.promises[key].transcribed is None
         for body in bodies
     }
     letters: dict[str, set[str]] = {}
@@ -157,11 +161,11 @@ def _check_letters(verdict: Verdict, outcome: Outcome, letters: Mapping[str, set
 
 def _check_windows(verdict: Verdict, outcome: Outcome, most_twice: float | None) -> None:
     for promise in outcome.plan.promises.values():
-        if promise.heard is None or promise.line == REAL or promise.sends > 1:
+        if promise.transcribed is None or promise.line == REAL or promise.sends > 1:
             continue
         job = promise.key.rpartition("/")[2]
-        verdict.needed += promise.heard.windows
-        verdict.decoded += sum(outcome.decoded[job, index] for index in range(promise.heard.windows))
+        verdict.needed += promise.transcribed.windows
+        verdict.decoded += sum(outcome.decoded[job, index] for index in range(promise.transcribed.windows))
     if most_twice is not None and verdict.twice > most_twice:
         verdict.violations.append(
             f"{verdict.twice:.1%} of the windows were decoded again; allowed are {most_twice:.0%}"

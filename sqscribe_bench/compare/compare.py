@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from sqscribe.errors import SqscribeError
-from sqscribe_bench.compare.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_order, loop_program
-from sqscribe_bench.compare.limit import Limit, limit_order, limit_program
+from sqscribe_bench.compare.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_program, loop_settings
+from sqscribe_bench.compare.limit import Limit, limit_program, limit_settings
 from sqscribe_bench.compare.s2t import s2t_environment, s2t_program
 from sqscribe_bench.lab.nvml import nvml_sampler
 from sqscribe_bench.lab.program import Program
-from sqscribe_bench.lab.run import BenchError, Conditions, Run, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchError, BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import Recording, Workload
 
-__all__ = ["CONTENDERS", "Comparison", "Plan"]
+__all__ = ["CONTENDERS", "ComparePlan", "Comparison"]
 
 #: Names that `--contender` takes; `loops` are several parallel ones.
 CONTENDERS = ("limit", "sqscribe", "loop", "loops", "batched")
@@ -35,7 +35,7 @@ _BATCHED_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ComparePlan:
     """What is to be compared.
 
     Attributes:
@@ -83,11 +83,11 @@ class Comparison:
 
     def __init__(
         self,
-        plan: Plan,
-        site: Site,
+        plan: ComparePlan,
+        site: BenchSite,
         conditions: Conditions,
         tell: Callable[[str], None],
-        on_trace: Callable[[Trace, Run], None] | None = None,
+        on_trace: Callable[[Trace, BenchRun], None] | None = None,
     ) -> None:
         self.sweeps: dict[str, dict[int, float]] = {}
         self.contenders: list[Contender] = []
@@ -96,9 +96,9 @@ class Comparison:
         self._conditions = conditions
         self._tell = tell
         self._on_trace = on_trace
-        self._limits: dict[tuple[str, int], Run] = {}  # by workload and round
+        self._limits: dict[tuple[str, int], BenchRun] = {}  # by workload and round
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterator[BenchRun]:
         """Runs everything; a contender that fails gives a run that says why, and the others go on."""
         self.contenders = [contender for name in self._plan.contenders for contender in self._made(name)]
         if self._plan.s2t is not None:
@@ -108,12 +108,12 @@ class Comparison:
                 able = [contender for contender in self.contenders if contender.word_times or not words]
                 for number in range(1, self._plan.rounds + 1):
                     for contender in tuple(able):
-                        run = self._run(contender, Task(workload, words, number))
+                        run = self._run(contender, BenchTask(workload, words, number))
                         yield run
                         if run.failure is not None:  # it would fail again, and again take its time
                             able.remove(contender)
 
-    def _run(self, contender: Contender, task: Task) -> Run:
+    def _run(self, contender: Contender, task: BenchTask) -> BenchRun:
         place = (task.workload.name, task.round)
         if isinstance(contender, Limit) and place in self._limits:
             return replace(self._limits[place], words=task.words)  # the engine knows nothing of the wish
@@ -122,7 +122,7 @@ class Comparison:
             run = contender.run(task, self._site, self._conditions, self._plan.timeout)
         except SqscribeError as error:
             self._tell(f"{what} failed: {error}")
-            return Run(contender.name, task.workload.name, task.words, task.round, failure=str(error))
+            return BenchRun(contender.name, task.workload.name, task.words, task.round, failure=str(error))
         if isinstance(contender, Limit):
             self._limits[place] = run
         self._tell(f"{what}: {run.seconds:.1f} s, {run.speed:.1f}x real time, {run.text_words} words")
@@ -173,15 +173,15 @@ class Comparison:
         return min(took, key=lambda size: took[size])
 
     def _sweep_limit(self, sizes: Sequence[int], log: str) -> Program:
-        order = limit_order(self._conditions, [self._plan.sample], self._site)
-        return limit_program(order | {"sweep": sizes}, self._site, log)
+        settings = limit_settings(self._conditions, [self._plan.sample], self._site)
+        return limit_program(settings | {"sweep": sizes}, self._site, log)
 
     def _sweep_loop(
-        self, start: Callable[[Mapping[str, Any], Site, str], Program], sizes: Sequence[int], log: str
+        self, start: Callable[[Mapping[str, Any], BenchSite, str], Program], sizes: Sequence[int], log: str
     ) -> Program:
-        order = loop_order(self._conditions, self._conditions.cores)
+        settings = loop_settings(self._conditions, self._conditions.cores)
         sample = [str(self._site.path(self._plan.sample).absolute())]
-        return start(order | {"sweep": sizes, "sample": sample}, self._site, log)
+        return start(settings | {"sweep": sizes, "sample": sample}, self._site, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,6 @@ class _Absent:
         """Nothing."""
         return ""
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:  # noqa: ARG002 - `Contender`
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:  # noqa: ARG002 - `Contender`
         """Fails."""
         raise BenchError(self.why)

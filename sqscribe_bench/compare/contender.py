@@ -15,13 +15,13 @@ from typing import Any, Protocol
 from sqscribe_bench.lab.meter import Meter
 from sqscribe_bench.lab.nvml import NvmlSampler
 from sqscribe_bench.lab.program import Program, environment
-from sqscribe_bench.lab.run import Conditions, Run, Task
-from sqscribe_bench.lab.site import Site, source
+from sqscribe_bench.lab.run import BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite, source
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Trace, read_trace
 from sqscribe_bench.lab.workload import WARM_UP
 from worker.embedded.program import WorkerProgram, free_port
 
-__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program", "threads_of"]
+__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_program", "loop_settings", "threads_of"]
 
 #: Longest that loading a model and transcribing one short recording may take.
 START_SECONDS = 900.0
@@ -44,7 +44,7 @@ class Contender(Protocol):
     def word_times(self) -> bool:
         """Whether it can be asked for them."""
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
         """Does the task, from a cold start to a warm one to its end.
 
         Raises:
@@ -77,7 +77,7 @@ class Sqscribe:
     settings: Mapping[str, str]
     name: str = "sqscribe"
     workers: int = 1
-    on_trace: Callable[[Trace, Run], None] | None = None
+    on_trace: Callable[[Trace, BenchRun], None] | None = None
     watch: Callable[[], AbstractContextManager[NvmlSampler]] | None = None
     word_times: bool = True
 
@@ -85,7 +85,7 @@ class Sqscribe:
         """Whatever differs from the defaults."""
         return ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "defaults"
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
         """See `Contender`."""
         name = site.name()
         queue_url = site.queue(name, _LEASE_SECONDS)
@@ -124,9 +124,9 @@ class Sqscribe:
         return run
 
 
-def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
+def loop_program(settings: Mapping[str, Any], site: BenchSite, name: str) -> Program:
     """Starts the loop's program."""
-    arguments = ["-m", "sqscribe_bench.programs.loop", json.dumps(order)]
+    arguments = ["-m", "sqscribe_bench.programs.loop", json.dumps(settings)]
     return Program(arguments, environment() | site.aws.env(), site.folder / f"{name}.log")
 
 
@@ -137,14 +137,14 @@ class Loop:
     Attributes:
         processes: At once; they share the cores.
         batch_size: Windows of a batch; None for one after another.
-        start: Starts a process that follows an order.
+        start: Starts a process with such settings.
         more: What else is worth knowing of its setting.
     """
 
     name: str
     processes: int = 1
     batch_size: int | None = None
-    start: Callable[[Mapping[str, Any], Site, str], Program] = loop_program
+    start: Callable[[Mapping[str, Any], BenchSite, str], Program] = loop_program
     more: str = ""
     word_times: bool = True
 
@@ -154,11 +154,11 @@ class Loop:
         threads = threads_of(self.processes, max(1, conditions.cores // self.processes), conditions)
         return ", ".join(filter(None, [batch, threads, self.more]))
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
         """See `Contender`."""
         name = site.name()
         queue_url = site.queue(name, _HIDDEN_SECONDS)
-        order = loop_order(conditions, max(1, conditions.cores // self.processes)) | {
+        settings = loop_settings(conditions, max(1, conditions.cores // self.processes)) | {
             "queue_url": queue_url,
             "output": site.output(name),
             "warm_up": source(WARM_UP),
@@ -166,7 +166,7 @@ class Loop:
         }
         with ExitStack() as stack:
             programs = [
-                stack.enter_context(self.start(order, site, f"{name}-{self.name}-{number}"))
+                stack.enter_context(self.start(settings, site, f"{name}-{self.name}-{number}"))
                 for number in range(self.processes)
             ]
             deadline = time.monotonic() + START_SECONDS
@@ -182,15 +182,15 @@ class Loop:
         )
 
 
-def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
-    """What every order to the loop's program says."""
+def loop_settings(conditions: Conditions, threads: int) -> dict[str, Any]:
+    """The settings that every run of the loop's program has in common."""
     asked = asdict(conditions)
     for name in ("model", "cores", "tokens"):
         del asked[name]
     return asked | {"threads": threads}
 
 
-def _worker(site: Site, name: str, settings: Mapping[str, str]) -> WorkerProgram:
+def _worker(site: BenchSite, name: str, settings: Mapping[str, str]) -> WorkerProgram:
     port = free_port()
     env = {**environment(), **site.aws.env(), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
     return WorkerProgram(env, site.folder / f"{name}-{port}.log")
@@ -210,14 +210,14 @@ def count_words(text: str) -> int:
 
 def _through_queue(
     contender: str,
-    task: Task,
-    site: Site,
+    task: BenchTask,
+    site: BenchSite,
     conditions: Conditions,
     name: str,
     queue_url: str,
     programs: Sequence[_Watched],
     timeout: float,
-) -> Run:
+) -> BenchRun:
     """Sends the task's messages to contenders that are warm, and measures until all are deleted."""
     site.upload(task.workload.recordings)
     meter = Meter([program.pid for program in programs])
@@ -227,7 +227,7 @@ def _through_queue(
         site.wait_until_empty(queue_url, _checks(programs), timeout)
         seconds = time.monotonic() - begun
     transcripts = site.transcripts(name, task).values()
-    return Run(
+    return BenchRun(
         contender=contender,
         workload=task.workload.name,
         words=task.words,

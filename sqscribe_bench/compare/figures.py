@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sqscribe_bench.lab.run import Run
+from sqscribe_bench.lab.run import BenchRun
 
 __all__ = ["Figure", "best", "figures"]
 
@@ -52,14 +52,14 @@ class Figure:
     failure: str | None = None
 
 
-def figures(runs: Sequence[Run], measured: str = "sqscribe") -> list[Figure]:
+def figures(runs: Sequence[BenchRun], measured: str = "sqscribe") -> list[Figure]:
     """Figures of all contenders and workloads, in the order of their first runs.
 
     Args:
         runs: In any order.
         measured: The contender whose speed is compared to all others'.
     """
-    cells: dict[tuple[str, bool, str], list[Run]] = {}
+    cells: dict[tuple[str, bool, str], list[BenchRun]] = {}
     for run in runs:
         cells.setdefault((run.workload, run.words, run.contender), []).append(run)
     made = []

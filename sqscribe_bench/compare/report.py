@@ -13,9 +13,9 @@ from rich.table import Table
 
 from sqscribe_bench.compare.figures import Figure, best
 from sqscribe_bench.lab.machine import Machine
-from sqscribe_bench.lab.run import Conditions, Run
+from sqscribe_bench.lab.run import BenchRun, Conditions
 
-__all__ = ["Report", "shown", "table", "write_json"]
+__all__ = ["CompareReport", "shown", "table", "write_json"]
 
 #: Of the file's layout.
 VERSION = 1
@@ -30,7 +30,7 @@ _CAPTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CompareReport:
     """All there is to say of one comparison.
 
     Attributes:
@@ -52,7 +52,7 @@ class Report:
     sweeps: Mapping[str, Mapping[int, float]]
     sweep_seconds: float
     workloads: Mapping[str, tuple[int, float]]
-    runs: Sequence[Run]
+    runs: Sequence[BenchRun]
     figures: Sequence[Figure]
 
 
@@ -68,7 +68,7 @@ def shown(figures: Iterable[Figure]) -> list[Figure]:
     return chosen
 
 
-def table(report: Report) -> Table:
+def table(report: CompareReport) -> Table:
     """One table with everything that a figure needs to be understood."""
     made = Table(title=_title(report), caption=_caption(report), title_justify="left", caption_justify="left")
     for heading in ("workload", "words", "contender", "set to"):
@@ -95,7 +95,7 @@ def table(report: Report) -> Table:
     return made
 
 
-def write_json(report: Report, folder: Path) -> Path:
+def write_json(report: CompareReport, folder: Path) -> Path:
     """Writes `<name>.json` and gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"version": VERSION, **asdict(report)}
@@ -126,7 +126,7 @@ def _row(figure: Figure, settings: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _title(report: Report) -> str:
+def _title(report: CompareReport) -> str:
     machine, same = report.machine, report.conditions
     sizes = "; ".join(
         f"{name}: {count} recording{'s' if count != 1 else ''}, {seconds / 3600:.2f} h"
@@ -144,7 +144,7 @@ def _title(report: Report) -> str:
     )
 
 
-def _caption(report: Report) -> str:
+def _caption(report: CompareReport) -> str:
     lines = [_CAPTION]
     for name, took in report.sweeps.items():
         sizes = ", ".join(f"{size}: {seconds:.1f} s" for size, seconds in took.items())

@@ -15,7 +15,7 @@ from typing import Any
 import sqscribe_bench.programs
 from sqscribe_bench.lab.program import Program, environment
 from sqscribe_bench.lab.run import BenchError
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.site import BenchSite
 from stages.ffmpeg import find_ffmpeg
 
 __all__ = ["s2t_environment", "s2t_program"]
@@ -42,15 +42,15 @@ def s2t_environment(folder: Path, tell: Callable[[str], None]) -> tuple[Path, st
     return python, _do([str(python), "-c", "import importlib.metadata as m; print(m.version('whisper-s2t'))"])
 
 
-def s2t_program(python: Path) -> Callable[[Mapping[str, Any], Site, str], Program]:
+def s2t_program(python: Path) -> Callable[[Mapping[str, Any], BenchSite, str], Program]:
     """What starts the program, as `sqscribe_bench.compare.contender.loop_program` does for the loop."""
     (package,) = sqscribe_bench.programs.__path__
 
-    def start(order: Mapping[str, Any], site: Site, name: str) -> Program:
+    def start(settings: Mapping[str, Any], site: BenchSite, name: str) -> Program:
         env = environment()
         del env["PYTHONPATH"]  # its packages are its own
         env["PATH"] = os.pathsep.join([str(_ffmpeg_folder(site.folder)), env.get("PATH", "")])
-        arguments = [str(Path(package, "s2t.py")), json.dumps(order)]
+        arguments = [str(Path(package, "s2t.py")), json.dumps(settings)]
         return Program(arguments, env | site.aws.env(), site.folder / f"{name}.log", python=str(python))
 
     return start

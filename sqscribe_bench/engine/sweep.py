@@ -180,7 +180,7 @@ class Speaker(Protocol):
         """The next one."""
 
 
-#: Starts the program with an order, pinned to so many cores.
+#: Starts the program with its settings, pinned to so many cores.
 Launch = Callable[[Mapping[str, Any], int | None], AbstractContextManager[Speaker]]
 #: Watches a GPU; see `sqscribe_bench.lab.nvml.nvml_sampler`.
 Watch = Callable[[str | None], AbstractContextManager[NvmlSampler]]
@@ -219,7 +219,7 @@ class EngineSweep:
         points: list[EnginePoint] = []
         try:
             with ExitStack() as stack:
-                program = stack.enter_context(self._launch(self._order(setup, number), setup.cores))
+                program = stack.enter_context(self._launch(self._settings(setup, number), setup.cores))
                 about = json.loads(program.line(START_SECONDS))
                 loaded = Loaded(**about | {"mel": {int(size): took for size, took in about["mel"].items()}})
                 sampler = self._sampler(stack, loaded)
@@ -230,7 +230,7 @@ class EngineSweep:
             return EngineRun(setup, number, loaded, points, str(error))
         return EngineRun(setup, number, loaded, points)
 
-    def _order(self, setup: EngineSetup, number: int) -> dict[str, Any]:
+    def _settings(self, setup: EngineSetup, number: int) -> dict[str, Any]:
         plan = self._plan
         return {
             "model": setup.folder,
@@ -277,12 +277,12 @@ def engine_launcher(folder: Path) -> Launch:
     """Starts `sqscribe_bench.programs.engine`, whose logs go into a folder."""
     numbers = itertools.count(1)
 
-    def launch(order: Mapping[str, Any], cores: int | None) -> Program:
+    def launch(settings: Mapping[str, Any], cores: int | None) -> Program:
         # The engine is to find CUDA's libraries without being told where they are.
         environ = environment(LD_LIBRARY_PATH=os.environ.get("LD_LIBRARY_PATH", ""))
         module = "sqscribe_bench.programs.engine"
         start = ["-m", "sqscribe_bench.programs.pinned", str(cores), module] if cores else ["-m", module]
-        return Program([*start, json.dumps(order)], environ, folder / f"engine-{next(numbers):03}.log")
+        return Program([*start, json.dumps(settings)], environ, folder / f"engine-{next(numbers):03}.log")
 
     return launch
 

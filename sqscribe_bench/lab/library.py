@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import wave
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqscribe.errors import NodeFaultError
+from sqscribe_bench.lab.pcm import encode, wav
 from sqscribe_bench.lab.speech import Speech
 from sqscribe_bench.lab.workload import SEED, Recording
-from stages.ffmpeg import find_ffmpeg
-from stages.values import SAMPLE_RATE
 
 __all__ = ["Library", "default_cache"]
 
@@ -49,11 +46,7 @@ class Library:
         """Makes a recording as a WAV file in a folder, whether or not there is an mp3 of it."""
         samples = Speech().say(f"{self._seed}/{recording.name}", recording.seconds)
         path = folder / f"{recording.name}.wav"
-        with wave.open(str(path), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(samples.itemsize)
-            file.setframerate(SAMPLE_RATE)
-            file.writeframes(samples.tobytes())
+        path.write_bytes(wav(samples))
         return path
 
     def make(self, recordings: Iterable[Recording]) -> int:
@@ -65,25 +58,20 @@ class Library:
         missing = [recording for recording in recordings if not self.path(recording).exists()]
         if missing:
             self._folder.mkdir(parents=True, exist_ok=True)
-            speech, ffmpeg = Speech(), find_ffmpeg()
+            speech = Speech()
             with ThreadPoolExecutor(os.cpu_count()) as pool:  # ffmpeg does the work
-                list(pool.map(lambda recording: self._make(speech, ffmpeg, recording), missing))
+                list(pool.map(lambda recording: self._make(speech, recording), missing))
         return len(missing)
 
-    def _make(self, speech: Speech, ffmpeg: str, recording: Recording) -> None:
+    def _make(self, speech: Speech, recording: Recording) -> None:
         samples = speech.say(f"{self._seed}/{recording.name}", recording.seconds)
         path = self.path(recording)
         partial = path.with_suffix(f".{os.getpid()}.part")
-        command = [ffmpeg, "-loglevel", "error", "-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"]
-        encoding = ["-ar", str(_SAMPLE_RATE), "-c:a", "libmp3lame", "-b:a", _BIT_RATE, "-compression_level", "9"]
-        done = subprocess.run(
-            # Without its own name and version in the file, the bytes are the same wherever the encoder is.
-            [*command, *encoding, "-bitexact", "-f", "mp3", "-y", str(partial)],
-            input=samples.tobytes(),
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
+        encoding = ("-ar", str(_SAMPLE_RATE), "-c:a", "libmp3lame", "-b:a", _BIT_RATE, "-compression_level", "9")
+        try:
+            # Without ffmpeg's name and version in the file, its bytes are the same on every machine.
+            encode(samples, *encoding, "-bitexact", "-f", "mp3", "-y", str(partial))
+        except NodeFaultError:
             partial.unlink(missing_ok=True)
-            raise NodeFaultError(f"ffmpeg cannot make an mp3: {done.stderr.decode(errors='replace').strip()[-300:]}")
+            raise
         partial.rename(path)

@@ -87,13 +87,13 @@ def _make(architecture: Architecture, folder: Path) -> None:
     """Makes it in a process of its own, which is the only one that loads CTranslate2."""
     partial = folder.with_suffix(f".{os.getpid()}.part")
     partial.mkdir(parents=True)
-    order = asdict(architecture) | {
+    settings = asdict(architecture) | {
         "folder": str(partial),
         "languages": architecture.languages,
         "words": _WORDS,
         "text_tokens": TOKENS,
     }
-    command = [sys.executable, "-P", "-m", "sqscribe_bench.programs.random_weights", json.dumps(order)]
+    command = [sys.executable, "-P", "-m", "sqscribe_bench.programs.random_weights", json.dumps(settings)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(partial)

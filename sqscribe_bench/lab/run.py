@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqscribe.errors import SqscribeError
 from sqscribe_bench.lab.workload import Workload
 
-__all__ = ["BenchError", "Conditions", "Run", "Task", "Usage"]
+__all__ = ["BenchError", "BenchRun", "BenchTask", "Conditions", "Usage"]
 
 
 class BenchError(SqscribeError):
@@ -42,7 +42,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BenchTask:
     """What a contender is to do in one run."""
 
     workload: Workload
@@ -84,7 +84,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class BenchRun:
     """What came of a task.
 
     Attributes:

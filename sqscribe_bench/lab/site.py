@@ -14,11 +14,11 @@ from typing import Any, Self
 
 from sqscribe.sender.enqueue import send_jobs
 from sqscribe_bench.lab.library import Library
-from sqscribe_bench.lab.run import BenchError, Task
+from sqscribe_bench.lab.run import BenchError, BenchTask
 from sqscribe_bench.lab.workload import WARM_UP, Recording
 from worker.embedded.aws import EmbeddedAws
 
-__all__ = ["Site", "source"]
+__all__ = ["BenchSite", "source"]
 
 _SOURCES, _RESULTS = "bench-recordings", "bench-results"
 #: How often the queue is asked whether it is empty: the error of a run's time, alike for all contenders.
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.1
 _TRANSCRIPT = "transcript.json"
 
 
-class Site:
+class BenchSite:
     """The servers, and what the benchmark does there. A context manager.
 
     Args:
@@ -87,7 +87,7 @@ class Site:
         """Where a run's results go."""
         return f"s3://{_RESULTS}/{name}"
 
-    def send(self, queue_url: str, task: Task, beam_size: int, language: str) -> None:
+    def send(self, queue_url: str, task: BenchTask, beam_size: int, language: str) -> None:
         """Sends a message for each recording of a task."""
         self.upload(task.workload.recordings)
         messages = (_message(each, task.words, beam_size, language) for each in task.workload.recordings)
@@ -117,7 +117,7 @@ class Site:
                 raise BenchError(f"{left} messages were left after {timeout:g} s")
             pause.wait(_LOOK_SECONDS)
 
-    def transcripts(self, name: str, task: Task) -> dict[str, dict[str, Any]]:
+    def transcripts(self, name: str, task: BenchTask) -> dict[str, dict[str, Any]]:
         """The transcript of each recording, by its name.
 
         Raises:

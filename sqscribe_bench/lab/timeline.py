@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
-from sqscribe_bench.lab.run import Run
+from sqscribe_bench.lab.run import BenchRun
 from sqscribe_bench.lab.trace import Span, Trace
 
 __all__ = ["plot_timeline"]
@@ -31,7 +31,7 @@ _STEPS = 120
 _MOST_ROWS = 8
 
 
-def plot_timeline(trace: Trace, run: Run, path: Path) -> Path:
+def plot_timeline(trace: Trace, run: BenchRun, path: Path) -> Path:
     """Writes a PNG: rows of bars for stages, batches and device, and the device's busy share below."""
     names = {span.name for span in trace.of("stage")}
     stages = [*(name for name in _STAGES if name in names), *sorted(names - set(_STAGES))]

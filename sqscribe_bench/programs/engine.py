@@ -44,7 +44,7 @@ _MEL_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SweepSettings:
     """What the benchmark asks for.
 
     Attributes:
@@ -52,7 +52,7 @@ class Order:
         device: `cpu` or `cuda`.
         parallel: Batches under way at once; None: the engine's own choice.
         pcm: File with windows, one behind the other.
-        batch_sizes: In this order. One that does not fit into the device's memory is the last.
+        batch_sizes: In the order of measuring, which ends with one that does not fit into the device's memory.
         seconds: How long each is measured, about.
         batches: How many it is measured on, at least.
         relapse: One in so many windows is decoded again in a run more, at the fastest size; 0: no such run.
@@ -73,34 +73,34 @@ class Order:
     language: str = "en"
 
 
-class Bench:
-    """A loaded engine, and what is asked of it.
+class EngineMeasurement:
+    """Loads an engine, and measures it.
 
     Args:
-        order: Says what.
+        settings: Say what.
 
     Raises:
         UnfitNodeError: The device, a library or the model cannot be had.
     """
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        device = find_device(order.device)
+    def __init__(self, settings: SweepSettings) -> None:
+        self._settings = settings
+        device = find_device(settings.device)
         self._watch = MemoryWatch(partial(memory_in_use, device))
         self._before = memory_in_use(device)
-        settings = EngineSettings(
-            model=order.model,
+        engine = EngineSettings(
+            model=settings.model,
             name="engine",
-            device=order.device,
-            compute_type=order.compute_type,
-            beam_size=order.beam_size,
+            device=settings.device,
+            compute_type=settings.compute_type,
+            beam_size=settings.beam_size,
         )
-        model = load_model(settings, parallel=order.parallel)
+        model = load_model(engine, parallel=settings.parallel)
         self._loaded = memory_in_use(device)
         self._whisper = TimedWhisper(model.whisper)
         self._model = replace(model, whisper=self._whisper)
         self._decoder = WhisperDecoder(self._model)
-        self._stored = Path(order.pcm).stat().st_size // (2 * _WINDOW)
+        self._stored = Path(settings.pcm).stat().st_size // (2 * _WINDOW)
 
     def about(self) -> dict[str, Any]:
         """What was loaded, and what it took."""
@@ -116,22 +116,22 @@ class Bench:
             "cores": cpu_cores(),
             "model_memory": self._loaded - self._before,
             "auto_batch_size": model.info.batch_size,
-            "row_bytes": row_bytes(model.shape, self._order.beam_size, value_bytes(model.info.compute_type)),
-            "mel": self._mel() if self._order.mel else {},
+            "row_bytes": row_bytes(model.shape, self._settings.beam_size, value_bytes(model.info.compute_type)),
+            "mel": self._mel() if self._settings.mel else {},
         }
 
     def points(self) -> Iterator[dict[str, Any]]:
         """One for each batch size, to the first that fails, and one of a run with windows that are decoded again."""
         speeds: dict[int, float] = {}
-        for size in self._order.batch_sizes:
+        for size in self._settings.batch_sizes:
             point = self._point(self._decoder, size, 0)
             yield point
             if "failure" in point:
                 break
             speeds[size] = point["windows"] / point["seconds"]
-        if speeds and self._order.relapse:
-            decoder = WhisperDecoder(self._model, judge=Relapse(self._order.relapse))
-            yield self._point(decoder, max(speeds, key=speeds.__getitem__), self._order.relapse)
+        if speeds and self._settings.relapse:
+            decoder = WhisperDecoder(self._model, judge=Relapse(self._settings.relapse))
+            yield self._point(decoder, max(speeds, key=speeds.__getitem__), self._settings.relapse)
 
     def _point(self, decoder: WhisperDecoder, size: int, relapse: int) -> dict[str, Any]:
         start = {"batch_size": size, "relapse": relapse}
@@ -146,8 +146,8 @@ class Bench:
     def _measured(self, decoder: WhisperDecoder, size: int, least: int) -> dict[str, Any]:
         parallel = self._model.parallel
         warm = self._feed(decoder, size, parallel)
-        rounds = math.ceil(self._order.seconds / max(warm.seconds, 1e-6))
-        count = parallel * max(rounds, math.ceil(max(self._order.batches, least) / parallel))
+        rounds = math.ceil(self._settings.seconds / max(warm.seconds, 1e-6))
+        count = parallel * max(rounds, math.ceil(max(self._settings.batches, least) / parallel))
         self._whisper.seconds()
         cpu = time.process_time()
         with self._watch.watching():
@@ -171,8 +171,8 @@ class Bench:
         }
 
     def _feed(self, decoder: WhisperDecoder, size: int, batches: int) -> Fed:
-        options = DecodeOptions(self._order.language, "transcribe", None, None, self._order.beam_size)
-        task = DecodeTask("job", self._order.pcm, tuple(map(self._window, range(size * batches))), options)
+        options = DecodeOptions(self._settings.language, "transcribe", None, None, self._settings.beam_size)
+        task = DecodeTask("job", self._settings.pcm, tuple(map(self._window, range(size * batches))), options)
         return Feed(decoder, size, small_batches=False).run([task])
 
     def _window(self, index: int) -> Window:
@@ -186,8 +186,8 @@ class Bench:
         if device.type != "cpu":
             places.append(LogMel(n_mels, torch.device("cpu")))
         made: dict[int, list[float]] = {}
-        for size in self._order.batch_sizes:
-            rows = [read_window(self._order.pcm, self._window(index)) for index in range(size)]
+        for size in self._settings.batch_sizes:
+            rows = [read_window(self._settings.pcm, self._window(index)) for index in range(size)]
             try:
                 made[size] = [_seconds(place, rows, device) for place in places]
             except RuntimeError as error:
@@ -199,10 +199,10 @@ class Bench:
 
 
 def main() -> None:
-    """Does what the order says, and ends."""
+    """Does what the settings says, and ends."""
     share_one_arena()
     configure("json", "warning")
-    bench = Bench(Order(**json.loads(sys.argv[1])))
+    bench = EngineMeasurement(SweepSettings(**json.loads(sys.argv[1])))
     _say(bench.about())
     for point in bench.points():
         _say(point)

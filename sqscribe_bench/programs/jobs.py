@@ -39,7 +39,7 @@ _HIDDEN_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobsSettings:
     """What the benchmark asks for.
 
     Attributes:
@@ -89,11 +89,11 @@ class _LastDelete(MemoryQueue):
         return result
 
 
-class Bench:
+class InMemoryRun:
     """One run."""
 
-    def __init__(self, order: Order, folder: Path) -> None:
-        self._order = order
+    def __init__(self, settings: JobsSettings, folder: Path) -> None:
+        self._settings = settings
         self._store = FolderStore(folder)
         self._queue = _LastDelete(self._emptied)
         self._parser = MessageParser(JobDefaults(_OUTPUT))
@@ -102,15 +102,15 @@ class Bench:
 
     def run(self) -> Spent:
         """Works until all jobs are done."""
-        fake = self._order.model == "fake"
-        settings = read_settings(http_port=0, log_level="error", model="simulated:" if fake else self._order.model)
+        fake = self._settings.model == "fake"
+        settings = read_settings(http_port=0, log_level="error", model="simulated:" if fake else self._settings.model)
         daemon = build_worker(settings, self._connect, _fake_engine if fake else None)
 
         def finished() -> bool:
             if self._before is None and daemon.phase is Phase.RUNNING:
                 bodies = [
                     json.dumps({"source": "s3://bucket/recording", "job_id": f"job-{number}", "language": "en"})
-                    for number in range(self._order.jobs)
+                    for number in range(self._settings.jobs)
                 ]
                 self._before = Spent.so_far()
                 for body in bodies:
@@ -133,18 +133,18 @@ class Bench:
     def _parse(self, message: Message) -> Parsed:
         """A message may not name a path of this machine, so it comes in behind the parser."""
         parsed = self._parser.parse(message.body, message.id)
-        return replace(parsed, jobs=tuple(replace(job, source=self._order.recording) for job in parsed.jobs))
+        return replace(parsed, jobs=tuple(replace(job, source=self._settings.recording) for job in parsed.jobs))
 
 
 def main() -> None:
-    """Does what the order says, and ends."""
+    """Does what the settings says, and ends."""
     configure("json", "error")
-    order = Order(**json.loads(sys.argv[1]))
+    settings = JobsSettings(**json.loads(sys.argv[1]))
     with TemporaryDirectory(prefix="sqscribe-bench-") as folder:
-        spent = Bench(order, Path(folder)).run()
+        spent = InMemoryRun(settings, Path(folder)).run()
         results = sum(1 for _ in Path(folder).glob("local/transcripts/*/result.json"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    said = asdict(spent) | {"jobs": order.jobs, "results": results, "peak_memory": peak}
+    said = asdict(spent) | {"jobs": settings.jobs, "results": results, "peak_memory": peak}
     print(json.dumps(said), flush=True)
 
 

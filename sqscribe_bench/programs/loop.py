@@ -25,7 +25,7 @@ _POLL_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class LoopSettings:
     """What the benchmark asks for.
 
     Attributes:
@@ -81,12 +81,12 @@ class CountedPipeline(BatchedInferencePipeline):  # type: ignore[misc]  # faster
 
 
 class Transcriber:
-    """faster-whisper, set up as the order says."""
+    """faster-whisper, set up as the settings says."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self, settings: LoopSettings) -> None:
+        self._settings = settings
         self.model = CountedModel(
-            order.folder, device=order.device, compute_type=order.compute_type, cpu_threads=order.threads
+            settings.folder, device=settings.device, compute_type=settings.compute_type, cpu_threads=settings.threads
         )
         self._pipeline = CountedPipeline(self.model)
 
@@ -94,9 +94,9 @@ class Transcriber:
         """A transcript, with what it took."""
         windows, tokens = self.model.windows, self.model.tokens
         shared = {
-            "language": self._order.language,
-            "beam_size": self._order.beam_size,
-            "patience": self._order.patience,
+            "language": self._settings.language,
+            "beam_size": self._settings.beam_size,
+            "patience": self._settings.patience,
             "temperature": 0.0,
             "vad_filter": True,
             "word_timestamps": words,
@@ -127,34 +127,34 @@ def _segment(segment: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Works until it is ended."""
-    order = Order(**json.loads(sys.argv[1]))
-    transcriber = Transcriber(order)
-    if order.sweep:
-        _say(json.dumps(_swept(transcriber, order)))
+    settings = LoopSettings(**json.loads(sys.argv[1]))
+    transcriber = Transcriber(settings)
+    if settings.sweep:
+        _say(json.dumps(_swept(transcriber, settings)))
         return
     sqs, s3 = boto3.client("sqs"), boto3.client("s3")
-    _work(transcriber, order, s3, {"source": order.warm_up, "job_id": f"warm-up-{os.getpid()}"})
+    _work(transcriber, settings, s3, {"source": settings.warm_up, "job_id": f"warm-up-{os.getpid()}"})
     _say("ready")
     while True:
-        answer = sqs.receive_message(QueueUrl=order.queue_url, MaxNumberOfMessages=1, WaitTimeSeconds=_POLL_SECONDS)
+        answer = sqs.receive_message(QueueUrl=settings.queue_url, MaxNumberOfMessages=1, WaitTimeSeconds=_POLL_SECONDS)
         for message in answer.get("Messages", ()):
-            _work(transcriber, order, s3, json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=order.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            _work(transcriber, settings, s3, json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=settings.queue_url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def _work(transcriber: Transcriber, order: Order, s3: Any, job: dict[str, Any]) -> None:
+def _work(transcriber: Transcriber, settings: LoopSettings, s3: Any, job: dict[str, Any]) -> None:
     place = split_s3(job["source"])
     media = io.BytesIO(s3.get_object(Bucket=place.bucket, Key=place.key)["Body"].read())
-    transcript = transcriber.transcribe(media, words=job.get("word_timestamps", False), batch_size=order.batch_size)
-    target = split_s3(f"{order.output}/{job['job_id']}/transcript.json")
+    transcript = transcriber.transcribe(media, words=job.get("word_timestamps", False), batch_size=settings.batch_size)
+    target = split_s3(f"{settings.output}/{job['job_id']}/transcript.json")
     s3.put_object(Bucket=target.bucket, Key=target.key, Body=json.dumps(transcript).encode())
 
 
-def _swept(transcriber: Transcriber, order: Order) -> dict[int, float]:
+def _swept(transcriber: Transcriber, settings: LoopSettings) -> dict[int, float]:
     """Seconds that the sample takes at each batch size."""
-    media = [Path(path).read_bytes() for path in order.sample]
+    media = [Path(path).read_bytes() for path in settings.sample]
     took = {}
-    for size in (order.sweep[0], *order.sweep):  # the first one twice: once to warm up
+    for size in (settings.sweep[0], *settings.sweep):  # the first one twice: once to warm up
         begun = time.perf_counter()
         for each in media:
             transcriber.transcribe(io.BytesIO(each), words=False, batch_size=size)

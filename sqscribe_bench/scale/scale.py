@@ -14,8 +14,8 @@ from typing import Any
 from sqscribe.errors import SqscribeError
 from sqscribe_bench.compare.contender import Sqscribe
 from sqscribe_bench.lab.program import Program, environment
-from sqscribe_bench.lab.run import Conditions, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.workload import Recording, Workload
 
 __all__ = ["AXES", "NULL_MODEL", "Point", "Scale", "ScalePlan", "verdicts"]
@@ -146,7 +146,7 @@ class Scale:
         tell: Told what happens, line by line.
     """
 
-    def __init__(self, plan: ScalePlan, site: Site, tiny: str, cores: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, plan: ScalePlan, site: BenchSite, tiny: str, cores: int, tell: Callable[[str], None]) -> None:
         self._plan = plan
         self._site = site
         self._tiny = tiny
@@ -176,8 +176,8 @@ class Scale:
         return point
 
     def _in_memory(self, jobs: int) -> Point:
-        order = {"jobs": jobs, "recording": self._tiny, "model": NULL_MODEL}
-        arguments = ["-m", "sqscribe_bench.programs.jobs", json.dumps(order)]
+        settings = {"jobs": jobs, "recording": self._tiny, "model": NULL_MODEL}
+        arguments = ["-m", "sqscribe_bench.programs.jobs", json.dumps(settings)]
         with Program(arguments, environment(), self._site.folder / f"{self._site.name()}-jobs.log") as program:
             said: dict[str, Any] = json.loads(program.line(self._plan.timeout))
         parts = {"worker": said["own"], "ffmpeg": said["ffmpeg"], "engine": said["engine"]}
@@ -207,7 +207,7 @@ class Scale:
 
     def _run(self, axis: str, size: float, work: Workload, contender: Sqscribe, model: str) -> Point:
         conditions = Conditions(model, model, "cpu", "int8", beam_size=5, cores=self._cores)
-        run = contender.run(Task(work, words=False, round=1), self._site, conditions, self._plan.timeout)
+        run = contender.run(BenchTask(work, words=False, round=1), self._site, conditions, self._plan.timeout)
         usage = run.usage
         return Point(
             axis=axis,

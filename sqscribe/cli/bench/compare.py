@@ -17,8 +17,8 @@ from sqscribe.cli.bench.scale import scale
 from sqscribe.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
-    from sqscribe_bench.commands import Setting
-    from sqscribe_bench.compare.compare import Plan
+    from sqscribe_bench.commands import CompareSetting
+    from sqscribe_bench.compare.compare import ComparePlan
 
 __all__ = ["app"]
 
@@ -119,11 +119,11 @@ def bench(context: typer.Context, options: CompareOptions) -> None:
     raise typer.Exit(ExitCode.JOBS_FAILED if any(run.failure for run in report.runs) else ExitCode.DONE)
 
 
-def _setting(options: CompareOptions, device: str) -> Setting:
-    from sqscribe_bench.commands import Setting  # noqa: PLC0415
+def _setting(options: CompareOptions, device: str) -> CompareSetting:
+    from sqscribe_bench.commands import CompareSetting  # noqa: PLC0415
     from sqscribe_bench.lab.library import default_cache  # noqa: PLC0415
 
-    return Setting(
+    return CompareSetting(
         model=options.model,
         device=device,
         compute_type=options.compute_type,
@@ -137,8 +137,8 @@ def _setting(options: CompareOptions, device: str) -> Setting:
     )
 
 
-def _plan(options: CompareOptions, device: str) -> Plan:
-    from sqscribe_bench.compare.compare import CONTENDERS, Plan  # noqa: PLC0415
+def _plan(options: CompareOptions, device: str) -> ComparePlan:
+    from sqscribe_bench.compare.compare import CONTENDERS, ComparePlan  # noqa: PLC0415
     from sqscribe_bench.lab.workload import workload  # noqa: PLC0415
 
     unknown = sorted(set(options.contenders or ()) - set(CONTENDERS))
@@ -148,7 +148,7 @@ def _plan(options: CompareOptions, device: str) -> Plan:
     sweep_seconds = _DEFAULT_SWEEP[device] if options.sweep_seconds is None else options.sweep_seconds
     if options.short:
         names, words, sweep_seconds = options.workloads or [_SHORT_WORKLOAD], bool(words), 0.0
-    return Plan(
+    return ComparePlan(
         workloads=tuple(workload(each, _scale(options)) for each in names),
         words=(False, True) if words is None else (words,),
         contenders=tuple(each for each in CONTENDERS if not options.contenders or each in options.contenders),

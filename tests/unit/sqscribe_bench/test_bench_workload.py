@@ -9,9 +9,9 @@ import pytest
 
 from sqscribe.errors import SettingsError
 from sqscribe_bench.lab.library import Library
-from sqscribe_bench.lab.speech import Speech, read_pcm
+from sqscribe_bench.lab.pcm import read_pcm
+from sqscribe_bench.lab.speech import Speech
 from sqscribe_bench.lab.workload import WORKLOADS, Recording, workload
-from stages.ffmpeg import find_ffmpeg
 from stages.values import SAMPLE_RATE
 
 #: An mp3 ends with a whole frame, and some decoders keep the encoder's delay.
@@ -94,7 +94,7 @@ def test_recordings_are_made_once_and_are_the_same_everywhere(tmp_path: Path) ->
     assert [one.path(each).stat().st_mtime_ns for each in recordings] == before
     for each in recordings:
         assert one.path(each).read_bytes() == other.path(each).read_bytes()
-        samples = read_pcm(find_ffmpeg(), one.path(each))
+        samples = read_pcm(one.path(each))
         assert len(samples) / SAMPLE_RATE == pytest.approx(each.seconds, abs=MP3_SLACK)
     assert one.path(recordings[0]).read_bytes() != one.path(recordings[1]).read_bytes()
     assert [path.suffix for path in (tmp_path / "one").rglob("*") if path.is_file()] == [".mp3"] * 3

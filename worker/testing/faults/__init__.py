@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from worker.testing.faults.access_log import Access, AccessLog, Entry, read_log
 from worker.testing.faults.audit import Audit, SentMessage, Violation
-from worker.testing.faults.misfortune import Dice, Kind, Misfortune
+from worker.testing.faults.call_fault import CallFault, Dice, Kind
 from worker.testing.faults.proxy import FaultProxy
 
 __all__ = [
     "Access",
     "AccessLog",
     "Audit",
+    "CallFault",
     "Dice",
     "Entry",
     "FaultProxy",
     "Kind",
-    "Misfortune",
     "SentMessage",
     "Violation",
     "read_log",

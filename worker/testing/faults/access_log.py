@@ -45,7 +45,7 @@ class Access:
         operation: AWS's name.
         resource: Queue's name, or `bucket/key`.
         status: Of HTTP, from behind the proxy; None for a call that never got there.
-        fault: `misfortune.Kind` of what the caller met; None: nothing.
+        fault: `call_fault.Kind` of what the caller met; None: nothing.
         answered: Whether the caller got the answer that `status` belongs to.
         condition: Of a conditional write.
         sha256: Of a body that was written.

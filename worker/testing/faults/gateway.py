@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from worker.testing.faults.access_log import AccessLog, Entry
+from worker.testing.faults.call_fault import CallFault
 from worker.testing.faults.calls import Call
-from worker.testing.faults.misfortune import Misfortune
 from worker.testing.faults.receipts import Receipts
 
 __all__ = ["Answer", "Gateway"]
@@ -71,15 +71,15 @@ class Gateway:
         self._queues: dict[str, _Queue] = defaultdict(_Queue)
         self._keys: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def take(self, call: Call, began: float, misfortune: Misfortune | None) -> Answer:
+    def take(self, call: Call, began: float, fault: CallFault | None) -> Answer:
         """Makes a call and writes it down.
 
         Args:
             call: The caller's.
             began: Unix time at which it arrived.
-            misfortune: What will happen to its answer.
+            fault: What will happen to its answer.
         """
-        note = self._note(call, began, misfortune)
+        note = self._note(call, began, fault)
         match call.operation:
             case "ReceiveMessage":
                 return self._receive(call, note)
@@ -96,11 +96,11 @@ class Gateway:
                 note(answer)
                 return answer
 
-    def turn_away(self, call: Call, began: float, misfortune: Misfortune) -> None:
+    def turn_away(self, call: Call, began: float, fault: CallFault) -> None:
         """Writes down a call that never gets to the emulator."""
-        self._note(call, began, misfortune)(None)
+        self._note(call, began, fault)(None)
 
-    def _note(self, call: Call, began: float, misfortune: Misfortune | None) -> Callable[..., None]:
+    def _note(self, call: Call, began: float, fault: CallFault | None) -> Callable[..., None]:
         """What writes the call down, once its answer is known."""
 
         def note(answer: Answer | None, **facts: Any) -> None:
@@ -111,8 +111,8 @@ class Gateway:
                 operation=call.operation,
                 resource=call.resource,
                 status=answer.status if answer else None,
-                fault=misfortune.kind.value if misfortune else None,
-                answered=answer is not None and not (misfortune is not None and misfortune.after),
+                fault=fault.kind.value if fault else None,
+                answered=answer is not None and not (fault is not None and fault.after),
                 condition=call.condition,
                 **facts,
             )

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from worker.embedded.program import clean_environment
-from worker.testing.faults.misfortune import Misfortune
+from worker.testing.faults.call_fault import CallFault
 
 __all__ = ["FaultProxy"]
 
@@ -22,7 +22,7 @@ __all__ = ["FaultProxy"]
 class FaultProxy:
     """A proxy in a process of its own before an emulator of SQS and S3: a context manager.
 
-    It ends with the process that started it. See `gateway` for what it puts right about the emulator, `misfortune` for
+    It ends with the process that started it. See `gateway` for what it puts right about the emulator, `call_fault` for
     what it puts wrong, and `access_log` for what it writes down.
 
     Args:
@@ -47,7 +47,7 @@ class FaultProxy:
         timeout_seconds: float = 40.0,
     ) -> None:
         self.log = log
-        self._lock = threading.Lock()  # guards the way to the process: one order and its answer at a time
+        self._lock = threading.Lock()  # guards the way to the process: one command and its answer at a time
         # Callers may connect at once: they wait in this socket's backlog until the process accepts them.
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -88,23 +88,23 @@ class FaultProxy:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def order(self, operation: str, misfortune: Misfortune | None) -> None:
+    def force(self, operation: str, fault: CallFault | None) -> None:
         """Has every call of an operation that comes from now on go wrong in the same way.
 
         Args:
             operation: AWS's name.
-            misfortune: None leaves it to chance again.
+            fault: None leaves it to chance again.
 
         Raises:
             RuntimeError: The process has ended.
         """
-        order = {"operation": operation, "misfortune": asdict(misfortune) if misfortune else None}
+        command = {"operation": operation, "fault": asdict(fault) if fault else None}
         with self._lock:
-            orders, answers = self._process.stdin, self._process.stdout
-            if orders is None or answers is None or not self.alive:
+            commands, answers = self._process.stdin, self._process.stdout
+            if commands is None or answers is None or not self.alive:
                 raise RuntimeError("the fault proxy does not run")
-            orders.write(json.dumps(order).encode() + b"\n")
-            orders.flush()
+            commands.write(json.dumps(command).encode() + b"\n")
+            commands.flush()
             if not answers.readline():
                 raise RuntimeError("the fault proxy has ended")
 

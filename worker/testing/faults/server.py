@@ -20,9 +20,9 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from worker.testing.faults.access_log import AccessLog
+from worker.testing.faults.call_fault import CallFault, Dice, Kind
 from worker.testing.faults.calls import Call, read_call
 from worker.testing.faults.gateway import Answer, Gateway
-from worker.testing.faults.misfortune import Dice, Kind, Misfortune
 
 __all__ = ["main"]
 
@@ -94,22 +94,22 @@ class _Handler(BaseHTTPRequestHandler):
             raise ConnectionAbortedError("the caller was killed in the middle of its request")
         headers = {name.lower(): value for name, value in self.headers.items()}
         call = read_call(self.command, self.path, headers, body)
-        misfortune = self.server.dice.draw(call)
+        fault = self.server.dice.draw(call)
         self.server.remember(self)
         gateway = self.server.gateway
-        if misfortune is None or misfortune.after or misfortune.kind in (Kind.STALL, Kind.TRUNCATED):
-            if misfortune and misfortune.kind is Kind.STALL:
-                threading.Event().wait(misfortune.seconds)
-            answer = gateway.take(call, began, misfortune)
-            if misfortune is None or misfortune.kind is Kind.STALL:
+        if fault is None or fault.after or fault.kind in (Kind.STALL, Kind.TRUNCATED):
+            if fault and fault.kind is Kind.STALL:
+                threading.Event().wait(fault.seconds)
+            answer = gateway.take(call, began, fault)
+            if fault is None or fault.kind is Kind.STALL:
                 self._answer(answer)
-            elif misfortune.kind is Kind.TRUNCATED:
-                self._break_off(answer, misfortune.share)
+            elif fault.kind is Kind.TRUNCATED:
+                self._break_off(answer, fault.share)
             else:
-                self._fail(call, misfortune)
+                self._fail(call, fault)
         else:
-            gateway.turn_away(call, began, misfortune)
-            self._fail(call, misfortune)
+            gateway.turn_away(call, began, fault)
+            self._fail(call, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - http.server's names
 
@@ -130,13 +130,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(answer, share if answer.ok else 1.0)
         self.close_connection = True
 
-    def _fail(self, call: Call, misfortune: Misfortune) -> None:
-        match misfortune.kind:
+    def _fail(self, call: Call, fault: CallFault) -> None:
+        match fault.kind:
             case Kind.RESET:
                 self._reset()
             case Kind.TIMEOUT:
                 # Until the caller has had enough: then its end can be read.
-                select.select([self.connection], [], [], misfortune.seconds)
+                select.select([self.connection], [], [], fault.seconds)
                 self.close_connection = True
             case Kind.ERROR_500:
                 self._refuse(call, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalFailure", "InternalError")
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Kind.STALL | Kind.TRUNCATED:
                 raise RuntimeError("a call that is answered late or in part does not fail")
             case _:
-                assert_never(misfortune.kind)
+                assert_never(fault.kind)
 
     def _refuse(self, call: Call, status: HTTPStatus, sqs_code: str, s3_code: str) -> None:
         if call.sqs:
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serves until standard input ends; an order is a line of JSON there, and is answered with an empty one."""
+    """Serves until standard input ends; a command is a line of JSON there, which an empty line answers."""
     parser = argparse.ArgumentParser(prog="python -m worker.testing.faults.server")
     parser.add_argument("--socket", type=int, required=True, help="number of a socket that listens")
     parser.add_argument("--upstream", required=True)
@@ -190,9 +190,9 @@ def main() -> None:
 
 def _obey_parent(dice: Dice) -> None:
     for line in sys.stdin:  # comes to its end when the parent has closed its end, or is gone
-        order = json.loads(line)
-        facts = order["misfortune"]
-        dice.order(order["operation"], Misfortune(**{**facts, "kind": Kind(facts["kind"])}) if facts else None)
+        command = json.loads(line)
+        facts = command["fault"]
+        dice.force(command["operation"], CallFault(**{**facts, "kind": Kind(facts["kind"])}) if facts else None)
         print(flush=True)  # noqa: T201 - the parent waits for it
     os._exit(0)  # every line of the log is in its file
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from worker.testing.faults.calls import Call
 
-__all__ = ["Dice", "Kind", "Misfortune"]
+__all__ = ["CallFault", "Dice", "Kind"]
 
 
 class Kind(StrEnum):
@@ -36,7 +36,7 @@ _WEIGHTS: Mapping[Kind, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Misfortune:
+class CallFault:
     """One call's.
 
     Attributes:
@@ -52,7 +52,7 @@ class Misfortune:
 
 
 class Dice:
-    """Draws misfortunes. Thread-safe.
+    """Draws call faults. Thread-safe.
 
     The same seed gives the same sequence of draws; which call meets which of them is up to the threads.
 
@@ -74,32 +74,32 @@ class Dice:
         timeout_seconds: float = 40.0,
     ) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-        self._orders: dict[str, Misfortune] = {}
+        self._forced: dict[str, CallFault] = {}
         self._rate = rate
         self._truncated = truncated
         self._stall_seconds = stall_seconds
         self._timeout_seconds = timeout_seconds
-        self._lock = threading.Lock()  # guards _rng and _orders
+        self._lock = threading.Lock()  # guards _rng and _forced
 
-    def order(self, operation: str, misfortune: Misfortune | None) -> None:
+    def force(self, operation: str, fault: CallFault | None) -> None:
         """Has every call of an operation go wrong in the same way from now on; None leaves it to chance again."""
         with self._lock:
-            if misfortune is None:
-                self._orders.pop(operation, None)
+            if fault is None:
+                self._forced.pop(operation, None)
             else:
-                self._orders[operation] = misfortune
+                self._forced[operation] = fault
 
-    def draw(self, call: Call) -> Misfortune | None:
+    def draw(self, call: Call) -> CallFault | None:
         """What goes wrong with a call; None: nothing."""
         with self._lock:
-            if call.operation in self._orders:
-                return self._orders[call.operation]
+            if call.operation in self._forced:
+                return self._forced[call.operation]
             if self._rng.random() < self._rate:
                 kind = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
                 after = call.mutates and kind is not Kind.STALL and self._rng.random() < 0.5
-                return Misfortune(kind, after, self._seconds(kind))
+                return CallFault(kind, after, self._seconds(kind))
             if call.operation == "GetObject" and self._rng.random() < self._truncated:
-                return Misfortune(Kind.TRUNCATED, share=self._rng.random())
+                return CallFault(Kind.TRUNCATED, share=self._rng.random())
         return None
 
     def _seconds(self, kind: Kind) -> float:
