@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One benchmark from the options to the files."""
+"""One function for each benchmark: takes a plan, measures, and writes the files."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ __all__ = ["CompareSetting", "compare", "measure_busy", "measure_engine", "measu
 
 @dataclass(frozen=True, slots=True)
 class CompareSetting:
-    """What to compare with.
+    """Under which conditions contenders are compared, and where files go.
 
     Attributes:
         model: `demo`, `random:` and an architecture, or what faster-whisper takes.
         device: `cpu`, `cuda` or `auto`.
         compute_type: None: float16 on CUDA, int8 on CPU, as the worker has it.
-        scale: For the record; the plan's workloads have it already.
-        cache: For recordings and made-up models.
+        beam_size: Of all contenders.
+        scale: Is written into the report; the plan's workloads are scaled already.
+        cache: Folder for recordings and models that are made.
         results: Folder for JSON and plots.
-        name: Of those.
+        name: Name of these files.
         keep: Folder for the contenders' logs; None: they go with everything else.
         timeline: Whether the worker traces what it does, and each of its runs is drawn.
     """
@@ -67,8 +68,8 @@ def compare(setting: CompareSetting, plan: ComparePlan, tell: Callable[[str], No
     """Makes what is missing, compares, and writes JSON and plot.
 
     Args:
-        setting: With what.
-        plan: What.
+        setting: Under which conditions.
+        plan: What is compared.
         tell: Told what happens, line by line.
     """
     machine = this_machine()
@@ -117,7 +118,7 @@ def compare(setting: CompareSetting, plan: ComparePlan, tell: Callable[[str], No
 
 
 def _set_to(contender: Contender, conditions: Conditions, runs: Sequence[BenchRun]) -> str:
-    """A contender's setting, with the batch size that it chose by itself."""
+    """A contender's setting in words, with the batch size that it chose by itself."""
     setting = contender.setting(conditions)
     sizes = {run.notes["batch_size"] for run in runs if run.contender == contender.name and "batch_size" in run.notes}
     chosen = [f"batch {size}" for size in sizes if f"batch {size}" not in setting]
@@ -136,10 +137,10 @@ def measure_scale(
     """Makes what is missing, measures, and writes JSON and plot.
 
     Args:
-        plan: What.
-        cache: For recordings.
+        plan: What is measured.
+        cache: Folder for recordings that are made.
         results: Folder for JSON and plot.
-        name: Of those.
+        name: Name of these files.
         keep: Folder for the workers' logs; None: they go with everything else.
         tell: Told what happens, line by line.
     """
@@ -164,9 +165,9 @@ def measure_engine(
     """Measures the engine by itself, and writes JSON and plot.
 
     Args:
-        plan: What.
+        plan: What is measured.
         results: Folder for JSON and plot.
-        name: Of those.
+        name: Name of these files.
         keep: Folder for the engines' logs; None: they go with everything else.
         tell: Told what happens, line by line.
     """
@@ -197,10 +198,10 @@ def measure_busy(plan: BusyPlan, *, cache: Path, results: Path, name: str, tell:
     """Keeps simulated devices busy, and writes JSON and pictures.
 
     Args:
-        plan: What.
-        cache: For recordings.
+        plan: What is measured.
+        cache: Folder for recordings that are made.
         results: Folder for JSON and pictures.
-        name: Of the JSON file.
+        name: Name of the JSON file.
         tell: Told what happens, line by line.
     """
     machine = this_machine()

@@ -52,7 +52,7 @@ from worker.settings import read_settings
 from worker.stores.folder import FolderStore
 from worker.testing.engine import FakeEngine
 
-#: What the files are encoded as, one after the other: as podcasts, as recorded talks, as recorded calls.
+#: How the files are encoded, by turns: like a podcast, like a recorded talk, like a recorded call.
 _ENCODINGS = (
     ("-ar", "44100", "-ac", "2", "-b:a", "128k"),
     ("-ar", "44100", "-b:a", "64k"),
@@ -64,7 +64,7 @@ _PIECES, _PAUSES = (5.0, 60.0), (0.2, 6.0)
 _LOUDNESS = (0.4, 1.0)
 #: The options of faster-whisper's batched pipeline.
 _THEIR_VAD = VadOptions(max_speech_duration_s=30, min_silence_duration_ms=160)
-#: What a job may cost by itself is the difference between so many jobs with a short clip and a quarter of them.
+#: The cost of one job is the difference between so many jobs with a short clip and a quarter of them.
 _JOBS = 400
 _CLIP = "hello.wav"
 
@@ -105,7 +105,7 @@ def main() -> int:
 
 
 def _recordings(folder: Path, lengths: Sequence[float]) -> Iterator[MediaFile]:
-    """Files of about these lengths: pieces of the bundled clips with pauses between them, the same every time."""
+    """Makes files of about these lengths from pieces of the bundled clips, the same every time."""
     rng = random.Random(5)
     cutter = ClipCutter(rng)
     for number, seconds in enumerate(lengths):
@@ -252,7 +252,7 @@ def _table(figures: dict[str, float], hours: float, rounds: int) -> Table:
 
 
 def _machine() -> str:
-    """What it was measured on."""
+    """The machine and the versions that the figures depend on."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     models = re.findall(r"^model name\s*: (.+)$", info, re.MULTILINE)
     ffmpeg = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=True).stdout.split()[2]

@@ -32,7 +32,7 @@ from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 from worker.embedded.program import free_port, worker_environment
 
 SOURCES, OUTPUT = "soak-sources", "soak-results"
-#: Recordings; jobs take turns with them.
+#: How many recordings there are; jobs take turns with them.
 RECORDINGS = 50
 #: Growth that is still flat: this share, or so many bytes, or so many files or threads, whichever is more.
 SHARE, BYTES, PIECES = 0.05, 10 << 20, 2
@@ -44,7 +44,7 @@ STOP_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a worker holds at one moment; bytes, or pieces."""
+    """What a worker holds at one moment: bytes of memory and disk, or a number of files and threads."""
 
     worker_memory: int
     engine_memory: int
@@ -57,7 +57,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """One of a sample's figures, early and late."""
+    """One of a sample's figures, early in a run and late in it."""
 
     name: str
     early: float

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sqscribe demo`: the whole way, on this machine alone."""
+"""`sqscribe demo`: a job's whole way from queue to transcript, on this machine alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _STOP_SECONDS = 30.0
 
 
 class DemoError(SqscribeError):
-    """The demo did not come to its end."""
+    """The demo could not be carried through to its end."""
 
 
 @app.command(name="demo")
@@ -174,7 +174,7 @@ def _result(aws: EmbeddedAws, output: str, job: str) -> Result | None:
 
 
 def _named(dead_letters: Iterable[MessageTypeDef]) -> Iterator[tuple[str, str]]:
-    """Job id and error code of each dead letter."""
+    """Reads the job id and the error code of each dead letter."""
     for message in dead_letters:
         attributes = message.get("MessageAttributes", {})
         code = attributes["error_code"]["StringValue"] if "error_code" in attributes else "none"

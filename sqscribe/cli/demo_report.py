@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's closing table, and the verdict on it."""
+"""The demo's closing table, and what is wrong with what it shows."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoRun", "report"]
 
-#: Word errors per word, over all clips, that are still taken to be right.
+#: Highest share of wrong words, over all clips, at which the transcripts still count as right.
 MAX_ERROR_RATE = 0.05
-#: The same for each clip: a few words misheard are few over all, but one clip's wrong transcript must show.
+#: The same for each clip: a whole wrong transcript of a short clip would hardly show over all of them.
 MAX_CLIP_ERROR_RATE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRun:
-    """What came out.
+    """What came out of the demo.
 
     Attributes:
         results: By the clip's name.

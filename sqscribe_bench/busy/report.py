@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of how busy a device was kept: a table for people, JSON for programs."""
+"""The report on how busy devices were kept: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sqscribe_bench.lab.machine import Machine
 
 __all__ = ["BusyReport", "busy_table", "cpu_table", "write_busy"]
 
-#: Those that a thread of the worker computes for.
+#: The stages in which a thread of the worker computes.
 _STAGES = ("fetch", "decode", "segment", "publish")
 _CAPTION = (
     "Busy: share of the time from the first batch's start to the last one's end in which the device computed, from "
@@ -86,7 +86,7 @@ def write_busy(report: BusyReport, path: Path) -> None:
 
 
 def _cpu(found: Sequence[Busy]) -> Mapping[tuple[str, str], float]:
-    """Of each part, by name and place."""
+    """CPU seconds for an hour of audio, by the part that took them and where in the worker it is."""
     parts: dict[tuple[str, str], list[float]] = {}
     for each in found:
         usage, per_hour = each.run.usage, 3600 / each.run.audio_seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nemesis: what happens to processes and disks."""
+"""The nemesis, as such tests call it: whatever makes processes and disks fail while workers are at work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Disk", "Nemesis", "ProcessFault"]
 
 
 class ProcessFault(StrEnum):
-    """What the nemesis does to a worker."""
+    """What the nemesis does to a worker's processes or disk."""
 
     KILL = "SIGKILL of a worker"
     KILL_ENGINE = "SIGKILL of an engine"
@@ -63,31 +63,31 @@ class Disk:
                 subprocess.run(["umount", "--lazy", str(path)], check=True)  # noqa: S607 - wherever it is
 
     def fill(self) -> None:
-        """Takes every byte that is free."""
+        """Fills the disk up to its last byte."""
         chunk = bytes(1 << 20)
         with suppress(OSError), (self.path / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(chunk)
 
     def empty(self) -> None:
-        """Gives them back."""
+        """Frees what `fill` took."""
         (self.path / "ballast").unlink(missing_ok=True)
 
 
 class Nemesis:
-    """Strikes at random, one fault a worker at a time.
+    """Causes faults at random moments, at most one at a time for each worker.
 
     Args:
-        workers: Its victims.
-        disk: Filled up now and then.
-        log: File that tells of each fault: Unix time, access key of the victim, what it was.
-        rng: Decides.
-        faults: To be struck, at least.
-        seconds: In which to do so.
+        workers: To be struck.
+        disk: Filled up now and then; None where there is none.
+        log: File that gets a line for each fault: Unix time, access key of the victim, what it was.
+        rng: Decides who is struck, when and how.
+        faults: How many there are to be, at least; a full disk does not count.
+        seconds: Within how long.
         freeze: Shortest and longest freeze, in seconds; above the lease.
 
     Attributes:
-        faults: That were struck.
+        faults: How many there were of each kind.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class Nemesis:
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Begins to cause faults."""
         self._end = time.monotonic() + self._seconds
         self._thread.start()
 
     def stop(self) -> None:
-        """Strikes no more; what is frozen thaws."""
+        """Causes no more faults; what is frozen goes on."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -131,7 +131,7 @@ class Nemesis:
 
     @property
     def struck(self) -> int:
-        """Faults to processes so far."""
+        """How many faults of processes there were so far."""
         return sum(count for fault, count in self.faults.items() if fault is not ProcessFault.FILL_DISK)
 
     def _run(self) -> None:

@@ -26,7 +26,7 @@ Line = str
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How many of each.
+    """How many messages of each kind there are.
 
     Attributes:
         clips: Short recordings for the simulated engine.
@@ -59,28 +59,27 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMessage:
-    """A message to send.
+    """A message that is to be sent.
 
     Attributes:
-        kind: For the table.
-        times: How often it is sent.
+        kind: Its row in the table of the report.
+        line: Which queue it goes to.
     """
 
     kind: str
     line: Line
     body: str
-    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What must come of one job.
+    """The outcome that one job must have.
 
     Attributes:
         key: `bucket/prefix/<job id>`.
-        transcribed: What its transcript says; None where it must fail.
-        codes: What it may fail with.
-        sends: How many messages ask for it.
+        transcribed: What its transcript must say; None where it must fail.
+        codes: Error codes that it may fail with.
+        sends: How many messages ask for the job.
     """
 
     key: str
@@ -93,10 +92,10 @@ class Promise:
 
 @dataclass(slots=True, eq=False)
 class MessagePlan:
-    """Makes the planned, and the promises of those that were sent.
+    """Plans the messages, and keeps what those that were sent promise.
 
     Args:
-        rng: Decides about everything.
+        rng: Makes every choice.
         bucket: Where the sources go.
         upload: Puts a source into it: key and body; gives its ETag.
         link: An HTTP link to a key in it.
@@ -113,8 +112,8 @@ class MessagePlan:
     promises: dict[str, Promise] = field(default_factory=dict)
     messages: dict[str, SentMessage] = field(default_factory=dict)
 
-    def planned(self, mix: Mix) -> list[PlannedMessage]:
-        """Everything that is to be sent, shuffled, the long ones evenly: there is work whenever a fault falls."""
+    def plan(self, mix: Mix) -> list[PlannedMessage]:
+        """All messages in a random order, the long jobs evenly among the others: a fault always meets work."""
         maker = RecordingMaker(self.rng)
         long = [
             *self._good(SIMULATED, "long", [maker.long(self.rng.uniform(*mix.long_seconds)) for _ in range(mix.long)])
@@ -135,7 +134,7 @@ class MessagePlan:
         return others
 
     def sent(self, message: PlannedMessage, message_id: str) -> None:
-        """Notes what a message that was sent promises."""
+        """Keeps what a message promises that was sent under this id."""
         parsed = self.parser.parse(message.body, message_id)
         dead: dict[str, frozenset[str]] = {}
         for job in parsed.jobs:
@@ -196,7 +195,7 @@ class MessagePlan:
             yield PlannedMessage("corrupt", SIMULATED, self._message(source, f"corrupt-{number}"))
 
     def _malformed(self, number: int) -> str:
-        """Each unlike any other, so that dead letters can be told apart."""
+        """A body that is no job, unlike any other, so that dead letters can be told apart."""
         source = f"s3://{self.bucket}/clip-0"
         bodies = (
             f"this is neither JSON nor a URL, but number {number}",

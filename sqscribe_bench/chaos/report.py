@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a run."""
+"""The tables that a run prints at its end."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run: sets everything up, lets it happen, waits for the end."""
+"""One run: starts everything, sends messages while faults happen, and waits until the queues are empty."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PREFIX = f"s3://{OUTPUT}/v1"
 
 VISIBILITY_SECONDS = 8
 CHECKPOINT_SECONDS = 3
-#: SQS's default; a message that meets so many deaths was not unlucky.
+#: As SQS has it by default: a message received so often has not just been unlucky.
 MAX_RECEIVES = 10
 GRACE_SECONDS = 25.0
 #: Scratch of the worker with the small disk: the largest job just fits.
@@ -45,16 +45,17 @@ _LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked for.
+    """What a run is to be like.
 
     Attributes:
-        jobs: About so many.
+        seed: Of everything that is random.
+        jobs: About how many.
         long_seconds: The shortest and the longest of the long recordings.
-        course: Share of the time behind the preparations in which messages are sent and faults fall.
-        seconds: For everything.
-        faults: To processes, at least.
-        simulated: Workers with the simulated engine.
-        window_seconds: That a window takes it.
+        course: Share of the time after the preparations in which messages are sent and faults happen.
+        seconds: How long everything together may take.
+        faults: How many faults of processes there are, at least.
+        simulated: How many workers have the simulated engine.
+        window_seconds: How long that engine takes for a window.
         rate: Share of calls that fail.
     """
 
@@ -71,7 +72,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What the run looks like now, for whoever watches."""
+    """How far the run has come, for whoever watches."""
 
     seconds: float
     sent: int
@@ -83,7 +84,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that the verdict needs; the emulator still runs."""
+    """Everything that the verdict needs to know of a run."""
 
     plan: MessagePlan
     objects: Mapping[str, bytes]
@@ -126,7 +127,7 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
             # The workers come up meanwhile.
             say(f"{len(workers)} workers; preparing recordings, and the texts that must come of them")
             plan = _plan(aws, proxy, rng)
-            planned = plan.planned(Mix.of(options.jobs, long_seconds=options.long_seconds))
+            planned = plan.plan(Mix.of(options.jobs, long_seconds=options.long_seconds))
             course = options.course * (begun + options.seconds - time.monotonic())
             nemesis = Nemesis(
                 workers,
@@ -179,7 +180,7 @@ def _workers(
     folder: Path,
     disk: Disk | None,
 ) -> list[Worker]:
-    """One with the real engine, the others with the simulated one; the last of them has a small disk."""
+    """Makes a worker with the real engine, and others with the simulated one, of which the last has a small disk."""
     common: dict[str, object] = {
         "output": PREFIX,
         "formats": _FORMATS,
@@ -216,7 +217,7 @@ def _workers(
 
 @contextmanager
 def _tended(workers: Sequence[Worker]) -> Iterator[None]:
-    """Starts the workers, and each again that ends; at the end all are asked to end."""
+    """Keeps the workers running, starting each again that ends; in the end asks all of them to stop."""
     stopping = threading.Event()
 
     def tend() -> None:
@@ -278,7 +279,7 @@ def _send(aws: EmbeddedAws, queues: Mapping[str, EmbeddedQueue], plan: MessagePl
 
 
 def _objects(aws: EmbeddedAws) -> dict[str, bytes]:
-    """Every object of the results, by `bucket/key`."""
+    """Reads every object of the results, by `bucket/key`."""
     return {
         f"{OUTPUT}/{entry['Key']}": aws.s3.get_object(Bucket=OUTPUT, Key=entry["Key"])["Body"].read()
         for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=OUTPUT)

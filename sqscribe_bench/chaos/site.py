@@ -25,14 +25,14 @@ _PREFIX = "v1"
 
 
 class CaseSite:
-    """A place of one case's own. Its queue and its bucket bear its name.
+    """The queue and the bucket of one test case, both of which have the case's name.
 
     Args:
         aws: The emulator.
-        proxy: Before it.
+        proxy: The fault proxy in front of it.
         name: Unique within the emulator; letters, digits and hyphens.
         folder: For logs and scratch; must be there.
-        settings: Of all its workers, by their names in lower case and without prefix.
+        settings: Of all workers of the case, by their names in lower case and without prefix.
     """
 
     def __init__(self, aws: EmbeddedAws, proxy: FaultProxy, name: str, folder: Path, **settings: object) -> None:
@@ -60,12 +60,12 @@ class CaseSite:
         return message
 
     def worker(self, name: str, simulation: Mapping[str, object], **settings: object) -> Worker:
-        """A worker with a simulated engine, not started yet. It keeps its scratch and a list of windows for itself.
+        """Makes a worker with a simulated engine, which is not started yet. It has a scratch folder of its own.
 
         Args:
             name: Unique within the emulator.
             simulation: See `worker.testing.decoder.Simulation`.
-            settings: Over those of the site.
+            settings: Of this worker, over those of the case.
         """
         self.scratch(name).mkdir(parents=True)
         values: dict[str, object] = {
@@ -89,7 +89,7 @@ class CaseSite:
         return self._aws.count(self._queue.url)
 
     def read(self, job: str) -> dict[str, bytes]:
-        """What stands of a job, by the names of its objects."""
+        """Reads the objects that the bucket has of a job, by their names."""
         prefix = f"{_PREFIX}/{job}/"
         listed = self._aws.s3.list_objects_v2(Bucket=self.name, Prefix=prefix).get("Contents", [])
         return {
@@ -117,7 +117,7 @@ class CaseSite:
         return audit
 
     def events(self, one: Worker) -> list[dict[str, Any]]:
-        """What a worker's log says so far."""
+        """Reads the lines of a worker's log so far."""
         text = one.log.read_text("utf-8") if one.log.exists() else ""
         return [
             json.loads(line) for line in text.splitlines(keepends=True) if line.startswith("{") and line[-1] == "\n"
@@ -134,7 +134,7 @@ class CaseSite:
         return self._folder / "scratch" / name
 
     def kin(self, name: str) -> list[str]:
-        """Command lines of all living processes that a worker has started, whoever is their parent now, and its own."""
+        """Command lines of a worker's process and of all that it has started, as far as they still run."""
         mine, lines = str(self.scratch(name)), []
         for process in psutil.process_iter():
             with suppress(psutil.Error):  # it has just ended, or is somebody else's

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real workers as programs: started, watched, and started again whenever they end."""
+"""A real worker that is started again whenever it ends."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Exit:
 
     Attributes:
         caller: Its access key.
-        code: As `subprocess` gives it.
-        asked: By which signal it was asked to; None: it ended by itself.
-        ready: Whether it had come so far as to take messages.
+        code: Its exit code; negative for a signal.
+        asked: The signal that ended it; None when it ended by itself.
+        ready: Whether it had begun to take messages.
         seconds: From the signal to the end.
-        at: Unix time.
+        at: Unix time of the end.
     """
 
     caller: str
@@ -45,11 +45,11 @@ class Exit:
 
 
 class Worker:
-    """One worker through all its lives. Each life has an access key of its own, `<name>-<number>`.
+    """A worker whose process is replaced whenever it ends. Each process has its own access key, `<name>-<number>`.
 
     Args:
         name: Short and unique.
-        env: Environment without credentials.
+        env: Its environment; the access key is added.
         folder: For its logs; also its working directory.
     """
 
@@ -59,7 +59,7 @@ class Worker:
         self._env = dict(env)
         self._folder = folder
         self._lock = threading.RLock()  # guards all below
-        self._life = 0
+        self._number = 0
         self._program: WorkerProgram | None = None
         self._asked: tuple[signal.Signals, float] | None = None
         self._ready = False
@@ -67,12 +67,12 @@ class Worker:
 
     @property
     def caller(self) -> str:
-        """The access key of its present life."""
-        return f"{self.name}-{self._life}"
+        """The access key of its present process."""
+        return f"{self.name}-{self._number}"
 
     @property
     def log(self) -> Path:
-        """The log of its present life."""
+        """The log of its present process."""
         return self._folder / f"{self.caller}.log"
 
     @property
@@ -87,7 +87,7 @@ class Worker:
         with self._lock:
             self._bury()
             if self._program is None and not self._closed:
-                self._life += 1
+                self._number += 1
                 self._program = WorkerProgram(self._env | {"AWS_ACCESS_KEY_ID": self.caller}, self.log)
 
     def signal(self, number: signal.Signals) -> bool:
@@ -110,11 +110,11 @@ class Worker:
             return ""
 
     def engine(self) -> psutil.Process | None:
-        """Its engine's process."""
+        """The process of its engine; None where there is none."""
         return next((child for child in self.family()[1:] if _ENGINE in " ".join(_command(child))), None)
 
     def family(self) -> list[psutil.Process]:
-        """It and all that it has started."""
+        """Its process and all that this has started, the worker's own first; empty when it does not run."""
         with self._lock:
             if self._program is None or not self._program.running:
                 return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison: sweeps first, then all contenders by turns, round after round."""
+"""The comparison: first the batch sizes are chosen, then all contenders run by turns, round after round."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["CONTENDERS", "ComparePlan", "Comparison"]
 
 #: Names that `--contender` takes; `loops` are several parallel ones.
 CONTENDERS = ("limit", "sqscribe", "loop", "loops", "batched")
-#: Comes to them when there is an environment for it.
+#: A further contender, for which an environment of its own is needed.
 S2T = "whisper-s2t"
 
 _BATCHED_SIZES = {"cpu": (4, 8, 16), "cuda": (8, 16, 24, 32)}
@@ -39,12 +39,12 @@ class ComparePlan:
     """What is to be compared.
 
     Attributes:
-        words: Whether word times are asked for: both, one after the other, or one of the two.
-        contenders: Of `CONTENDERS`.
+        words: Whether word times are asked for; with two values, each workload is run with each.
+        contenders: Names out of `CONTENDERS`.
         settings: Of the worker, as environment variables, beside the defaults.
         rounds: How often each contender runs each workload.
         s2t: Environment of whisper-s2t, made if need be; None: without it.
-        sweep_seconds: Audio on which batch sizes are tried before; 0: they are not, and the defaults are taken.
+        sweep_seconds: Seconds of audio on which batch sizes are tried before; 0: the default sizes are taken, untried.
         timeout: Seconds for one run.
     """
 
@@ -59,26 +59,26 @@ class ComparePlan:
 
     @property
     def recordings(self) -> list[Recording]:
-        """All that will be transcribed."""
+        """All recordings that will be transcribed."""
         own = dict.fromkeys(each for workload in self.workloads for each in workload.recordings)
         return [*own, *([self.sample] if self.sweep_seconds else [])]
 
     @property
     def sample(self) -> Recording:
-        """What batch sizes are tried on."""
+        """The recording on which batch sizes are tried."""
         return Recording("sweep", self.sweep_seconds)
 
 
 class Comparison:
-    """Runs a plan.
+    """Carries out a plan.
 
     Args:
         tell: Told what happens, line by line.
         on_trace: Takes the trace of each of the worker's runs; None: it is not asked for one.
 
     Attributes:
-        sweeps: By contender: batch size to seconds, where batch sizes were tried.
-        contenders: Those that run; known once `runs` has begun.
+        sweeps: Seconds by batch size, by contender; of those for which batch sizes were tried.
+        contenders: Who takes part; known once `runs` has begun.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Comparison:
     def _run(self, contender: Contender, task: BenchTask) -> BenchRun:
         place = (task.workload.name, task.round)
         if isinstance(contender, Limit) and place in self._limits:
-            return replace(self._limits[place], words=task.words)  # the engine knows nothing of the wish
+            return replace(self._limits[place], words=task.words)  # the engine computes word times in either case
         what = f"{task.workload.name}, words {'on' if task.words else 'off'}, round {task.round}: {contender.name}"
         try:
             run = contender.run(task, self._site, self._conditions, self._plan.timeout)
@@ -193,9 +193,9 @@ class _Absent:
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - `Contender`
-        """Nothing."""
+        """It has no setting."""
         return ""
 
     def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:  # noqa: ARG002 - `Contender`
-        """Fails."""
+        """Fails, and says why there is no such contender."""
         raise BenchError(self.why)

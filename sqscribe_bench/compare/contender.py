@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared: each takes a task and comes back with a run."""
+"""The contenders: each transcribes a workload and reports how that went."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """What the table calls it; unique."""
+        """Its unique name, which the table shows."""
 
     def setting(self, conditions: Conditions) -> str:
-        """Its processes, threads and batch size, for people."""
+        """Its processes, threads and batch size, in words."""
 
     @property
     def word_times(self) -> bool:
-        """Whether it can be asked for them."""
+        """Whether it can be asked for word times."""
 
     def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
-        """Does the task, from a cold start to a warm one to its end.
+        """Starts, warms up, and does the task.
 
         Raises:
-            BenchError: It cannot, or not in time.
+            SqscribeError: It failed, or took too long.
         """
 
 
@@ -69,9 +69,9 @@ class Sqscribe:
 
     Attributes:
         settings: Environment variables beside those that the task needs.
-        workers: On the one queue.
-        on_trace: Takes the trace of every run, if there is to be one.
-        watch: Looks at the GPU meanwhile, if there is one: a batch under way does not say that kernels run.
+        workers: How many work on the one queue.
+        on_trace: Is given the trace of every run; None: no trace is written.
+        watch: Watches the GPU during a run, since a batch under way does not mean that kernels run; None without one.
     """
 
     settings: Mapping[str, str]
@@ -82,7 +82,7 @@ class Sqscribe:
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - the same for all
-        """Whatever differs from the defaults."""
+        """The settings that differ from the defaults."""
         return ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "defaults"
 
     def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
@@ -132,13 +132,13 @@ def loop_program(settings: Mapping[str, Any], site: BenchSite, name: str) -> Pro
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """faster-whisper, or a library like it, in a loop over the queue, in so many processes.
+    """faster-whisper, or a library like it, in a loop over the queue, in one process or several.
 
     Attributes:
-        processes: At once; they share the cores.
+        processes: How many there are; they share the cores.
         batch_size: Windows of a batch; None for one after another.
-        start: Starts a process with such settings.
-        more: What else is worth knowing of its setting.
+        start: Starts one process, from its settings, the site and a name for its log.
+        more: Anything else that its setting should mention.
     """
 
     name: str
@@ -149,7 +149,7 @@ class Loop:
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:
-        """What there is to set."""
+        """Its batch size, processes and threads."""
         batch = "one by one" if self.batch_size is None else f"batch {self.batch_size}"
         threads = threads_of(self.processes, max(1, conditions.cores // self.processes), conditions)
         return ", ".join(filter(None, [batch, threads, self.more]))
@@ -197,14 +197,14 @@ def _worker(site: BenchSite, name: str, settings: Mapping[str, str]) -> WorkerPr
 
 
 def threads_of(processes: int, threads: int, conditions: Conditions) -> str:
-    """Processes and the threads of each, which only a CPU's engine has."""
+    """How many processes there are, and on a CPU how many threads each has, in words."""
     if conditions.device == "cpu":
         return f"{processes} x {threads} thread{'s' if threads > 1 else ''}"
     return f"{processes} process{'es' if processes > 1 else ''}"
 
 
 def count_words(text: str) -> int:
-    """Words of a text."""
+    """Counts the words of a text."""
     return len(text.split())
 
 

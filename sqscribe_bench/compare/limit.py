@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine alone, as a contender: what no pipeline around it can surpass."""
+"""The engine alone as a contender: a speed that no pipeline around it can exceed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["Limit"]
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Drives sqscribe's own engine with windows that were all there before.
+    """Gives sqscribe's own engine windows that were prepared before the clock starts.
 
     Attributes:
-        batch_size: Windows of a batch; None: what the worker would take.
+        batch_size: Windows of a batch; None: the size that the worker would choose.
     """
 
     batch_size: int | None = None
@@ -31,7 +31,7 @@ class Limit:
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:
-        """What there is to set."""
+        """Its batch size and threads."""
         size = [f"batch {self.batch_size}"] if self.batch_size else []
         return ", ".join([*size, threads_of(1, conditions.cores, conditions)])
 
@@ -75,7 +75,7 @@ def limit_settings(conditions: Conditions, recordings: Sequence[Recording], site
 
 
 def limit_program(settings: dict[str, Any], site: BenchSite, name: str) -> Program:
-    """Starts the program."""
+    """Starts `sqscribe_bench.programs.limit`."""
     return Program(
         ["-m", "sqscribe_bench.programs.limit", json.dumps(settings)], environment(), site.folder / f"{name}.log"
     )

@@ -27,7 +27,7 @@ _GROUP = 0.84
 
 
 def colour(contender: str) -> str:
-    """A contender's, the same in all pictures."""
+    """The colour of a contender, the same in all pictures."""
     return _COLOURS.get(contender, _PARALLEL)
 
 
@@ -68,7 +68,7 @@ def _bars(
     *,
     spread: bool = True,
 ) -> None:
-    """Bars of every contender, side by side for each workload."""
+    """Draws the bars of all contenders, side by side for each workload."""
     workloads = [name for name in report.workloads if any(figure.workload == name for figure in figures)]
     # Parallel loops share a place, whatever their number: another one may be the best elsewhere.
     names = list(dict.fromkeys(_family(figure) for figure in figures))

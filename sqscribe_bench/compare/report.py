@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is left of a comparison: a table for people, JSON for programs."""
+"""The report on a comparison: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqscribe_bench.lab.run import BenchRun, Conditions
 
 __all__ = ["CompareReport", "shown", "table", "write_json"]
 
-#: Of the file's layout.
+#: Version of the file's layout.
 VERSION = 1
 
 _CAPTION = (
@@ -31,14 +31,14 @@ _CAPTION = (
 
 @dataclass(frozen=True, slots=True)
 class CompareReport:
-    """All there is to say of one comparison.
+    """Everything that is reported of one comparison.
 
     Attributes:
-        name: Of the files.
+        name: Name of the files.
         started: UTC, ISO 8601.
         settings: What each contender was set to, by name.
         sweeps: Seconds by batch size, where batch sizes were tried.
-        sweep_seconds: Audio on which they were.
+        sweep_seconds: Seconds of audio on which they were tried.
         workloads: By name: recordings and seconds of audio.
     """
 
@@ -69,7 +69,7 @@ def shown(figures: Iterable[Figure]) -> list[Figure]:
 
 
 def table(report: CompareReport) -> Table:
-    """One table with everything that a figure needs to be understood."""
+    """The table, with the machine, the conditions and the settings that its figures depend on."""
     made = Table(title=_title(report), caption=_caption(report), title_justify="left", caption_justify="left")
     for heading in ("workload", "words", "contender", "set to"):
         made.add_column(heading, no_wrap=heading != "set to")

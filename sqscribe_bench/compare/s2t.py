@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""whisper-s2t's environment, which is its own: it pins and patches what others need otherwise."""
+"""whisper-s2t as a contender, in a Python environment of its own: it pins versions that others cannot work with."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from stages.ffmpeg import find_ffmpeg
 
 __all__ = ["s2t_environment", "s2t_program"]
 
-#: Of the same versions as here, so that the engine underneath is the same.
+#: Packages that get the same versions as here, so that the engine underneath is the same.
 _SHARED = ("ctranslate2", "torch", "numpy", "boto3")
 
 
 def s2t_environment(folder: Path, tell: Callable[[str], None]) -> tuple[Path, str]:
-    """An environment that has whisper-s2t, made if there is none.
+    """Finds an environment that has whisper-s2t, and makes it if there is none.
 
     Returns:
         Its Python, and the version of whisper-s2t.
@@ -43,7 +43,7 @@ def s2t_environment(folder: Path, tell: Callable[[str], None]) -> tuple[Path, st
 
 
 def s2t_program(python: Path) -> Callable[[Mapping[str, Any], BenchSite, str], Program]:
-    """What starts the program, as `sqscribe_bench.compare.contender.loop_program` does for the loop."""
+    """A function that starts the program, as `sqscribe_bench.compare.contender.loop_program` does for the loop."""
     (package,) = sqscribe_bench.programs.__path__
 
     def start(settings: Mapping[str, Any], site: BenchSite, name: str) -> Program:

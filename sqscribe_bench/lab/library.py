@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of recordings that were made once."""
+"""Recordings that are made once and kept in a folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sqscribe_bench.lab.workload import SEED, Recording
 
 __all__ = ["Library", "default_cache"]
 
-#: Counts up when the same name and seed come to other bytes.
+#: Is raised when the same name and seed give other bytes than before.
 _VERSION = 1
-#: Of the files: what speech is often published as.
+#: Sample rate and bit rate of the files, as speech is often published.
 _SAMPLE_RATE, _BIT_RATE = 44_100, "64k"
 
 
 def default_cache() -> Path:
-    """Where recordings and made-up models are kept between two runs."""
+    """The folder in which recordings and models with random weights are kept between two runs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sqscribe" / "bench"
 
 
@@ -31,7 +31,7 @@ class Library:
 
     Args:
         cache: Folder for recordings of any seed.
-        seed: Of what is said.
+        seed: Decides what is said.
     """
 
     def __init__(self, cache: Path, seed: int = SEED) -> None:
@@ -39,7 +39,7 @@ class Library:
         self._seed = seed
 
     def path(self, recording: Recording) -> Path:
-        """Where the mp3 of a recording stands, or would."""
+        """The path of a recording's mp3, whether or not it was made."""
         return self._folder / f"{recording.name}-{recording.seconds:g}.mp3"
 
     def wav(self, recording: Recording, folder: Path) -> Path:
@@ -50,7 +50,10 @@ class Library:
         return path
 
     def make(self, recordings: Iterable[Recording]) -> int:
-        """Makes those that are missing, several at once; says how many those were.
+        """Makes the recordings that are missing, several at once.
+
+        Returns:
+            How many were made.
 
         Raises:
             NodeFaultError: ffmpeg does not work.

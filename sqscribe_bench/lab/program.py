@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contender's process: started, told to be ready, and ended."""
+"""A contender's program: started, read line by line, and ended."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process's id."""
         return self._process.pid
 
     def check(self) -> None:
@@ -104,7 +104,7 @@ class Program:
             raise
 
     def stop(self) -> None:
-        """Asks it to end, waits for it, kills it if it does not."""
+        """Asks the program to end and waits for it; kills it if it takes too long."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -23,12 +23,12 @@ __all__ = ["BenchSite", "source"]
 _SOURCES, _RESULTS = "bench-recordings", "bench-results"
 #: How often the queue is asked whether it is empty: the error of a run's time, alike for all contenders.
 _LOOK_SECONDS = 0.1
-#: What is written where: sqscribe's master, and the same name for the others.
+#: The object that holds a transcript, with every contender.
 _TRANSCRIPT = "transcript.json"
 
 
 class BenchSite:
-    """The servers, and what the benchmark does there. A context manager.
+    """An embedded SQS and S3 with the recordings in it. A context manager.
 
     Args:
         library: Has the recordings.
@@ -76,7 +76,7 @@ class BenchSite:
         return self._library.path(recording)
 
     def name(self) -> str:
-        """One that was not given before: of a queue, an output, a log."""
+        """A new name, for the queue, the output and the logs of a run."""
         return f"run-{next(self._numbers)}"
 
     def queue(self, name: str, visibility_timeout: int) -> str:
@@ -84,7 +84,7 @@ class BenchSite:
         return self.aws.make_queue(name, visibility_timeout=visibility_timeout).url
 
     def output(self, name: str) -> str:
-        """Where a run's results go."""
+        """The address to which a run's results go."""
         return f"s3://{_RESULTS}/{name}"
 
     def send(self, queue_url: str, task: BenchTask, beam_size: int, language: str) -> None:
@@ -95,7 +95,7 @@ class BenchSite:
             pass
 
     def send_warm_up(self, queue_url: str, words: bool, beam_size: int, language: str) -> None:
-        """Sends the message that nobody's clock counts."""
+        """Sends the message on which a contender warms up."""
         for _ in send_jobs(self.aws.sqs, queue_url, [_message(WARM_UP, words, beam_size, language)]):
             pass
 
@@ -103,9 +103,9 @@ class BenchSite:
         """Waits until every message was deleted.
 
         Args:
-            queue_url: The queue's.
+            queue_url: Of the queue.
             check: Called again and again; raises when waiting is in vain.
-            timeout: Seconds.
+            timeout: Seconds to wait at most.
 
         Raises:
             BenchError: It took too long.

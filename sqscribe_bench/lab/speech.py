@@ -33,18 +33,18 @@ _LOUDNESS = (0.6, 1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sentence:
-    """Samples, and the places in them where a word has ended."""
+    """A sentence's samples, and the places in them at which its words have ended."""
 
     samples: Pcm
     ends: tuple[int, ...]
 
     def cut(self, room: int) -> Pcm:
-        """As many of its words as fit into `room` samples; none of them, maybe."""
+        """The samples of as many of its words as fit into `room` samples; empty when none does."""
         return self.samples[: max((end for end in self.ends if end <= room), default=0)]
 
 
 class Speech:
-    """Speaks recordings of any length. Loading it decodes the bundled ones, which takes a second."""
+    """Puts recordings of any length together from the bundled sentences. Loading them takes a second."""
 
     def __init__(self) -> None:
         self._sentences = [
@@ -52,9 +52,11 @@ class Speech:
         ]
 
     def say(self, text: str, seconds: float) -> Pcm:
-        """A recording of that length at `SAMPLE_RATE`; another `text` is another recording, the same one the same.
+        """Makes a recording at `SAMPLE_RATE`. It ends in silence where the next word would not have fitted.
 
-        It ends in silence where the next word would not have fitted.
+        Args:
+            text: Any text; the same one always gives the same recording.
+            seconds: Its exact length.
         """
         rng = random.Random(text)
         left, parts = round(seconds * SAMPLE_RATE), []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One configuration of the engine, at one batch size after the other: windows of 30 s that lie ready, nothing else.
+"""Measures one configuration of the engine at one batch size after another, on windows of 30 s that lie ready.
 
-Started as a process with what to do as a JSON object. It answers with a line about itself once the model is loaded, a
+It is started with its settings as a JSON object. It answers with a line about itself once the model is loaded, a
 line for each batch size, and an empty one.
 """
 
@@ -45,17 +45,17 @@ _MEL_ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class SweepSettings:
-    """What the benchmark asks for.
+    """What the program is to do.
 
     Attributes:
         model: A folder, or a name that faster-whisper knows.
         device: `cpu` or `cuda`.
         parallel: Batches under way at once; None: the engine's own choice.
-        pcm: File with windows, one behind the other.
+        pcm: File with windows, one after another.
         batch_sizes: In the order of measuring, which ends with one that does not fit into the device's memory.
-        seconds: How long each is measured, about.
-        batches: How many it is measured on, at least.
-        relapse: One in so many windows is decoded again in a run more, at the fastest size; 0: no such run.
+        seconds: How long each size is measured, about.
+        batches: On how many batches each size is measured, at least.
+        relapse: One in so many windows is decoded again in one more run at the fastest size; 0: no such run.
         mel: Whether log-mel is timed by itself.
     """
 
@@ -77,7 +77,7 @@ class EngineMeasurement:
     """Loads an engine, and measures it.
 
     Args:
-        settings: Say what.
+        settings: What is to be measured.
 
     Raises:
         UnfitNodeError: The device, a library or the model cannot be had.
@@ -103,7 +103,7 @@ class EngineMeasurement:
         self._stored = Path(settings.pcm).stat().st_size // (2 * _WINDOW)
 
     def about(self) -> dict[str, Any]:
-        """What was loaded, and what it took."""
+        """Reports which model was loaded, and what that took."""
         model = self._model
         # The first batch finds kernels to compile, and allocates what stays.
         self._feed(self._decoder, 1, 1)
@@ -121,7 +121,7 @@ class EngineMeasurement:
         }
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """One for each batch size, to the first that fails, and one of a run with windows that are decoded again."""
+        """Measures each batch size up to the first that fails, and then one run with windows that are decoded again."""
         speeds: dict[int, float] = {}
         for size in self._settings.batch_sizes:
             point = self._point(self._decoder, size, 0)
@@ -199,7 +199,7 @@ class EngineMeasurement:
 
 
 def main() -> None:
-    """Does what the settings says, and ends."""
+    """Does what the settings say, and ends."""
     share_one_arena()
     configure("json", "warning")
     bench = EngineMeasurement(SweepSettings(**json.loads(sys.argv[1])))
@@ -222,7 +222,7 @@ def _seconds(log_mel: LogMel, rows: Sequence[npt.NDArray[np.float32]], device: t
 
 
 def _uuid(model: LoadedModel) -> str | None:
-    """What NVML knows the GPU by."""
+    """NVML's name of the GPU."""
     if model.device.type != "cuda":
         return None
     uuid = getattr(torch.cuda.get_device_properties(model.device), "uuid", None)  # an old torch does not tell

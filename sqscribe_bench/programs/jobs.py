@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pipeline itself costs: a worker in this process, its queue in memory, a folder as its store, no device.
+"""Measures what the pipeline itself costs: the queue is in memory, the store is a folder, and there is no device.
 
-Started as a process with what to do as a JSON object; it answers with one line.
+It is started with its settings as a JSON object, and answers with one line.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _HIDDEN_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class JobsSettings:
-    """What the benchmark asks for.
+    """What the program is to do.
 
     Attributes:
-        jobs: How many.
-        recording: Path of the file that each of them is about.
+        jobs: How many jobs there are.
+        recording: Path of the file that each job transcribes.
         model: `fake`: an engine within this process; else as SQSCRIBE_MODEL.
     """
 
@@ -55,7 +55,7 @@ class JobsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds: of the clock, and of CPU by this process, by the ffmpegs it ran, and by its engine's process."""
+    """Seconds of the clock, and CPU seconds of this process, of its ffmpeg processes and of its engine."""
 
     seconds: float
     own: float
@@ -64,25 +64,25 @@ class Spent:
 
     @classmethod
     def so_far(cls) -> Spent:
-        """Since this process began."""
+        """What this process has spent since it began."""
         own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         engine = sum(_cpu(child.pid) for child in multiprocessing.active_children() if child.pid)
         return cls(time.monotonic(), own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime, engine)
 
     def since(self, before: Spent) -> Spent:
-        """The difference."""
+        """What was spent since an earlier look."""
         return Spent(*(mine - theirs for mine, theirs in zip(_fields(self), _fields(before), strict=True)))
 
 
 class _LastDelete(MemoryQueue):
-    """Tells when nothing is left."""
+    """A queue in memory that calls back when its last message was deleted."""
 
     def __init__(self, on_empty: Callable[[], None]) -> None:
         super().__init__(SystemClock(), visibility_timeout=_HIDDEN_SECONDS)
         self._on_empty = on_empty
 
     def delete(self, messages: Sequence[Message]) -> BatchResult:
-        """As before."""
+        """Deletes, and calls back if nothing is left."""
         result = super().delete(messages)
         if not self:
             self._on_empty()
@@ -90,7 +90,7 @@ class _LastDelete(MemoryQueue):
 
 
 class InMemoryRun:
-    """One run."""
+    """One run of a worker in this process."""
 
     def __init__(self, settings: JobsSettings, folder: Path) -> None:
         self._settings = settings
@@ -137,7 +137,7 @@ class InMemoryRun:
 
 
 def main() -> None:
-    """Does what the settings says, and ends."""
+    """Does what the settings say, and ends."""
     configure("json", "error")
     settings = JobsSettings(**json.loads(sys.argv[1]))
     with TemporaryDirectory(prefix="sqscribe-bench-") as folder:

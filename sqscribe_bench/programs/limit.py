@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine alone: every recording is decoded, segmented and cut before the clock starts, and lies in memory.
+"""Runs the engine alone on recordings that were decoded and cut before, and that lie in memory.
 
-Started as a process with what to do as a JSON object. It says `ready`, waits for a line, works, and answers with one.
+It is started with its settings as a JSON object. It says `ready`, waits for a line, works, and answers with one.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from stages.inference.whisper.decoder import WhisperDecoder
 from stages.values import Windows
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
-#: PCM bytes for a byte of mp3 at 64 kbit/s, and then some.
+#: PCM bytes for each byte of mp3 at 64 kbit/s, rounded up.
 _EXPANSION = 5
 
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """What the benchmark asks for.
+    """What the program is to do.
 
     Attributes:
         recordings: Paths of media files.
         batch_size: Windows of a batch; None: the worker's own choice.
         cores: Threads of the engine on a CPU.
-        sweep: Batch sizes to be tried instead.
+        sweep: Batch sizes that are tried instead.
     """
 
     folder: str
@@ -54,7 +54,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came out, in how many seconds, and how many windows and batches that took."""
+    """How long it took, how many windows and batches were decoded, and how many words came out."""
 
     seconds: float
     rows: int
@@ -63,7 +63,7 @@ class Done:
 
 
 def main() -> None:
-    """Does what the settings says, and ends."""
+    """Does what the settings say, and ends."""
     share_one_arena()
     configure("json", "warning")
     settings = LimitSettings(**json.loads(sys.argv[1]))

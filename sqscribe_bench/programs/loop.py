@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The script that everybody writes: one message, one download, faster-whisper, one upload, one delete, and again.
 
-Started as a process with what to do as a JSON object; it says `ready` when its model is warm.
+It is started with its settings as a JSON object, and says `ready` when its model is warm.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _POLL_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """What the benchmark asks for.
+    """What the program is to do.
 
     Attributes:
+        folder: What is loaded: a folder, or a name that faster-whisper knows.
         queue_url: Where the messages are; empty for a sweep.
         output: Where results go.
         warm_up: Address of the recording that is transcribed before anything counts.
@@ -53,35 +54,35 @@ class LoopSettings:
 
 
 class CountedModel(WhisperModel):  # type: ignore[misc]  # faster-whisper ships no types
-    """Counts what it decodes."""
+    """faster-whisper's model, with a count of the windows and tokens that it decodes."""
 
     windows = 0
     tokens = 0
 
     def encode(self, features: Any) -> Any:
-        """As before."""
+        """Encodes, and counts the windows."""
         self.windows += 1 if features.ndim == 2 else len(features)
         return super().encode(features)
 
     def generate_with_fallback(self, *arguments: Any) -> Any:
-        """As before."""
+        """Decodes a window, and counts the tokens."""
         result = super().generate_with_fallback(*arguments)
         self.tokens += len(result[0].sequences_ids[0])
         return result
 
 
 class CountedPipeline(BatchedInferencePipeline):  # type: ignore[misc]  # faster-whisper ships no types
-    """Counts what it decodes."""
+    """faster-whisper's batched pipeline, with a count of the tokens that it decodes."""
 
     def generate_segment_batched(self, *arguments: Any) -> Any:
-        """As before."""
+        """Decodes a batch, and counts the tokens."""
         encoded, outputs = super().generate_segment_batched(*arguments)
         self.model.tokens += sum(len(output["tokens"]) for output in outputs)
         return encoded, outputs
 
 
 class Transcriber:
-    """faster-whisper, set up as the settings says."""
+    """faster-whisper, set up as the settings say."""
 
     def __init__(self, settings: LoopSettings) -> None:
         self._settings = settings
@@ -91,7 +92,7 @@ class Transcriber:
         self._pipeline = CountedPipeline(self.model)
 
     def transcribe(self, audio: Any, *, words: bool, batch_size: int | None) -> dict[str, Any]:
-        """A transcript, with what it took."""
+        """Transcribes a recording, and counts the windows and tokens that this took."""
         windows, tokens = self.model.windows, self.model.tokens
         shared = {
             "language": self._settings.language,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedAws", "EmbeddedQueue", "MessageCount"]
 
 REGION = "us-east-1"
-#: The server takes any; these cannot be taken for anybody's.
+#: The server accepts any; these cannot be mistaken for real ones.
 CREDENTIALS = {"aws_access_key_id": "embedded", "aws_secret_access_key": "embedded"}
 #: How long a dead letter that was looked at stays hidden: longer than anybody looks.
 _HIDE_SECONDS = 3600
@@ -49,12 +49,12 @@ class MessageCount(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All messages, visible or hidden."""
         return self.visible + self.hidden
 
 
 class EmbeddedAws:
-    """The server: a context manager, or `start` and `stop`. It ends with the process that started it.
+    """The server, as a context manager or with `start` and `stop`. It ends with the process that started it.
 
     Args:
         start_timeout: Seconds within which it has to listen.
@@ -147,7 +147,7 @@ class EmbeddedAws:
             process.wait()
 
     def env(self) -> dict[str, str]:
-        """Environment variables that lead every AWS client here."""
+        """Environment variables that make every AWS client use this server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": CREDENTIALS["aws_access_key_id"],
@@ -167,9 +167,9 @@ class EmbeddedAws:
 
         Args:
             name: Without `.fifo`; the dead-letter queue is `<name>-dead`.
-            max_receives: Of the redrive policy.
+            max_receives: Receives after which a message goes to the dead-letter queue.
             visibility_timeout: The queue's default, in seconds.
-            fifo: For both.
+            fifo: Whether both are FIFO queues.
         """
         suffix = ".fifo" if fifo else ""
         kind: dict[Any, str] = {"FifoQueue": "true"} if fifo else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A fault proxy before an SQS and an S3, its access log, and what must hold on that log."""
+"""A proxy in front of an SQS and an S3 that makes calls fail, its access log, and the rules that the log must keep."""
 
 from __future__ import annotations
 

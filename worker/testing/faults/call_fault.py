@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong with a call, and the dice that decide about it, where nobody has ordered it."""
+"""What goes wrong with a call, and the dice that decide about it unless a fault is forced."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Kind(StrEnum):
     TRUNCATED = "truncated"  # the body of an object breaks off
 
 
-#: How often each comes about. Time-outs are rare: one costs its caller half a minute.
+#: How often each kind comes up, out of 100. Time-outs are rare: one costs its caller half a minute.
 _WEIGHTS: Mapping[Kind, int] = {
     Kind.ERROR_500: 27,
     Kind.ERROR_503: 27,
@@ -37,12 +37,12 @@ _WEIGHTS: Mapping[Kind, int] = {
 
 @dataclass(frozen=True, slots=True)
 class CallFault:
-    """One call's.
+    """What goes wrong with one call.
 
     Attributes:
         after: Whether the call has its effect all the same, and only its answer is lost.
         seconds: How long a stall or a time-out takes.
-        share: Of a truncated body, how much comes.
+        share: How much of a truncated body comes, 0 to 1.
     """
 
     kind: Kind
@@ -52,16 +52,16 @@ class CallFault:
 
 
 class Dice:
-    """Draws call faults. Thread-safe.
+    """Decides at random which call goes wrong, and how. Thread-safe.
 
-    The same seed gives the same sequence of draws; which call meets which of them is up to the threads.
+    The same seed gives the same sequence of draws; which call meets which of them depends on the threads.
 
     Args:
-        seed: Of the sequence.
+        seed: Decides the sequence.
         rate: Share of calls that go wrong.
-        truncated: Share of GETs of objects whose body breaks off, besides.
+        truncated: Share of the other GETs of objects whose body breaks off.
         stall_seconds: Longest stall.
-        timeout_seconds: Longer than the clients' read time-out.
+        timeout_seconds: How long a time-out takes; longer than the clients' read time-out.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Dice:
                 self._forced[operation] = fault
 
     def draw(self, call: Call) -> CallFault | None:
-        """What goes wrong with a call; None: nothing."""
+        """Draws what goes wrong with a call; None when nothing does."""
         with self._lock:
             if call.operation in self._forced:
                 return self._forced[call.operation]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes calls to the emulator, one at a time where it counts, and writes down what they did.
+"""Passes calls on to the emulator, one at a time where the order counts, and writes down what they did.
 
-moto guards nothing, takes any receipt that a message ever had, and deletes by them; so the mutations of a queue go
-through one after another, as do the writes of a key, and receipts are judged here.
+moto has no locks, and takes any receipt that a message ever had. So changes to a queue, and writes of the same key, go
+through here one after another, and receipts are checked here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["Answer", "Gateway"]
 
 #: Seconds after which a long poll looks again, for messages that time alone has made visible.
 _LOOK_AGAIN_SECONDS = 0.4
-#: Whose body the log keeps.
+#: The end of keys whose body the log keeps.
 _RESULT = "/result.json"
 
 
 class Answer(NamedTuple):
-    """An answer from behind the proxy; header names as they came."""
+    """An answer of the emulator; header names as they came."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -42,11 +42,11 @@ class Answer(NamedTuple):
         return self.status < 300
 
     def json(self) -> Any:
-        """The body of an SQS answer."""
+        """The body of an SQS answer, read as JSON."""
         return json.loads(self.body)
 
     def with_json(self, body: Mapping[str, Any]) -> Answer:
-        """The same with another body."""
+        """The same answer with another body."""
         return self._replace(body=json.dumps(body).encode())
 
 
@@ -57,10 +57,10 @@ class _Queue:
 
 
 class Gateway:
-    """Everything between the proxy and the emulator. Thread-safe.
+    """Stands between the proxy and the emulator, and does what SQS does and the emulator does not. Thread-safe.
 
     Args:
-        upstream: Sends a call with this body to the emulator.
+        upstream: Sends a call with another body to the emulator.
         log: Where calls are written down.
     """
 
@@ -75,9 +75,9 @@ class Gateway:
         """Makes a call and writes it down.
 
         Args:
-            call: The caller's.
+            call: The call as it came.
             began: Unix time at which it arrived.
-            fault: What will happen to its answer.
+            fault: What will go wrong with its answer; None when nothing will.
         """
         note = self._note(call, began, fault)
         match call.operation:
@@ -101,7 +101,7 @@ class Gateway:
         self._note(call, began, fault)(None)
 
     def _note(self, call: Call, began: float, fault: CallFault | None) -> Callable[..., None]:
-        """What writes the call down, once its answer is known."""
+        """A function that writes the call down once its answer is known."""
 
         def note(answer: Answer | None, **facts: Any) -> None:
             self._log.write(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fault proxy, as those see it who run workers against it."""
+"""Starts the fault proxy, and talks to it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["FaultProxy"]
 
 
 class FaultProxy:
-    """A proxy in a process of its own before an emulator of SQS and S3: a context manager.
+    """A proxy in a process of its own, in front of an emulator of SQS and S3. A context manager.
 
-    It ends with the process that started it. See `gateway` for what it puts right about the emulator, `call_fault` for
-    what it puts wrong, and `access_log` for what it writes down.
+    It ends with the process that started it. See `gateway` for how it corrects the emulator, `call_fault` for what it
+    makes go wrong, and `access_log` for what it writes down.
 
     Args:
         upstream: The emulator's address.
         log: File for the access log.
-        seed: Of the faults.
+        seed: Decides the sequence of faults.
         rate: Share of calls that fail.
         truncated: Share of objects whose body breaks off.
         stall_seconds: Longest stall.
-        timeout_seconds: Longer than the clients' read time-out.
+        timeout_seconds: How long a time-out takes; longer than the clients' read time-out.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class FaultProxy:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the proxy's process runs."""
         return self._process.poll() is None
 
     def force(self, operation: str, fault: CallFault | None) -> None:
         """Has every call of an operation that comes from now on go wrong in the same way.
 
         Args:
-            operation: AWS's name.
+            operation: AWS's name for it.
             fault: None leaves it to chance again.
 
         Raises:
@@ -109,7 +109,7 @@ class FaultProxy:
                 raise RuntimeError("the fault proxy has ended")
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ends it, by force after `timeout` seconds. Repeating it is harmless."""
+        """Ends the proxy, by force after `timeout` seconds. Repeating it is harmless."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process behind `FaultProxy`: an HTTP server that hands calls on, or does not."""
+"""The process behind `FaultProxy`: an HTTP server that passes calls on, or makes them fail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ProxyServer(ThreadingHTTPServer):
         listening: The socket.
         upstream: Address of the emulator.
         log: Where calls are written down.
-        dice: Decide what goes wrong.
+        dice: Decide which calls go wrong.
     """
 
     daemon_threads = True
@@ -56,12 +56,12 @@ class ProxyServer(ThreadingHTTPServer):
         self._requests = threading.local()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing of callers that were killed in the middle of a call."""
+        """Keeps quiet about callers that were killed in the middle of a call."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def remember(self, handler: _Handler) -> None:
-        """Notes the request that this thread works on."""
+        """Keeps the request that this thread works on, for `_ask`."""
         self._requests.handler = handler
 
     def _ask(self, _call: Call, body: bytes) -> Answer:
@@ -77,16 +77,16 @@ class ProxyServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """One connection of a caller."""
 
     protocol_version = "HTTP/1.1"
     server: ProxyServer
 
     def log_message(self, *_: object) -> None:
-        """Says nothing; the access log does."""
+        """Prints nothing: calls are in the access log."""
 
     def handle_any(self) -> None:
-        """Answers a request, or fails to."""
+        """Answers a request, or makes it fail."""
         began = time.time()
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
