@@ -12,7 +12,7 @@ from typing import Any
 
 from sqscribe.errors import SqscribeError
 from sqscribe_bench.compare.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_program, loop_settings
-from sqscribe_bench.compare.limit import Limit, limit_program, limit_settings
+from sqscribe_bench.compare.limit import LimitContender, limit_program, limit_settings
 from sqscribe_bench.compare.s2t import s2t_environment, s2t_program
 from sqscribe_bench.lab.nvml import nvml_sampler
 from sqscribe_bench.lab.program import Program
@@ -115,7 +115,7 @@ class Comparison:
 
     def _run(self, contender: Contender, task: BenchTask) -> BenchRun:
         place = (task.workload.name, task.round)
-        if isinstance(contender, Limit) and place in self._limits:
+        if isinstance(contender, LimitContender) and place in self._limits:
             return replace(self._limits[place], words=task.words)  # the engine computes word times in either case
         what = f"{task.workload.name}, words {'on' if task.words else 'off'}, round {task.round}: {contender.name}"
         try:
@@ -123,7 +123,7 @@ class Comparison:
         except SqscribeError as error:
             self._tell(f"{what} failed: {error}")
             return BenchRun(contender.name, task.workload.name, task.words, task.round, failure=str(error))
-        if isinstance(contender, Limit):
+        if isinstance(contender, LimitContender):
             self._limits[place] = run
         self._tell(f"{what}: {run.seconds:.1f} s, {run.speed:.1f}x real time, {run.text_words} words")
         return run
@@ -131,7 +131,7 @@ class Comparison:
     def _made(self, name: str) -> list[Contender]:
         match name:
             case "limit":
-                return [Limit(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
+                return [LimitContender(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
             case "sqscribe":
                 on_gpu = self._on_trace is not None and self._conditions.device == "cuda"
                 watch = partial(nvml_sampler, None) if on_gpu else None

@@ -15,11 +15,11 @@ from sqscribe_bench.lab.run import BenchRun, BenchTask, Conditions
 from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.workload import Recording
 
-__all__ = ["Limit"]
+__all__ = ["LimitContender"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class LimitContender:
     """Gives sqscribe's own engine windows that were prepared before the clock starts.
 
     Attributes:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from worker.testing.faults.access_log import AccessLog
 from worker.testing.faults.call_fault import CallFault, Dice, Kind
 from worker.testing.faults.calls import Call, read_call
-from worker.testing.faults.gateway import Answer, Gateway
+from worker.testing.faults.gateway import EmulatorAnswer, Gateway
 
 __all__ = ["main"]
 
@@ -64,14 +64,14 @@ class ProxyServer(ThreadingHTTPServer):
         """Keeps the request that this thread works on, for `_ask`."""
         self._requests.handler = handler
 
-    def _ask(self, _call: Call, body: bytes) -> Answer:
+    def _ask(self, _call: Call, body: bytes) -> EmulatorAnswer:
         handler: _Handler = self._requests.handler
         headers = {name: value for name, value in handler.headers.items() if name.lower() not in _HOP_BY_HOP}
         connection = HTTPConnection(self._upstream, timeout=_UPSTREAM_SECONDS)
         try:
             connection.request(handler.command, handler.path, body, headers)
             answer = connection.getresponse()
-            return Answer(answer.status, tuple(answer.getheaders()), answer.read())
+            return EmulatorAnswer(answer.status, tuple(answer.getheaders()), answer.read())
         finally:
             connection.close()
 
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - http.server's names
 
-    def _answer(self, answer: Answer, share: float = 1.0) -> None:
+    def _answer(self, answer: EmulatorAnswer, share: float = 1.0) -> None:
         # The answer to HEAD tells the length of a body that does not come.
         told = {name.lower(): value for name, value in answer.headers}.get("content-length")
         length = told if self.command == "HEAD" and told else str(len(answer.body))
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body[: int(len(answer.body) * share)])
         self.wfile.flush()
 
-    def _break_off(self, answer: Answer, share: float) -> None:
+    def _break_off(self, answer: EmulatorAnswer, share: float) -> None:
         self._answer(answer, share if answer.ok else 1.0)
         self.close_connection = True
 
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             kind = "application/xml"
             body = f"<Error><Code>{s3_code}</Code><Message>a fault of the proxy's</Message></Error>".encode()
-        self._answer(Answer(status, (("Content-Type", kind),), b"" if self.command == "HEAD" else body))
+        self._answer(EmulatorAnswer(status, (("Content-Type", kind),), b"" if self.command == "HEAD" else body))
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
