@@ -127,7 +127,15 @@ def graph(root: Path = ROOT) -> dict[str, set[str]]:
             # What is no module of its own is a name that the package itself has.
             itself = {each.name} & set(files) if len(submodules) < max(1, len(each.names)) else set()
             arrows[module] |= submodules | itself
+        # To import a module runs the packages around it first, but for those that are being imported already.
+        around = {parent for target in arrows[module] for parent in parents(target)} & set(files)
+        arrows[module] |= around - {module, *parents(module)}
     return arrows
+
+
+def parents(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def circle(arrows: dict[str, set[str]]) -> list[str]:
@@ -228,7 +236,7 @@ def test_a_circle_is_seen_though_one_of_its_imports_be_lazy(tmp_path: Path) -> N
         "sqscribe/__init__.py": "",
         "sqscribe/alone.py": "import sqscribe.values\n",
         "sqscribe/values.py": "def call():\n    from stages.middle import thing\n",
-        "stages/__init__.py": "from stages import middle\n",
+        "stages/__init__.py": "",
         "stages/middle.py": "from worker import end\n",
         "worker/end.py": "import sqscribe.values\n",
     }
@@ -238,6 +246,18 @@ def test_a_circle_is_seen_though_one_of_its_imports_be_lazy(tmp_path: Path) -> N
     # And there is none without the lazy import
     write(tmp_path, {"sqscribe/values.py": ""})
     assert circle(graph(tmp_path)) == []
+
+
+def test_a_circle_through_a_package_that_is_not_named_is_seen(tmp_path: Path) -> None:
+    files = {
+        "sqscribe/__init__.py": "",
+        "stages/__init__.py": "from sqscribe import values\n",
+        "stages/leaf.py": "",
+        "sqscribe/values.py": "import stages.leaf\n",
+    }
+    write(tmp_path, files)
+
+    assert circle(graph(tmp_path)) == ["sqscribe.values", "stages", "sqscribe.values"]
 
 
 def test_no_module_has_more_than_four_hundred_lines() -> None:
