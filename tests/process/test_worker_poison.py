@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from worker.receive.messages import Parsed
 from worker.settings import Settings
 from worker.testing.queue import FakeQueue
 from worker.testing.store import MemoryStore
+from worker.testing.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -94,14 +94,6 @@ def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
         world.daemon.stop(ExitCode.DONE, "the test is over")
         world.thread.join(20)
         assert not world.thread.is_alive()
-
-
-def eventually(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Waits until something holds that no event tells of: it stands in the fakes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.02)
 
 
 def said() -> str:

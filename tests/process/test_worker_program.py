@@ -31,6 +31,7 @@ from sqscribe.job import JobDefaults
 from sqscribe.job_message import parse_job
 from sqscribe.wer import count_words, word_errors
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
 
@@ -38,14 +39,6 @@ CLIPS = {clip.name: clip for clip in demo_clips()}
 #: Real seconds that anything but a shutdown may take on a busy machine.
 PATIENCE = 120.0
 STAGES = ("fetch", "decode", "segment", "wait", "inference", "publish")
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.05)
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 __all__ = ["PATIENCE", "eventually"]
 
 #: Seconds that anything may take on a busy machine; only a failing test waits for so long.
-PATIENCE = 60.0
+PATIENCE = 120.0
 #: Seconds between two looks.
 PAUSE = 0.02
 
