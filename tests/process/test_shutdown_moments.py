@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Workers that are told to stop, whatever they are doing: the end comes inside the grace, and leaves nothing behind.
 
-    make test ARGS='tests/process/test_shutdown_moments.py -s'
+    make test PROCESSES=0 ARGS='tests/process/test_shutdown_moments.py -s'
 
 prints how long each took. `MOMENTS_SEED=7` before it draws other moments. The workers are programs, on an embedded SQS
 and S3; their engines are real processes with a simulated device.
