@@ -16,6 +16,7 @@ from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
 from worker.leases import Heartbeat, Lease, LeaseState, LeaseTable, RenewalOutcome
 from worker.queues import BatchResult, Message, Outgoing
 from worker.testing.clock import FakeClock
+from worker.testing.leases import lease_new
 from worker.testing.queue import FakeQueue, Fault, Gate
 
 VISIBILITY = 300
@@ -36,12 +37,7 @@ class Bench:
     lost: list[None]
 
     def receive(self, count: int) -> list[Lease]:
-        for number in range(count):
-            self.queue.send(None, Outgoing(f"body {number}"))
-        leases: list[Lease] = []
-        while len(leases) < count:
-            leases += self.table.add(self.queue.receive(10, 0))
-        return leases
+        return lease_new(self.queue, self.table, count)
 
     def extends(self) -> list[tuple[float, tuple[str, ...], tuple[int, ...]]]:
         return [(call.at, call.ids, call.seconds) for call in self.queue.calls if call.operation == "extend"]
