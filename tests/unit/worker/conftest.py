@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from functools import cache
 from types import SimpleNamespace
 
 import pytest
 
+#: To read this machine's certificates takes longer than to build the rest of a worker.
+TLS = cache(ssl.create_default_context)
 
-@pytest.fixture(scope="session", autouse=True)
-def one_tls_context() -> Iterator[None]:
-    """Workers share one: to read this machine's certificates takes longer than to build the rest of a worker."""
-    context = ssl.create_default_context()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.fetch.ssl", SimpleNamespace(create_default_context=lambda: context))
-        yield
+
+@pytest.fixture(autouse=True)
+def one_tls_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All workers of these tests share one."""
+    monkeypatch.setattr("stages.fetch.ssl", SimpleNamespace(create_default_context=TLS))
