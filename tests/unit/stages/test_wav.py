@@ -55,7 +55,9 @@ def written(folder: Path, content: bytes) -> Path:
 def decoded(path: Path, start: float | None = None, end: float | None = None) -> bytes:
     with TemporaryDirectory() as folder:
         source = Source(path, path.stat().st_size, "digest")
-        audio = AudioDecoder(DecodeLimits(3600)).decode(source, Path(folder), BoundlessReserve(), Cancellation(), start, end)
+        audio = AudioDecoder(DecodeLimits(3600)).decode(
+            source, Path(folder), BoundlessReserve(), Cancellation(), start, end
+        )
         return audio.path.read_bytes()
 
 
