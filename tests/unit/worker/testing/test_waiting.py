@@ -19,7 +19,7 @@ def test_it_looks_until_the_condition_holds() -> None:
 
 
 def test_what_does_not_come_about_is_an_error() -> None:
-    with pytest.raises(TimeoutError, match="did not come about in 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"did not come about in 0\.01 s"):
         eventually(lambda: False, seconds=0.01, pause=0.001)
 
 
