@@ -29,7 +29,8 @@ from sqscribe_bench.chaos.recordings import RecordingMaker
 from sqscribe_bench.chaos.workers import Worker
 from sqscribe_bench.lab.program import unwind_on_sigterm
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
-from worker.embedded.program import free_port, worker_environment
+from worker.embedded.environment import free_port
+from worker.embedded.program import worker_environment
 
 SOURCES, OUTPUT = "soak-sources", "soak-results"
 #: How many recordings there are; jobs take turns with them.

@@ -19,7 +19,8 @@ from sqscribe_bench.lab.run import BenchRun, BenchTask, Conditions
 from sqscribe_bench.lab.site import BenchSite, source
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Trace, read_trace
 from sqscribe_bench.lab.workload import WARM_UP
-from worker.embedded.program import WorkerProgram, free_port
+from worker.embedded.environment import free_port
+from worker.embedded.program import WorkerProgram
 
 __all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_program", "loop_settings", "threads_of"]
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from sqscribe_bench.lab.run import BenchError
-from worker.embedded.program import clean_environment
+from worker.embedded.environment import clean_environment
 
 __all__ = ["Program", "environment", "unwind_on_sigterm"]
 

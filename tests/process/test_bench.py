@@ -103,6 +103,7 @@ def test_growth_is_measured_in_memory_and_with_several_workers(cache: Path, tmp_
     assert {line.partition(":")[0] for line in content["verdicts"]} == {"jobs", "workers"}
 
 
+@pytest.mark.undisturbed
 def test_a_simulated_device_is_kept_busy(cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs sqscribe[bench]")
 

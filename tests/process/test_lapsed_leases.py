@@ -8,7 +8,6 @@ The engines are real processes with a simulated device: the text of a window is 
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from sqscribe_bench.chaos.workers import Worker
 from stages.ffmpeg import find_ffmpeg
 from worker.embedded.aws import EmbeddedAws
 from worker.testing.faults import Access, CallFault, FaultProxy, Kind
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -40,14 +40,6 @@ SLOW_WINDOW = 0.7
 PATIENCE = 90.0
 
 RENEWALS = "ChangeMessageVisibilityBatch"
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Workers that are told to stop, whatever they are doing: the end comes inside the grace, and leaves nothing behind.
 
-    make test ARGS='tests/process/test_shutdown_moments.py -s'
+    make test PROCESSES=0 ARGS='tests/process/test_shutdown_moments.py -s'
 
 prints how long each took. `MOMENTS_SEED=7` before it draws other moments. The workers are programs, on an embedded SQS
 and S3; their engines are real processes with a simulated device.
@@ -34,6 +34,7 @@ from sqscribe_bench.chaos.workers import Worker
 from stages.ffmpeg import find_ffmpeg
 from worker.embedded.aws import EmbeddedAws
 from worker.testing.faults import CallFault, FaultProxy, Kind
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -53,14 +54,6 @@ PATIENCE = 90.0
 RENEWALS, RECEIVES = "ChangeMessageVisibilityBatch", "ReceiveMessage"
 #: A call that gets no answer for longer than any stop takes.
 NO_ANSWER = CallFault(Kind.TIMEOUT, seconds=60.0)
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.02)
 
 
 def looped(clip: str, times: int, path: Path) -> bytes:

@@ -11,7 +11,8 @@ import pytest
 
 from sqscribe.errors import ExitCode
 from worker.embedded import program
-from worker.embedded.program import ProgramError, WorkerProgram, clean_environment, worker_environment
+from worker.embedded.environment import clean_environment
+from worker.embedded.program import ProgramError, WorkerProgram, worker_environment
 
 pytestmark = pytest.mark.process
 

@@ -7,8 +7,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from sqscribe.bundled import demo_clips
 from sqscribe.errors import ExitCode
 from worker.embedded.aws import EmbeddedAws
 from worker.embedded.program import worker_environment
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -75,14 +74,6 @@ class Watch:
         self._stop.set()
         self._thread.join()
         return self.samples
-
-
-def eventually(condition: Callable[[], object], seconds: float) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.1)
 
 
 def test_a_file_of_three_hours_costs_the_worker_no_memory_and_leaves_nothing_behind(

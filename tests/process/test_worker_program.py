@@ -8,13 +8,10 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,10 @@ from sqscribe.job import JobDefaults
 from sqscribe.job_message import parse_job
 from sqscribe.wer import count_words, word_errors
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
-from worker.embedded.program import WorkerProgram, free_port, worker_environment
+from worker.embedded.environment import free_port
+from worker.embedded.program import WorkerProgram, worker_environment
+from worker.testing.media_server import MediaServer
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
 
@@ -37,14 +37,6 @@ CLIPS = {clip.name: clip for clip in demo_clips()}
 #: Real seconds that anything but a shutdown may take on a busy machine.
 PATIENCE = 120.0
 STAGES = ("fetch", "decode", "segment", "wait", "inference", "publish")
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.05)
 
 
 @dataclass(frozen=True)
@@ -229,28 +221,8 @@ def longer_recording(aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def endless() -> Iterator[str]:
     """A source that sends its headers and then nothing."""
-    leave = threading.Event()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "audio/mpeg")
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            leave.wait(PATIENCE)
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/endless.mp3"
-    leave.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with MediaServer() as server:
+        yield server.endless
 
 
 # -- one worker and messages of every form -----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sqscribe.errors import NodeFaultError, SettingsError
-from worker.embedded.program import clean_environment
+from worker.embedded.environment import clean_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,11 +18,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from sqscribe.errors import SqscribeError
+from worker.embedded.environment import clean_environment
 
 if TYPE_CHECKING:
     from worker.embedded.aws import EmbeddedAws
 
-__all__ = ["Page", "ProgramError", "WorkerProgram", "clean_environment", "free_port", "worker_environment"]
+__all__ = ["Page", "ProgramError", "WorkerProgram", "worker_environment"]
 
 #: Never without `-P`: a file of the folder where the program starts must not hide a module.
 _ARGUMENTS = ("-P", "-m", "sqscribe", "worker")
@@ -198,21 +197,3 @@ def worker_environment(aws: EmbeddedAws | None, settings: Mapping[str, object], 
     """
     given = {f"SQSCRIBE_{name.upper()}": str(value) for name, value in settings.items()}
     return clean_environment() | (aws.env() if aws else {}) | given | more
-
-
-def clean_environment() -> dict[str, str]:
-    """This process's environment for a program of this project: without settings of sqscribe's or of AWS's.
-
-    The program finds the same packages as this process, wherever they were imported from.
-    """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SQSCRIBE_", "AWS_"))}
-    packages = str(Path(__file__).resolve().parents[2])
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [packages, environ.get("PYTHONPATH")]))
-    return environ
-
-
-def free_port() -> int:
-    """A TCP port on which nothing listens at this moment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from worker.embedded.program import clean_environment
+from worker.embedded.environment import clean_environment
 from worker.testing.faults.call_fault import CallFault
 
 __all__ = ["FaultProxy"]
