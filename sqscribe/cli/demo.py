@@ -115,8 +115,8 @@ def _send(aws: EmbeddedAws, queue: EmbeddedQueue, clips: tuple[DemoClip, ...]) -
 
 def _worker(aws: EmbeddedAws, queue: EmbeddedQueue, output: str, folder: Path) -> WorkerProgram:
     """Starts the real worker as a program of its own."""
-    from worker.embedded.environment import free_port
-    from worker.embedded.program import WorkerProgram, worker_environment
+    from worker.embedded.environment import free_port  # noqa: PLC0415
+    from worker.embedded.program import WorkerProgram, worker_environment  # noqa: PLC0415
 
     settings = {
         "queue_url": queue.url,
