@@ -4,6 +4,7 @@
 PYTHON ?= $(shell for name in python3.11 python3.12 python3; do command -v $$name && break; done)
 VENV ?= .venv
 ARGS ?=
+PROCESSES ?= 2
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
@@ -16,6 +17,7 @@ help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12  which Python makes the environment     VENV=DIR  where it stands"
+	@echo "  PROCESSES=0        runs tests one by one and shows what they print; otherwise 2 processes share them"
 	@echo "  ARGS='...'         more arguments, as make test ARGS='-k leases' or make demo ARGS=--help"
 
 setup: $(stamp) ## Makes .venv and installs everything into it; instant when nothing has changed
@@ -33,7 +35,7 @@ demo: $(stamp) ## Runs all of it here: embedded SQS and S3, bundled model and cl
 	@$(bin)/sqscribe demo $(ARGS)
 
 test: $(stamp) ## Runs all tests
-	@$(bin)/python -m pytest $(ARGS)
+	@$(bin)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 check: $(stamp) ## Checks format, lint, types, the Dockerfile and the CloudFormation template
 	$(bin)/ruff format --check .

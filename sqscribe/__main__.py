@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from sqscribe.cli import main
+from sqscribe.shadows import watch_current_folder
 
 if __name__ == "__main__":
+    watch_current_folder()
+
+    from sqscribe.cli import main
+
     main()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One benchmark from the options to the files."""
+"""One function for each benchmark: takes a plan, measures, and writes the files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqscribe_bench.compare.compare import Comparison, Plan
+from sqscribe_bench.busy.busy import BusyPlan, keep_busy
+from sqscribe_bench.busy.report import BusyReport, write_busy
+from sqscribe_bench.compare.compare import ComparePlan, Comparison
 from sqscribe_bench.compare.contender import Contender
 from sqscribe_bench.compare.figures import figures
 from sqscribe_bench.compare.plot import plot_comparison
-from sqscribe_bench.compare.report import Report, write_json
+from sqscribe_bench.compare.report import CompareReport, write_json
 from sqscribe_bench.engine.figures import engine_figures
 from sqscribe_bench.engine.plot import plot_engine
 from sqscribe_bench.engine.report import EngineReport, write_engine_json
@@ -22,29 +24,30 @@ from sqscribe_bench.engine.sweep import EnginePlan, EngineSweep, engine_launcher
 from sqscribe_bench.lab.library import Library
 from sqscribe_bench.lab.machine import this_machine
 from sqscribe_bench.lab.model import TOKENS, is_random, model_folder
-from sqscribe_bench.lab.run import Conditions, Run
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchRun, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.timeline import plot_timeline
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import WARM_UP
 from sqscribe_bench.scale.report import ScaleReport, plot_scale, write_scale_json
 from sqscribe_bench.scale.scale import TINY, Scale, ScalePlan, verdicts
 
-__all__ = ["Setting", "compare", "measure_engine", "measure_scale"]
+__all__ = ["CompareSetting", "compare", "measure_busy", "measure_engine", "measure_scale"]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What to compare with.
+class CompareSetting:
+    """Under which conditions contenders are compared, and where files go.
 
     Attributes:
         model: `demo`, `random:` and an architecture, or what faster-whisper takes.
         device: `cpu`, `cuda` or `auto`.
         compute_type: None: float16 on CUDA, int8 on CPU, as the worker has it.
-        scale: For the record; the plan's workloads have it already.
-        cache: For recordings and made-up models.
+        beam_size: Of all contenders.
+        scale: Is written into the report; the plan's workloads are scaled already.
+        cache: Folder for recordings and models that are made.
         results: Folder for JSON and plots.
-        name: Of those.
+        name: Name of these files.
         keep: Folder for the contenders' logs; None: they go with everything else.
         timeline: Whether the worker traces what it does, and each of its runs is drawn.
     """
@@ -61,12 +64,12 @@ class Setting:
     timeline: bool = False
 
 
-def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report:
+def compare(setting: CompareSetting, plan: ComparePlan, tell: Callable[[str], None]) -> CompareReport:
     """Makes what is missing, compares, and writes JSON and plot.
 
     Args:
-        setting: With what.
-        plan: What.
+        setting: Under which conditions.
+        plan: What is compared.
         tell: Told what happens, line by line.
     """
     machine = this_machine()
@@ -87,7 +90,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     if made:
         tell(f"made {made} recordings in {setting.cache}")
 
-    def draw(trace: Trace, run: Run) -> None:
+    def draw(trace: Trace, run: BenchRun) -> None:
         words = "words" if run.words else "no-words"
         path = setting.results / f"{setting.name}-timeline-{run.workload}-{words}-{run.round}.png"
         tell(f"wrote {plot_timeline(trace, run, path)}")
@@ -95,7 +98,7 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     with _site(library, setting.keep) as site:
         comparison = Comparison(plan, site, conditions, tell, draw if setting.timeline else None)
         runs = list(comparison.runs())
-    report = Report(
+    report = CompareReport(
         name=setting.name,
         started=started,
         machine=machine,
@@ -114,8 +117,8 @@ def compare(setting: Setting, plan: Plan, tell: Callable[[str], None]) -> Report
     return report
 
 
-def _set_to(contender: Contender, conditions: Conditions, runs: Sequence[Run]) -> str:
-    """A contender's setting, with the batch size that it chose by itself."""
+def _set_to(contender: Contender, conditions: Conditions, runs: Sequence[BenchRun]) -> str:
+    """A contender's setting in words, with the batch size that it chose by itself."""
     setting = contender.setting(conditions)
     sizes = {run.notes["batch_size"] for run in runs if run.contender == contender.name and "batch_size" in run.notes}
     chosen = [f"batch {size}" for size in sizes if f"batch {size}" not in setting]
@@ -134,10 +137,10 @@ def measure_scale(
     """Makes what is missing, measures, and writes JSON and plot.
 
     Args:
-        plan: What.
-        cache: For recordings.
+        plan: What is measured.
+        cache: Folder for recordings that are made.
         results: Folder for JSON and plot.
-        name: Of those.
+        name: Name of these files.
         keep: Folder for the workers' logs; None: they go with everything else.
         tell: Told what happens, line by line.
     """
@@ -162,9 +165,9 @@ def measure_engine(
     """Measures the engine by itself, and writes JSON and plot.
 
     Args:
-        plan: What.
+        plan: What is measured.
         results: Folder for JSON and plot.
-        name: Of those.
+        name: Name of these files.
         keep: Folder for the engines' logs; None: they go with everything else.
         tell: Told what happens, line by line.
     """
@@ -191,10 +194,39 @@ def measure_engine(
     return report
 
 
+def measure_busy(plan: BusyPlan, *, cache: Path, results: Path, name: str, tell: Callable[[str], None]) -> BusyReport:
+    """Keeps simulated devices busy, and writes JSON and pictures.
+
+    Args:
+        plan: What is measured.
+        cache: Folder for recordings that are made.
+        results: Folder for JSON and pictures.
+        name: Name of the JSON file.
+        tell: Told what happens, line by line.
+    """
+    machine = this_machine()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    library = Library(cache)
+    library.make([WARM_UP, *plan.workload.recordings])
+    conditions = Conditions(
+        model="simulated", folder="", device="cpu", compute_type="float32", beam_size=5, cores=machine.cores
+    )
+    found = []
+    with _site(library, None) as site:
+        for number in range(1, plan.rounds + 1):
+            for device in plan.devices:
+                each = keep_busy(device, plan.workload, number, site, conditions, results, plan.timeout)
+                tell(f"{device.speed:g}x, round {number}: busy {each.share:.3f}, {each.run.seconds:.1f} s")
+                found.append(each)
+    report = BusyReport(machine, started, found)
+    write_busy(report, results / f"{name}.json")
+    return report
+
+
 @contextmanager
-def _site(library: Library, keep: Path | None) -> Iterator[Site]:
+def _site(library: Library, keep: Path | None) -> Iterator[BenchSite]:
     with TemporaryDirectory(prefix="sqscribe-bench-") as scratch:
         logs = keep or Path(scratch)
         logs.mkdir(parents=True, exist_ok=True)
-        with Site(library, logs.absolute()) as site:
+        with BenchSite(library, logs.absolute()) as site:
             yield site

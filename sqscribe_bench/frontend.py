@@ -26,7 +26,6 @@ from tempfile import TemporaryDirectory
 
 import faster_whisper
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, collect_chunks, get_speech_timestamps
@@ -34,15 +33,14 @@ from rich.console import Console
 from rich.table import Table
 
 from sqscribe import bundled
-from sqscribe.bundled import Expected
 from sqscribe.job import Job
 from sqscribe.logs import configure
 from sqscribe.result import RESULT_NAME, Result
-from stages.decode import AudioDecoder, DecodeLimits
+from sqscribe_bench.lab.pcm import Pcm, encode
+from sqscribe_bench.lab.preparation import Preparation
+from sqscribe_bench.lab.speech import ClipCutter
 from stages.ffmpeg import find_ffmpeg
-from stages.ports import Cancellation
-from stages.segment import Segmenter
-from stages.values import SAMPLE_RATE, Source
+from stages.values import SAMPLE_RATE
 from worker.build import build_worker
 from worker.connect import Connections
 from worker.local import OUTPUT
@@ -54,9 +52,7 @@ from worker.settings import read_settings
 from worker.stores.folder import FolderStore
 from worker.testing.engine import FakeEngine
 
-Pcm = npt.NDArray[np.int16]
-
-#: What the files are encoded as, one after the other: as podcasts, as recorded talks, as recorded calls.
+#: How the files are encoded, by turns: like a podcast, like a recorded talk, like a recorded call.
 _ENCODINGS = (
     ("-ar", "44100", "-ac", "2", "-b:a", "128k"),
     ("-ar", "44100", "-b:a", "64k"),
@@ -64,26 +60,21 @@ _ENCODINGS = (
 )
 #: Seconds of the pieces that files are put together from, and of the pauses between them.
 _PIECES, _PAUSES = (5.0, 60.0), (0.2, 6.0)
+#: Factors by which a piece is made quieter.
+_LOUDNESS = (0.4, 1.0)
 #: The options of faster-whisper's batched pipeline.
 _THEIR_VAD = VadOptions(max_speech_duration_s=30, min_silence_duration_ms=160)
-#: What a job may cost by itself is the difference between so many jobs with a short clip and a quarter of them.
+#: The cost of one job is the difference between so many jobs with a short clip and a quarter of them.
 _JOBS = 400
 _CLIP = "hello.wav"
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """A media file and its length."""
+class MediaFile:
+    """A file to transcribe, and its length."""
 
     path: Path
     seconds: float
-
-
-class NoLimit:
-    """As much scratch as there is disk."""
-
-    def reserve(self, total: int, cancellation: Cancellation) -> None:
-        """Grants it."""
 
 
 def main() -> int:
@@ -113,52 +104,41 @@ def main() -> int:
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def _recordings(folder: Path, lengths: Sequence[float]) -> Iterator[Recording]:
-    """Files of about these lengths: pieces of the bundled clips with pauses between them, the same every time."""
+def _recordings(folder: Path, lengths: Sequence[float]) -> Iterator[MediaFile]:
+    """Makes files of about these lengths from pieces of the bundled clips, the same every time."""
     rng = random.Random(5)
-    tracks = [_pcm(clip.path) for clip in bundled.demo_clips() if clip.expected is Expected.TRANSCRIPT]
+    cutter = ClipCutter(rng)
     for number, seconds in enumerate(lengths):
         parts: list[Pcm] = []
         while sum(map(len, parts)) < seconds * SAMPLE_RATE:
-            (track,) = rng.choices(tracks, [len(track) for track in tracks])
-            length = min(len(track), int(rng.uniform(*_PIECES) * SAMPLE_RATE))
-            start = rng.randint(0, len(track) - length)
-            parts.append((track[start : start + length] * rng.uniform(0.4, 1.0)).astype(np.int16))
+            parts.append(cutter.cut(cutter.track(), rng.uniform(*_PIECES), _LOUDNESS))
             parts.append(np.zeros(int(rng.uniform(*_PAUSES) * SAMPLE_RATE), np.int16))
         pcm = np.concatenate(parts)
         path = folder / f"file-{number}.mp3"
-        raw = ("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0")
-        encoding = _ENCODINGS[number % len(_ENCODINGS)]
-        subprocess.run(
-            [find_ffmpeg(), "-loglevel", "error", *raw, *encoding, str(path)], input=pcm.tobytes(), check=True
-        )
-        yield Recording(path, len(pcm) / SAMPLE_RATE)
-
-
-def _pcm(path: Path) -> Pcm:
-    return np.frombuffer(_their_ffmpeg(path), "<i2")
+        encode(pcm, *_ENCODINGS[number % len(_ENCODINGS)], str(path))
+        yield MediaFile(path, len(pcm) / SAMPLE_RATE)
 
 
 # -- parts ---------------------------------------------------------------------------------------------------------
 
 
-class Meter:
-    """Adds up CPU seconds by name."""
+class CpuMeter:
+    """Adds up CPU seconds by the name of what took them."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Counts what is done inside."""
+        """Adds the CPU seconds of what happens inside to a name's."""
         begun = _cpu()
         yield
         self.spent[name] = self.spent.get(name, 0.0) + _cpu() - begun
 
 
-def _round(recordings: Sequence[Recording]) -> dict[str, float]:
+def _round(recordings: Sequence[MediaFile]) -> dict[str, float]:
     """CPU seconds of every part, over all recordings."""
-    meter = Meter()
+    meter = CpuMeter()
     for recording in recordings:
         _theirs(recording, meter)
         _ours(recording, meter)
@@ -167,7 +147,7 @@ def _round(recordings: Sequence[Recording]) -> dict[str, float]:
     return meter.spent
 
 
-def _theirs(recording: Recording, meter: Meter) -> None:
+def _theirs(recording: MediaFile, meter: CpuMeter) -> None:
     with meter("their ffmpeg"):
         _their_ffmpeg(recording.path)
     with meter("their decode_audio"):
@@ -187,18 +167,17 @@ def _their_ffmpeg(path: Path) -> bytes:
     return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
 
-def _ours(recording: Recording, meter: Meter) -> None:
-    decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=43_200)), Segmenter()
-    source = Source(recording.path, recording.path.stat().st_size, sha256="")
+def _ours(recording: MediaFile, meter: CpuMeter) -> None:
+    preparation = Preparation()
     with TemporaryDirectory() as folder:
         with meter("our decoding"):
-            audio = decoder.decode(source, Path(folder), NoLimit(), Cancellation())
+            audio = preparation.decode(recording.path, Path(folder))
         with meter("our detector and cut"):
-            segmenter.segment(audio, True, Cancellation())  # noqa: FBT003 - vad
+            preparation.segment(audio)
 
 
 def _work(sources: Sequence[str]) -> None:
-    """Takes jobs through a worker whose engine hears nothing."""
+    """Takes jobs through a worker whose engine gives no text."""
     jobs = {
         f"job-{number}": Job(source=source, job_id=f"job-{number}", output=OUTPUT)
         for number, source in enumerate(sources)
@@ -253,15 +232,15 @@ def _cpu() -> float:
 
 def _table(figures: dict[str, float], hours: float, rounds: int) -> Table:
     rest = figures["our worker"] - figures["our decoding"] - figures["our detector and cut"]
-    heard = figures["their detector"] + figures["their log-mel"]
+    shared = figures["their detector"] + figures["their log-mel"]
     rows: list[tuple[str, float | None, float | None]] = [
         ("decode, against ffmpeg", figures["our decoding"], figures["their ffmpeg"]),
         ("decode, against decode_audio", figures["our decoding"], figures["their decode_audio"]),
         ("find speech; ours: cut", figures["our detector and cut"], figures["their detector"]),
         ("log-mel", None, figures["their log-mel"]),
         ("receive, publish, all else", rest, None),
-        ("all, against ffmpeg", figures["our worker"], heard + figures["their ffmpeg"]),
-        ("all, against decode_audio", figures["our worker"], heard + figures["their decode_audio"]),
+        ("all, against ffmpeg", figures["our worker"], shared + figures["their ffmpeg"]),
+        ("all, against decode_audio", figures["our worker"], shared + figures["their decode_audio"]),
     ]
     table = Table(title=f"CPU seconds per hour of audio; {hours:.2f} h, median of {rounds}", title_justify="left")
     for column in ("", "ours", "theirs", "ours / theirs"):
@@ -273,7 +252,7 @@ def _table(figures: dict[str, float], hours: float, rounds: int) -> Table:
 
 
 def _machine() -> str:
-    """What it was measured on."""
+    """The machine and the versions that the figures depend on."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     models = re.findall(r"^model name\s*: (.+)$", info, re.MULTILINE)
     ffmpeg = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=True).stdout.split()[2]

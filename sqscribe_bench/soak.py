@@ -12,11 +12,9 @@ import json
 import os
 import random
 import re
-import socket
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,14 +25,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-import worker
-from sqscribe_bench.chaos.recordings import Studio
+from sqscribe_bench.chaos.recordings import RecordingMaker
 from sqscribe_bench.chaos.workers import Worker
 from sqscribe_bench.lab.program import unwind_on_sigterm
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
+from worker.embedded.environment import free_port
+from worker.embedded.program import worker_environment
 
 SOURCES, OUTPUT = "soak-sources", "soak-results"
-#: Recordings; jobs take turns with them.
+#: How many recordings there are; jobs take turns with them.
 RECORDINGS = 50
 #: Growth that is still flat: this share, or so many bytes, or so many files or threads, whichever is more.
 SHARE, BYTES, PIECES = 0.05, 10 << 20, 2
@@ -46,7 +45,7 @@ STOP_SECONDS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a worker holds at one moment; bytes, or pieces."""
+    """What a worker holds at one moment: bytes of memory and disk, or a number of files and threads."""
 
     worker_memory: int
     engine_memory: int
@@ -59,7 +58,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """One of a sample's figures, early and late."""
+    """One of a sample's figures, early in a run and late in it."""
 
     name: str
     early: float
@@ -104,35 +103,33 @@ def main() -> int:
 def _record(aws: EmbeddedAws) -> None:
     for bucket in (SOURCES, OUTPUT):
         aws.make_bucket(bucket)
-    studio = Studio(random.Random(1))
+    maker = RecordingMaker(random.Random(1))
     for number in range(RECORDINGS):
-        aws.s3.put_object(Bucket=SOURCES, Key=f"clip-{number}", Body=studio.clip((2.0, 5.0)))
+        aws.s3.put_object(Bucket=SOURCES, Key=f"clip-{number}", Body=maker.clip((2.0, 5.0)))
 
 
 def _soak(aws: EmbeddedAws, name: str, model: str, jobs: int, folder: Path, end: float) -> Iterator[tuple[int, Sample]]:
     """Runs a worker until its jobs are done or time is up; gives jobs done and what it holds, again and again."""
     queue = aws.make_queue(name)
     _send(aws, queue, name, jobs)
-    scratch, port = folder / f"scratch-{name}", _free_port()
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("SQSCRIBE_")}
+    scratch = folder / f"scratch-{name}"
     settings = {
-        "PYTHONPATH": str(Path(worker.__file__).parents[1]),
-        "SQSCRIBE_QUEUE_URL": queue.url,
-        "SQSCRIBE_OUTPUT": f"s3://{OUTPUT}/{name}",
-        "SQSCRIBE_MODEL": model,
-        "SQSCRIBE_DEVICE": "cpu",
-        "SQSCRIBE_FORMATS": "json,srt",
-        "SQSCRIBE_SCRATCH_DIR": str(scratch),
-        "SQSCRIBE_HTTP_PORT": str(port),
-        "SQSCRIBE_LOG_FORMAT": "json",
+        "queue_url": queue.url,
+        "output": f"s3://{OUTPUT}/{name}",
+        "model": model,
+        "device": "cpu",
+        "formats": "json,srt",
+        "scratch_dir": scratch,
+        "http_port": free_port(),
+        "log_format": "json",
     }
-    one, pause = Worker(name, aws.child_env(environ) | settings, folder), threading.Event()
+    one, pause = Worker(name, worker_environment(aws, settings), folder), threading.Event()
     one.look_after()
     try:
         done = 0
         while done < jobs and time.monotonic() < end:
             pause.wait(LOOK_SECONDS)
-            done = _done(port)
+            done = _done(one)
             sample = _sample(one, scratch)
             if sample is not None:
                 yield done, sample
@@ -154,14 +151,9 @@ def _send(aws: EmbeddedAws, queue: EmbeddedQueue, name: str, jobs: int) -> None:
         aws.sqs.send_message_batch(QueueUrl=queue.url, Entries=entries)  # type: ignore[arg-type]
 
 
-def _done(port: int) -> int:
+def _done(one: Worker) -> int:
     """Jobs that have succeeded, from the worker's metrics; 0 while it does not answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
-            page = answer.read().decode()
-    except OSError:
-        return 0
-    found = re.search(r'^sqscribe_jobs_total\{outcome="succeeded"\} (\S+)$', page, re.MULTILINE)
+    found = re.search(r'^sqscribe_jobs_total\{outcome="succeeded"\} (\S+)$', one.page("/metrics"), re.MULTILINE)
     return int(float(found[1])) if found else 0
 
 
@@ -223,12 +215,6 @@ def _table(title: str, growths: Sequence[Growth]) -> Table:
 
 def _shown(name: str, value: float) -> str:
     return f"{value / (1 << 20):.1f} MB" if name.endswith(("memory", "scratch")) else f"{value:.1f}"
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 if __name__ == "__main__":

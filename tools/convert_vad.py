@@ -85,9 +85,9 @@ def convert(original: Any) -> Any:
     float32 = onnx.TensorProto.FLOAT
     halves = [helper.make_tensor_value_info(each, float32, [None, _STEPS, _HALF]) for each in ("sums", "differences")]
     before, after = ([helper.make_tensor_value_info(each, float32, _STATE) for each in names] for names in ("hc", "HC"))
-    heard = helper.make_tensor_value_info("probabilities", float32, [None])
+    probabilities = helper.make_tensor_value_info("probabilities", float32, [None])
     whole = helper.make_graph(
-        graph.nodes, "silero_vad", [*halves, *before], [heard, *after], list(graph.constants.values())
+        graph.nodes, "silero_vad", [*halves, *before], [probabilities, *after], list(graph.constants.values())
     )
     return helper.make_model(
         whole,

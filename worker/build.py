@@ -35,6 +35,7 @@ from worker.jobs.room import Room
 from worker.jobs.saving import CheckpointSaver
 from worker.leases import Heartbeat, LeaseTable
 from worker.leases.deleter import Deleter
+from worker.lifecycle import INTERVALS, Intervals
 from worker.node.clock import SystemClock
 from worker.node.faults import NodeFaults
 from worker.node.models import SIMULATED, download_model, engine_settings, is_simulated
@@ -84,6 +85,7 @@ def build_worker(
     settings: Settings,
     connect: Callable[[Settings, Metrics], Connections] = connect_aws,
     make_engine: Callable[[EngineSettings, Clock], Engine] | None = None,
+    intervals: Intervals = INTERVALS,
 ) -> Daemon:
     """Builds a worker; nothing is started, but the queue is asked for its attributes.
 
@@ -91,6 +93,7 @@ def build_worker(
         settings: Read by `worker.settings`.
         connect: Makes the connections to queue, store and sources.
         make_engine: Makes the engine; the real one by default.
+        intervals: How often the daemon looks after things.
 
     Raises:
         SettingsError: The settings cannot work, or the queue does not exist or refuses access.
@@ -114,6 +117,7 @@ def build_worker(
         grace=settings.shutdown_grace,
         engine_stall=settings.engine_stall_seconds,
         exit_when_idle=settings.exit_when_idle,
+        intervals=intervals,
     )
 
 

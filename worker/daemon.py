@@ -13,7 +13,7 @@ import structlog
 from sqscribe.errors import CancelReason, ExitCode
 from stages.inference.protocol import EngineEvent
 from worker.components import Components
-from worker.lifecycle import Deadline, Phase, StageThread, stop_signals
+from worker.lifecycle import INTERVALS, Deadline, Intervals, Phase, StageThread, stop_signals
 from worker.outcomes import Stage
 from worker.status import status_page
 from worker.telemetry.health import ComponentHealth
@@ -23,12 +23,6 @@ __all__ = ["Daemon"]
 
 log = structlog.get_logger()
 
-#: How often the daemon looks after its components.
-WATCH_SECONDS = 0.5
-#: How long a stage waits for work before it looks whether it should end.
-POLL_SECONDS = 0.5
-#: A thread that gave no sign for so long while it works is stuck. Every wait inside a stage is bounded and shorter.
-STUCK_SECONDS = 900.0
 #: A heartbeat makes a round every ten seconds at least; one of its requests ends in under twenty.
 STUCK_HEARTBEAT_SECONDS = 60.0
 #: Share of the grace in which jobs that the engine has may still be finished; the rest is for giving back.
@@ -53,6 +47,7 @@ class Daemon:
         grace: Seconds from the wish to stop to the end.
         engine_stall: Seconds without progress after which the engine is replaced.
         exit_when_idle: End after so many seconds with nothing to do; 0 for never.
+        intervals: How often it looks after things.
     """
 
     def __init__(
@@ -65,8 +60,10 @@ class Daemon:
         grace: float,
         engine_stall: float,
         exit_when_idle: float = 0.0,
+        intervals: Intervals = INTERVALS,
     ) -> None:
         self._components = components
+        self._intervals = intervals
         self._built_at = components.clock.now()
         self._grace = grace
         self._engine_stall = engine_stall
@@ -82,7 +79,7 @@ class Daemon:
         self._downloaders = [self._stage(f"downloader-{n}", self._download) for n in range(1, downloaders + 1)]
         self._uploaders = [self._stage(f"uploader-{n}", self._upload) for n in range(1, uploaders + 1)]
         self._heartbeat_health = components.health.component("heartbeat", stuck_after=STUCK_HEARTBEAT_SECONDS)
-        self._deleter_health = components.health.component("deleter", stuck_after=STUCK_SECONDS)
+        self._deleter_health = components.health.component("deleter", stuck_after=self._intervals.stuck)
         self._engine_health = components.health.component("engine", stuck_after=2 * engine_stall)
         self._http = StatusServer(self._pages(), http_port) if http_port else None
 
@@ -99,7 +96,7 @@ class Daemon:
             try:
                 self._start()
                 while self._exit_code is None:
-                    self._components.clock.wait(self._wake, WATCH_SECONDS)
+                    self._components.clock.wait(self._wake, self._intervals.watch)
                     self._wake.clear()
                     self._watch()
                     if asked := signalled():
@@ -277,7 +274,7 @@ class Daemon:
     # -- threads ---------------------------------------------------------------------------------------------------
 
     def _stage(self, name: str, loop: Callable[[ComponentHealth], None]) -> StageThread:
-        health = self._components.health.component(name, stuck_after=STUCK_SECONDS)
+        health = self._components.health.component(name, stuck_after=self._intervals.stuck)
 
         def died(_: str, error: BaseException) -> None:
             health.dead(repr(error))
@@ -288,7 +285,7 @@ class Daemon:
     def _download(self, health: ComponentHealth) -> None:
         while not self._downloads_stop.is_set():
             health.idle()
-            task = self._components.intake.next(POLL_SECONDS)
+            task = self._components.intake.next(self._intervals.poll)
             if task is not None:
                 health.beat("preparing")
                 self._components.pipeline.prepare(task, health.beat)
@@ -297,7 +294,7 @@ class Daemon:
     def _upload(self, health: ComponentHealth) -> None:
         while not self._stop.is_set():
             health.idle()
-            self._components.pipeline.upload_next(POLL_SECONDS, health.beat)
+            self._components.pipeline.upload_next(self._intervals.poll, health.beat)
         health.end()
 
     # -- being seen ------------------------------------------------------------------------------------------------

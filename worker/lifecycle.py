@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from types import FrameType
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import structlog
 from sqscribe.errors import ExitCode
 from stages.ports import Clock
 
-__all__ = ["Deadline", "Phase", "StageThread", "StopSignal", "stop_signals"]
+__all__ = ["INTERVALS", "Deadline", "Intervals", "Phase", "StageThread", "StopSignal", "stop_signals"]
 
 log = structlog.get_logger()
 
@@ -29,6 +30,26 @@ class Phase(StrEnum):
     RUNNING = "running"
     DRAINING = "draining"
     STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """How often the daemon and its threads look for what no event tells them, in seconds.
+
+    Attributes:
+        watch: How often the daemon looks after its components.
+        poll: How long a stage waits for work before it looks whether it should end.
+        stuck: A thread that gave no sign for so long while it works is stuck. Every wait inside a stage is bounded
+            and shorter.
+    """
+
+    watch: float = 0.5
+    poll: float = 0.5
+    stuck: float = 900.0
+
+
+#: Those of a worker that nobody is in a hurry with.
+INTERVALS = Intervals()
 
 
 class Deadline:

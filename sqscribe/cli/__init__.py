@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 
 from sqscribe import __version__
 from sqscribe.errors import EngineBrokenError, ExitCode, SettingsError, SqscribeError, UnfitNodeError
+from sqscribe.shadows import hidden_package
 
 __all__ = ["app", "main"]
 
@@ -58,8 +60,16 @@ def _sqscribe(
 
 def main() -> None:
     """Entry point of the `sqscribe` command."""
+    # Python's own children, as the inference process, would search the current folder before anything else.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         app()
+    except ImportError:
+        hidden = hidden_package()
+        if hidden is None:
+            raise
+        typer.echo(f"sqscribe: {hidden}", err=True)
+        sys.exit(ExitCode.USAGE)
     except SqscribeError as error:
         typer.echo(f"sqscribe: {error}", err=True)
         sys.exit(_exit_code(error))

@@ -1,34 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sqscribe demo`: the whole way, on this machine alone."""
+"""`sqscribe demo`: a job's whole way from queue to transcript, on this machine alone."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sqscribe.errors import ExitCode, SqscribeError
 
 if TYPE_CHECKING:
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
     from rich.console import Console
 
     from sqscribe.bundled import DemoClip
     from sqscribe.cli.demo_report import DemoRun
     from sqscribe.result import Result
     from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
+    from worker.embedded.program import WorkerProgram
 
 __all__ = ["app"]
 
@@ -44,7 +38,7 @@ _STOP_SECONDS = 30.0
 
 
 class DemoError(SqscribeError):
-    """The demo did not come to its end."""
+    """The demo could not be carried through to its end."""
 
 
 @app.command(name="demo")
@@ -92,8 +86,8 @@ def _run(aws: EmbeddedAws, clips: tuple[DemoClip, ...], folder: Path, timeout: f
         results=results,
         folder=folder,
         seconds=seconds,
-        left=_count(aws, queue.url),
-        dead=tuple(_dead_letters(aws, queue.dead_letter_url)),
+        left=aws.count(queue.url).total,
+        dead=tuple(_named(aws.dead_letters(queue))),
         worker_exit=worker.process.returncode,
     )
 
@@ -119,45 +113,22 @@ def _send(aws: EmbeddedAws, queue: EmbeddedQueue, clips: tuple[DemoClip, ...]) -
     return [sent.job_id for sent in send_jobs(aws.sqs, queue.url, messages)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
+def _worker(aws: EmbeddedAws, queue: EmbeddedQueue, output: str, folder: Path) -> WorkerProgram:
+    """Starts the real worker as a program of its own."""
+    from worker.embedded.environment import free_port  # noqa: PLC0415
+    from worker.embedded.program import WorkerProgram, worker_environment  # noqa: PLC0415
 
-
-@contextmanager
-def _worker(aws: EmbeddedAws, queue: EmbeddedQueue, output: str, folder: Path) -> Iterator[_Worker]:
-    """The real worker as a program of its own; told to stop at the end, and ended if it does not."""
-    port = _free_port()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SQSCRIBE_")}
     settings = {
-        "SQSCRIBE_QUEUE_URL": queue.url,
-        "SQSCRIBE_OUTPUT": output,
-        "SQSCRIBE_MODEL": "demo",
-        "SQSCRIBE_DEVICE": "cpu",
-        "SQSCRIBE_VISIBILITY_TIMEOUT": "30",
-        "SQSCRIBE_ALLOW_PRIVATE_SOURCES": "true",  # the embedded S3 listens on loopback
-        "SQSCRIBE_HTTP_PORT": str(port),
-        "SQSCRIBE_LOG_FORMAT": "json",
+        "queue_url": queue.url,
+        "output": output,
+        "model": "demo",
+        "device": "cpu",
+        "visibility_timeout": 30,
+        "allow_private_sources": "true",  # the embedded S3 listens on loopback
+        "http_port": free_port(),
+        "log_format": "json",
     }
-    log_path = folder / "worker.log"
-    with log_path.open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "sqscribe", "worker"],
-            stdout=log,
-            stderr=log,
-            env=aws.child_env(environ) | settings,
-            cwd=folder,  # away from a `.env` file of somebody's
-        )
-        try:
-            yield _Worker(worker, port, log_path)
-            worker.send_signal(signal.SIGTERM)
-            worker.wait(_STOP_SECONDS)
-        finally:
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
+    return WorkerProgram(worker_environment(aws, settings), folder / "worker.log", stop_seconds=_STOP_SECONDS)
 
 
 def _watch(
@@ -165,7 +136,7 @@ def _watch(
     queue: EmbeddedQueue,
     jobs: list[str],
     output: str,
-    worker: _Worker,
+    worker: WorkerProgram,
     deadline: float,
     console: Console,
 ) -> dict[str, Result]:
@@ -177,8 +148,8 @@ def _watch(
     results: dict[str, Result] = {}
     pause = threading.Event()
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        while len(results) < len(jobs) or _count(aws, queue.url):
-            if worker.process.poll() is not None:
+        while len(results) < len(jobs) or aws.count(queue.url).total:
+            if not worker.running:
                 raise DemoError(f"the worker ended with exit code {worker.process.returncode}; see {worker.log}")
             if time.monotonic() > deadline:
                 missing = ", ".join(sorted(set(jobs) - set(results))) or "none"
@@ -186,7 +157,7 @@ def _watch(
             for job in jobs:
                 if job not in results and (result := _result(aws, output, job)):
                     results[job] = result
-            live.update(live_view(_status(worker.port), len(results), len(jobs)), refresh=True)
+            live.update(live_view(worker.status(), len(results), len(jobs)), refresh=True)
             pause.wait(_LOOK_SECONDS)
     return results
 
@@ -203,38 +174,9 @@ def _result(aws: EmbeddedAws, output: str, job: str) -> Result | None:
     return Result.from_json(answer["Body"].read())
 
 
-def _count(aws: EmbeddedAws, url: str) -> int:
-    """Messages in a queue, hidden ones included."""
-    names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-    attributes = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(attributes[name]) for name in names)
-
-
-def _dead_letters(aws: EmbeddedAws, url: str) -> Iterator[tuple[str, str]]:
-    """Job id and error code of each dead letter."""
-    while messages := aws.sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=600
-    ).get("Messages"):
-        for message in messages:
-            attributes = message.get("MessageAttributes", {})
-            code = attributes["error_code"]["StringValue"] if "error_code" in attributes else "none"
-            yield json.loads(message["Body"])["job_id"], code
-
-
-def _status(port: int) -> Mapping[str, Any] | None:
-    """The worker's status page; None while it does not answer."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
-    try:
-        connection.request("GET", "/status")
-        page: Mapping[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, HTTPException):
-        return None
-    finally:
-        connection.close()
-    return page
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _named(dead_letters: Iterable[MessageTypeDef]) -> Iterator[tuple[str, str]]:
+    """Reads the job id and the error code of each dead letter."""
+    for message in dead_letters:
+        attributes = message.get("MessageAttributes", {})
+        code = attributes["error_code"]["StringValue"] if "error_code" in attributes else "none"
+        yield json.loads(message["Body"])["job_id"], code

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's closing table, and the verdict on it."""
+"""The demo's closing table, and what is wrong with what it shows."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoRun", "report"]
 
-#: Word errors per word, over all clips, that are still taken for right.
+#: Highest share of wrong words, over all clips, at which the transcripts still count as right.
 MAX_ERROR_RATE = 0.05
-#: The same for each clip: a few words misheard are few over all, but one clip's wrong transcript must show.
+#: The same for each clip: a whole wrong transcript of a short clip would hardly show over all of them.
 MAX_CLIP_ERROR_RATE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRun:
-    """What came out.
+    """What came out of the demo.
 
     Attributes:
         results: By the clip's name.
@@ -61,22 +61,22 @@ def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[
     for clip in clips:
         result = run.results[clip.name]
         transcript = _transcript(run, clip)
-        heard = transcript.text if transcript else ""
-        missed = word_errors(clip.text, heard)
+        text = transcript.text if transcript else ""
+        missed = word_errors(clip.text, text)
         said, errors = said + count_words(clip.text), errors + missed
         became = result.status if result.error is None else f"failed: {result.error.code}"
         wanted = f"failed: {Expected.MEDIA_UNREADABLE}" if clip.expected is Expected.MEDIA_UNREADABLE else "succeeded"
         if became != wanted:
             wrong.append(f"{clip.name} {became}, should have {wanted}")
         if missed > MAX_CLIP_ERROR_RATE * count_words(clip.text) and clip.text:
-            wrong.append(f"{clip.name} was misheard: {missed} of {count_words(clip.text)} words, as {heard!r}")
-        if clip.expected is Expected.EMPTY and heard:
-            wrong.append(f"{clip.name} is silent, and this was heard: {heard!r}")
+            wrong.append(f"{clip.name} was misheard: {missed} of {count_words(clip.text)} words, as {text!r}")
+        if clip.expected is Expected.EMPTY and text:
+            wrong.append(f"{clip.name} is silent, and this was heard: {text!r}")
         seconds = result.timings.inference
         table.add_row(
             f"{run.folder / clip.name}/",
             f"{clip.seconds:.0f} s",
-            str(count_words(heard)),
+            str(count_words(text)),
             f"{missed / count_words(clip.text):.1%}" if clip.text else "-",
             f"{clip.seconds / seconds:.0f}x" if seconds else "-",
             became.removeprefix("failed: "),

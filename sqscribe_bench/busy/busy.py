@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How busy a device of a given speed is kept: the real worker in front of a simulated one, and where its time goes."""
+"""Measures how busy the real worker keeps a simulated device of a given speed, and where the time goes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from statistics import median
 from urllib.parse import urlencode
 
 from sqscribe_bench.compare.contender import Sqscribe
-from sqscribe_bench.lab.run import BenchError, Conditions, Run, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchError, BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.timeline import plot_timeline
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Span, Trace
 from sqscribe_bench.lab.workload import Workload
 
-__all__ = ["Busy", "Device", "keep_busy", "longest_gap"]
+__all__ = ["Busy", "BusyPlan", "Device", "keep_busy", "longest_gap"]
 
 #: Seconds of a full window.
 _WINDOW_SECONDS = 30.0
-#: Share of a full batch's time that it costs whatever is in it: prompts, launches, the longest row.
+#: Share of a full batch's time that any batch costs, however small: prompts, kernel launches, the longest row.
 _FIXED_SHARE = 0.1
 #: Words of a window at the speed of talk.
 _WORDS = 75
@@ -28,7 +28,7 @@ _WORDS = 75
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A simulated device.
+    """A simulated device that takes the time of a real one.
 
     Attributes:
         speed: Times real time, with full batches of full windows.
@@ -41,7 +41,11 @@ class Device:
     host_share: float = 0.5
 
     def model(self, trace: Path) -> str:
-        """What `SQSCRIBE_MODEL` is to be."""
+        """The value of `SQSCRIBE_MODEL` that asks for this device.
+
+        Args:
+            trace: File in which the simulated device writes down when it computed.
+        """
         batch = self.batch_size * _WINDOW_SECONDS / self.speed
         wishes = {
             "batch_seconds": _FIXED_SHARE * batch,
@@ -56,19 +60,34 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Busy:
-    """What came of one run.
+class BusyPlan:
+    """What is measured.
 
     Attributes:
-        share: Of the time from the first batch's start to the last one's end, in which the device computed.
-        longest_gap: Seconds of that time in which it did not, at most in one piece.
-        fill: Windows of a batch, as a share of a full one, over all batches.
+        rounds: How often each device runs the workload.
+        timeout: Seconds for one run.
+    """
+
+    devices: Sequence[Device]
+    workload: Workload
+    rounds: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """What came out of one run.
+
+    Attributes:
+        share: How much of the time from the first batch's start to the last one's end the device computed, 0 to 1.
+        longest_gap: Seconds of the longest pause of the device in that time.
+        fill: Windows of a batch as a share of a full one, on average.
         waits: Median seconds of a job in each stage.
-        timeline: The picture of it.
+        timeline: File with the picture of the run.
     """
 
     device: Device
-    run: Run
+    run: BenchRun
     share: float
     longest_gap: float
     fill: float
@@ -77,17 +96,23 @@ class Busy:
 
 
 def keep_busy(
-    device: Device, workload: Workload, number: int, site: Site, conditions: Conditions, results: Path, timeout: float
+    device: Device,
+    workload: Workload,
+    number: int,
+    site: BenchSite,
+    conditions: Conditions,
+    results: Path,
+    timeout: float,
 ) -> Busy:
-    """Puts a workload through the worker.
+    """Puts a workload through the worker, once.
 
     Args:
-        device: Stands in for the engine's.
+        device: Stands in for the engine's device.
         workload: What to transcribe.
-        number: Of the round.
-        site: Where.
-        conditions: Of these, what is not the model's.
-        results: Folder for the picture; the last round's stays.
+        number: Which round it is.
+        site: Where the worker finds its messages and recordings.
+        conditions: The language, the beam and the like; the model is the simulated one.
+        results: Folder for the picture; each round overwrites that of the round before.
         timeout: Seconds.
 
     Raises:
@@ -101,7 +126,7 @@ def keep_busy(
     }
     kept: list[Trace] = []
     contender = Sqscribe(settings, on_trace=lambda trace, _: kept.append(trace))
-    run = contender.run(Task(workload, words=False, round=number), site, conditions, timeout)
+    run = contender.run(BenchTask(workload, words=False, round=number), site, conditions, timeout)
     trace = kept[0]
     picture = results / f"timeline-{workload.name}-{device.speed:g}x.png"
     return Busy(
@@ -116,10 +141,10 @@ def keep_busy(
 
 
 def longest_gap(spans: Sequence[Span]) -> float:
-    """Seconds between the first and the last of them in which none was under way, at most in one piece.
+    """Seconds of the longest time, between the first span and the last, in which none was under way.
 
     Raises:
-        BenchError: There are none.
+        BenchError: There are no spans.
     """
     if not spans:
         raise BenchError("the device never computed")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of how busy a device was kept: a table for people, JSON for programs."""
+"""The report on how busy devices were kept: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -14,9 +14,9 @@ from rich.table import Table
 from sqscribe_bench.busy.busy import Busy
 from sqscribe_bench.lab.machine import Machine
 
-__all__ = ["busy_table", "cpu_table", "write_busy"]
+__all__ = ["BusyReport", "busy_table", "cpu_table", "write_busy"]
 
-#: Those that a thread of the worker computes for.
+#: The stages in which a thread of the worker computes.
 _STAGES = ("fetch", "decode", "segment", "publish")
 _CAPTION = (
     "Busy: share of the time from the first batch's start to the last one's end in which the device computed, from "
@@ -25,15 +25,30 @@ _CAPTION = (
 )
 
 
-def busy_table(found: Sequence[Busy], machine: Machine) -> Table:
+@dataclass(frozen=True, slots=True)
+class BusyReport:
+    """Every run, and the machine that they took place on.
+
+    Attributes:
+        started: UTC, ISO 8601.
+    """
+
+    machine: Machine
+    started: str
+    runs: Sequence[Busy]
+
+
+def busy_table(report: BusyReport) -> Table:
     """Medians over the rounds, a row for each speed."""
-    table = Table(title=_title(machine, found), caption=_CAPTION, title_justify="left", caption_justify="left")
+    table = Table(
+        title=_title(report.machine, report.runs), caption=_CAPTION, title_justify="left", caption_justify="left"
+    )
     for heading in (
         "device", "host cores", "busy", "lowest", "longest gap", "windows a batch", "x real time", "waiting: fetch",
         "decode", "segment", "for room", "in the engine", "publish", "peak MB, worker",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
-    for own in _by_speed(found):
+    for own in _by_speed(report.runs):
         first = own[0]
 
         stages = ("fetch", "decode", "segment", "wait", "inference", "publish")
@@ -62,16 +77,16 @@ def cpu_table(found: Sequence[Busy]) -> Table:
     return table
 
 
-def write_busy(found: Sequence[Busy], machine: Machine, started: str, path: Path) -> None:
+def write_busy(report: BusyReport, path: Path) -> None:
     """Writes everything as JSON."""
-    runs = [asdict(each) | {"timeline": each.timeline.name} for each in found]
-    content = {"version": 1, "started": started, "machine": asdict(machine), "runs": runs}
-    content["cpu_seconds_per_hour"] = {part: seconds for (part, _), seconds in _cpu(found).items()}
+    runs = [asdict(each) | {"timeline": each.timeline.name} for each in report.runs]
+    content = {"version": 1, "started": report.started, "machine": asdict(report.machine), "runs": runs}
+    content["cpu_seconds_per_hour"] = {part: seconds for (part, _), seconds in _cpu(report.runs).items()}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def _cpu(found: Sequence[Busy]) -> Mapping[tuple[str, str], float]:
-    """Of each part, by name and place."""
+    """CPU seconds for an hour of audio, by the part that took them and where in the worker it is."""
     parts: dict[tuple[str, str], list[float]] = {}
     for each in found:
         usage, per_hour = each.run.usage, 3600 / each.run.audio_seconds

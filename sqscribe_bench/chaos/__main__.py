@@ -43,7 +43,7 @@ def main() -> int:
             told = course.seconds
             console.print(
                 f"{course.seconds:5.0f} s: {course.sent} of {course.messages} messages sent, {course.left} in the"
-                f" queues, {course.blows} blows, {course.ready} workers ready"
+                f" queues, {course.faults} faults, {course.ready} workers ready"
             )
 
     outcome = run(options, folder, watch, console.print)
@@ -60,7 +60,7 @@ def _options(asked: argparse.Namespace) -> Options:
             long_seconds=(90.0, 120.0),
             course=0.15,
             seconds=60 * (asked.minutes or 4.0),
-            blows=4,
+            faults=4,
             simulated=2,
             window_seconds=0.3,
         )
@@ -70,7 +70,7 @@ def _options(asked: argparse.Namespace) -> Options:
         long_seconds=(480.0, 720.0),
         course=0.65,
         seconds=60 * (asked.minutes or 19.0) - 60.0,
-        blows=40,
+        faults=40,
         simulated=2,
         window_seconds=1.5,
     )

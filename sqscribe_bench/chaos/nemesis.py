@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nemesis: what happens to processes and disks."""
+"""The nemesis, as such tests call it: whatever makes processes and disks fail while workers are at work."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import psutil
 
 from sqscribe_bench.chaos.workers import Worker
 
-__all__ = ["Blow", "Disk", "Nemesis"]
+__all__ = ["Disk", "Nemesis", "ProcessFault"]
 
 
-class Blow(StrEnum):
-    """What the nemesis does to a worker."""
+class ProcessFault(StrEnum):
+    """What the nemesis does to a worker's processes or disk."""
 
     KILL = "SIGKILL of a worker"
     KILL_ENGINE = "SIGKILL of an engine"
@@ -33,7 +33,7 @@ class Blow(StrEnum):
     FILL_DISK = "full disk"
 
 
-_TO_PROCESSES = (Blow.KILL, Blow.KILL_ENGINE, Blow.FREEZE, Blow.TERMINATE)
+_TO_PROCESSES = (ProcessFault.KILL, ProcessFault.KILL_ENGINE, ProcessFault.FREEZE, ProcessFault.TERMINATE)
 
 
 class Disk:
@@ -63,31 +63,31 @@ class Disk:
                 subprocess.run(["umount", "--lazy", str(path)], check=True)  # noqa: S607 - wherever it is
 
     def fill(self) -> None:
-        """Takes every byte that is free."""
+        """Fills the disk up to its last byte."""
         chunk = bytes(1 << 20)
         with suppress(OSError), (self.path / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(chunk)
 
     def empty(self) -> None:
-        """Gives them back."""
+        """Frees what `fill` took."""
         (self.path / "ballast").unlink(missing_ok=True)
 
 
 class Nemesis:
-    """Strikes at random, one blow a worker at a time.
+    """Causes faults at random moments, at most one at a time for each worker.
 
     Args:
-        workers: Its victims.
-        disk: Filled up now and then.
-        log: File that tells of each blow: Unix time, access key of the victim, what it was.
-        rng: Decides.
-        blows: To be struck, at least.
-        seconds: In which to do so.
+        workers: To be struck.
+        disk: Filled up now and then; None where there is none.
+        log: File that gets a line for each fault: Unix time, access key of the victim, what it was.
+        rng: Decides who is struck, when and how.
+        faults: How many there are to be, at least; a full disk does not count.
+        seconds: Within how long.
         freeze: Shortest and longest freeze, in seconds; above the lease.
 
     Attributes:
-        blows: That were struck.
+        faults: How many there were of each kind.
     """
 
     def __init__(
@@ -97,32 +97,32 @@ class Nemesis:
         rng: random.Random,
         *,
         log: Path,
-        blows: int,
+        faults: int,
         seconds: float,
         freeze: tuple[float, float],
     ) -> None:
-        self.blows: Counter[Blow] = Counter()
+        self.faults: Counter[ProcessFault] = Counter()
         self._workers = workers
         self._disk = disk
         self._log = log
         self._rng = rng
-        self._wanted = blows
+        self._wanted = faults
         self._seconds = seconds
         self._end = 0.0
         self._freeze = freeze
-        self._deck: list[Blow] = []  # dealt anew when it is used up, so that every kind has its turn
+        self._deck: list[ProcessFault] = []  # dealt anew when it is used up, so that every kind has its turn
         self._stopping = threading.Event()
         self._busy: set[str] = set()  # workers that are frozen; the nemesis's thread adds, theirs removes
         self._helpers: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Begins to cause faults."""
         self._end = time.monotonic() + self._seconds
         self._thread.start()
 
     def stop(self) -> None:
-        """Strikes no more; what is frozen thaws."""
+        """Causes no more faults; what is frozen goes on."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -131,8 +131,8 @@ class Nemesis:
 
     @property
     def struck(self) -> int:
-        """Blows to processes so far."""
-        return sum(count for blow, count in self.blows.items() if blow is not Blow.FILL_DISK)
+        """How many faults of processes there were so far."""
+        return sum(count for fault, count in self.faults.items() if fault is not ProcessFault.FILL_DISK)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause()):
@@ -143,7 +143,7 @@ class Nemesis:
                 self._strike(self._rng.choice(victims))
 
     def _pause(self) -> float:
-        """Seconds until the next blow: at random, denser when there is much to catch up with."""
+        """Seconds until the next fault: at random, denser when there is much to catch up with."""
         left = max(self._end - time.monotonic(), 1.0)
         mean = left / max(self._wanted * 1.1 - self.struck, 1.0)
         return min(self._rng.expovariate(1 / mean), 2 * mean)
@@ -151,36 +151,36 @@ class Nemesis:
     def _strike(self, worker: Worker) -> None:
         if not self._deck:
             self._deck = self._rng.sample(_TO_PROCESSES, len(_TO_PROCESSES))
-        blow = self._deck.pop()
+        fault = self._deck.pop()
         victim = worker.caller
-        match blow:
-            case Blow.KILL:
+        match fault:
+            case ProcessFault.KILL:
                 struck = worker.signal(signal.SIGKILL)
-            case Blow.TERMINATE:
+            case ProcessFault.TERMINATE:
                 struck = worker.signal(signal.SIGTERM)
-            case Blow.KILL_ENGINE:
+            case ProcessFault.KILL_ENGINE:
                 engine = worker.engine()
                 struck = engine is not None
                 with suppress(psutil.NoSuchProcess):
                     if engine is not None:
                         engine.kill()
-            case Blow.FREEZE:
+            case ProcessFault.FREEZE:
                 struck = True
                 whole = self._rng.random() < 0.5
                 seconds = self._rng.uniform(*self._freeze)
                 self._busy.add(worker.name)
                 self._later(self._freeze_worker, worker, whole, seconds)
-            case Blow.FILL_DISK:
+            case ProcessFault.FILL_DISK:
                 raise RuntimeError("no process is struck by a full disk")
             case _:
-                assert_never(blow)
+                assert_never(fault)
         if struck:
-            self._count(blow, victim)
+            self._count(fault, victim)
 
-    def _count(self, blow: Blow, victim: str) -> None:
-        self.blows[blow] += 1
+    def _count(self, fault: ProcessFault, victim: str) -> None:
+        self.faults[fault] += 1
         with self._log.open("a", encoding="utf-8") as log:
-            log.write(f"{time.time():.3f} {victim} {blow}\n")
+            log.write(f"{time.time():.3f} {victim} {fault}\n")
 
     def _later(self, work: object, *arguments: object) -> None:
         helper = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ class Nemesis:
 
     def _fill_disk(self) -> None:
         if self._disk is not None:
-            self._count(Blow.FILL_DISK, str(self._disk.path.name))
+            self._count(ProcessFault.FILL_DISK, str(self._disk.path.name))
             self._disk.fill()
             self._stopping.wait(self._rng.uniform(3.0, 10.0))
             self._disk.empty()

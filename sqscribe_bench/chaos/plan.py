@@ -8,14 +8,16 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqscribe.errors import ErrorCode
-from sqscribe_bench.chaos.recordings import Heard, Hearing, Studio
+from sqscribe_bench.chaos.recordings import RecordingMaker, Transcribed, simulated_transcription
 from sqscribe_bench.chaos.reference import reference
+from sqscribe_bench.lab.preparation import Preparation
 from worker.receive.messages import MessageParser
 from worker.testing.faults import SentMessage
 
-__all__ = ["Line", "Mix", "Order", "Plan", "Promise"]
+__all__ = ["Line", "MessagePlan", "Mix", "PlannedMessage", "Promise"]
 
 #: Names of the two lines: a queue, and the workers on it.
 SIMULATED, REAL = "simulated", "real"
@@ -24,7 +26,7 @@ Line = str
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How many of each.
+    """How many messages of each kind there are.
 
     Attributes:
         clips: Short recordings for the simulated engine.
@@ -56,45 +58,44 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A message to send.
+class PlannedMessage:
+    """A message that is to be sent.
 
     Attributes:
-        kind: For the table.
-        times: How often it is sent.
+        kind: Its row in the table of the report.
+        line: Which queue it goes to.
     """
 
     kind: str
     line: Line
     body: str
-    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What must come of one job.
+    """The outcome that one job must have.
 
     Attributes:
         key: `bucket/prefix/<job id>`.
-        heard: What its transcript says; None where it must fail.
-        codes: What it may fail with.
-        sends: How many messages ask for it.
+        transcribed: What its transcript must say; None where it must fail.
+        codes: Error codes that it may fail with.
+        sends: How many messages ask for the job.
     """
 
     key: str
     kind: str
     line: Line
-    heard: Heard | None
+    transcribed: Transcribed | None
     codes: frozenset[str] = frozenset()
     sends: int = 1
 
 
 @dataclass(slots=True, eq=False)
-class Plan:
-    """Makes the orders, and the promises of those that were sent.
+class MessagePlan:
+    """Plans the messages, and keeps what those that were sent promise.
 
     Args:
-        rng: Decides about everything.
+        rng: Makes every choice.
         bucket: Where the sources go.
         upload: Puts a source into it: key and body; gives its ETag.
         link: An HTTP link to a key in it.
@@ -106,65 +107,67 @@ class Plan:
     upload: Callable[[str, bytes], str]
     link: Callable[[str], str]
     parser: MessageParser
-    _heard: dict[str, Heard] = field(default_factory=dict)  # by source
+    _transcribed: dict[str, Transcribed] = field(default_factory=dict)  # by source
     _codes: dict[str, frozenset[str]] = field(default_factory=dict)
     promises: dict[str, Promise] = field(default_factory=dict)
     messages: dict[str, SentMessage] = field(default_factory=dict)
 
-    def orders(self, mix: Mix) -> list[Order]:
-        """Everything that is to be sent, shuffled, the long ones evenly: there is work whenever a blow falls."""
-        studio = Studio(self.rng)
+    def plan(self, mix: Mix) -> list[PlannedMessage]:
+        """All messages in a random order, the long jobs evenly among the others: a fault always meets work."""
+        maker = RecordingMaker(self.rng)
         long = [
-            *self._good(SIMULATED, "long", [studio.long(self.rng.uniform(*mix.long_seconds)) for _ in range(mix.long)])
+            *self._good(SIMULATED, "long", [maker.long(self.rng.uniform(*mix.long_seconds)) for _ in range(mix.long)])
         ]
         others = [
-            *self._good(SIMULATED, "clip", [studio.clip(encoding=self._encoding()) for _ in range(mix.clips)]),
-            *self._good(SIMULATED, "silence", [studio.silence() for _ in range(mix.silent)]),
-            *self._good(REAL, "real", [studio.clip() for _ in range(mix.real)]),
-            *self._bad(studio, mix.bad),
-            *self._events(studio, mix.events),
+            *self._good(SIMULATED, "clip", [maker.clip(encoding=self._encoding()) for _ in range(mix.clips)]),
+            *self._good(SIMULATED, "silence", [maker.silence() for _ in range(mix.silent)]),
+            *self._good(REAL, "real", [maker.clip() for _ in range(mix.real)]),
+            *self._bad(maker, mix.bad),
+            *self._events(maker, mix.events),
         ]
-        for order in self._good(SIMULATED, "duplicate", [studio.clip() for _ in range(mix.duplicates)]):
-            others += [order] * self.rng.randint(2, 3)
+        for message in self._good(SIMULATED, "duplicate", [maker.clip() for _ in range(mix.duplicates)]):
+            others += [message] * self.rng.randint(2, 3)
         self.rng.shuffle(others)
         total = len(others) + len(long)
-        for place, order in enumerate(long):
-            others.insert(place * total // len(long), order)
+        for place, message in enumerate(long):
+            others.insert(place * total // len(long), message)
         return others
 
-    def sent(self, order: Order, message_id: str) -> None:
-        """Notes what a message that was sent promises."""
-        parsed = self.parser.parse(order.body, message_id)
+    def sent(self, message: PlannedMessage, message_id: str) -> None:
+        """Keeps what a message promises that was sent under this id."""
+        parsed = self.parser.parse(message.body, message_id)
         dead: dict[str, frozenset[str]] = {}
         for job in parsed.jobs:
             key = f"{job.output.removeprefix('s3://')}/{job.job_id}"
-            dead[key] = frozenset({order.body, job.body()})
-            self._promise(key, order, self._heard.get(job.source), self._codes.get(job.source, frozenset()))
+            dead[key] = frozenset({message.body, job.body()})
+            self._promise(key, message, self._transcribed.get(job.source), self._codes.get(job.source, frozenset()))
         for rejected in parsed.rejected:
             key = f"{rejected.ref.output.removeprefix('s3://')}/{rejected.job_id}"
-            dead[key] = frozenset({order.body, rejected.body})
-            self._promise(key, order, None, frozenset({str(ErrorCode.BAD_MESSAGE)}))
+            dead[key] = frozenset({message.body, rejected.body})
+            self._promise(key, message, None, frozenset({str(ErrorCode.BAD_MESSAGE)}))
         self.messages[message_id] = SentMessage(tuple(dead), dead)
 
-    def _promise(self, key: str, order: Order, heard: Heard | None, codes: frozenset[str]) -> None:
+    def _promise(
+        self, key: str, message: PlannedMessage, transcribed: Transcribed | None, codes: frozenset[str]
+    ) -> None:
         before = self.promises.get(key)
         sends = before.sends + 1 if before else 1
-        self.promises[key] = Promise(key, order.kind, order.line, heard, codes, sends)
+        self.promises[key] = Promise(key, message.kind, message.line, transcribed, codes, sends)
 
     # -- what goes well --------------------------------------------------------------------------------------------
 
-    def _good(self, line: Line, kind: str, media: Sequence[bytes]) -> Iterator[Order]:
-        heard = reference(media) if line == REAL else self._simulated(media)
-        for number, (body, each) in enumerate(zip(media, heard, strict=True)):
+    def _good(self, line: Line, kind: str, media: Sequence[bytes]) -> Iterator[PlannedMessage]:
+        transcribed = reference(media) if line == REAL else self._simulated(media)
+        for number, (body, each) in enumerate(zip(media, transcribed, strict=True)):
             if each is not None:
                 source = self._source(f"{kind}-{number}", body)
-                self._heard[source] = each
-                yield Order(kind, line, self._message(source, f"{kind}-{number}"))
+                self._transcribed[source] = each
+                yield PlannedMessage(kind, line, self._message(source, f"{kind}-{number}"))
 
-    def _simulated(self, media: Sequence[bytes]) -> list[Heard | None]:
-        hearing = Hearing()
+    def _simulated(self, media: Sequence[bytes]) -> list[Transcribed | None]:
+        preparation = Preparation()
         with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(hearing.simulated, media))
+            return list(pool.map(partial(simulated_transcription, preparation), media))
 
     def _source(self, name: str, body: bytes) -> str:
         """Puts a recording into the bucket; every third one is fetched over HTTP."""
@@ -179,20 +182,20 @@ class Plan:
 
     # -- what must fail --------------------------------------------------------------------------------------------
 
-    def _bad(self, studio: Studio, count: int) -> Iterator[Order]:
+    def _bad(self, maker: RecordingMaker, count: int) -> Iterator[PlannedMessage]:
         unreadable = frozenset({str(ErrorCode.MEDIA_UNREADABLE), str(ErrorCode.MEDIA_NO_AUDIO)})
         for number in range(count):
-            yield Order("malformed", SIMULATED, self._malformed(number))
+            yield PlannedMessage("malformed", SIMULATED, self._malformed(number))
             absent = f"absent-{number}"
             link = self.link(absent) if number % 2 else f"s3://{self.bucket}/{absent}"
             self._codes[link] = frozenset({str(ErrorCode.SOURCE_NOT_FOUND)})
-            yield Order("dead link", SIMULATED, self._message(link, absent))
-            source = self._source(f"corrupt-{number}", studio.garbage() if number % 3 else b"")
+            yield PlannedMessage("dead link", SIMULATED, self._message(link, absent))
+            source = self._source(f"corrupt-{number}", maker.garbage() if number % 3 else b"")
             self._codes[source] = unreadable
-            yield Order("corrupt", SIMULATED, self._message(source, f"corrupt-{number}"))
+            yield PlannedMessage("corrupt", SIMULATED, self._message(source, f"corrupt-{number}"))
 
     def _malformed(self, number: int) -> str:
-        """Each unlike any other, so that dead letters can be told apart."""
+        """A body that is no job, unlike any other, so that dead letters can be told apart."""
         source = f"s3://{self.bucket}/clip-0"
         bodies = (
             f"this is neither JSON nor a URL, but number {number}",
@@ -205,21 +208,21 @@ class Plan:
         )
         return bodies[number % len(bodies)]
 
-    def _events(self, studio: Studio, count: int) -> Iterator[Order]:
+    def _events(self, maker: RecordingMaker, count: int) -> Iterator[PlannedMessage]:
         """S3 events with two good records and a bad one."""
         for number in range(count):
             names = [f"event-{number}-{place}" for place in range(3)]
-            media = [studio.clip(), studio.clip(), studio.garbage()]
+            media = [maker.clip(), maker.clip(), maker.garbage()]
             etags = [self.upload(name, body) for name, body in zip(names, media, strict=True)]
-            for name, heard in zip(names, self._simulated(media[:2]), strict=False):
-                if heard is not None:
-                    self._heard[f"s3://{self.bucket}/{name}"] = heard
+            for name, transcribed in zip(names, self._simulated(media[:2]), strict=False):
+                if transcribed is not None:
+                    self._transcribed[f"s3://{self.bucket}/{name}"] = transcribed
             self._codes[f"s3://{self.bucket}/{names[2]}"] = frozenset({str(ErrorCode.MEDIA_UNREADABLE)})
             records = [self._record(name, body, etag) for name, body, etag in zip(names, media, etags, strict=True)]
             if number % 2:
                 records[2] = {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "number": number}
             self.rng.shuffle(records)
-            yield Order("event", SIMULATED, json.dumps({"Records": records}))
+            yield PlannedMessage("event", SIMULATED, json.dumps({"Records": records}))
 
     def _record(self, name: str, body: bytes, etag: str) -> dict[str, object]:
         return {

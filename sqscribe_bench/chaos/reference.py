@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the real engine hears when nothing goes wrong."""
+"""What the real engine makes of recordings when nothing goes wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sqscribe import bundled
-from sqscribe_bench.chaos.recordings import Heard, Hearing
+from sqscribe_bench.chaos.recordings import Transcribed
+from sqscribe_bench.lab.preparation import Preparation
 from stages.assemble import assemble
 from stages.inference.client.client import EngineClient
 from stages.inference.protocol import (
@@ -32,7 +33,7 @@ COMPUTE_TYPE = "float32"
 _PATIENCE = 120.0
 
 
-def reference(media: Iterable[bytes]) -> list[Heard | None]:
+def reference(media: Iterable[bytes]) -> list[Transcribed | None]:
     """Transcribes recordings with the bundled model, one after another.
 
     Returns:
@@ -50,27 +51,30 @@ def reference(media: Iterable[bytes]) -> list[Heard | None]:
         log_level="error",
     )
     events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
-    engine, hearing = EngineClient(settings, SystemClock()), Hearing()
+    engine, preparation = EngineClient(settings, SystemClock()), Preparation()
     engine.start(events.put)
     try:
-        return [_transcribe(engine, events, hearing, number, each) for number, each in enumerate(media)]
+        return [_transcribe(engine, events, preparation, number, each) for number, each in enumerate(media)]
     finally:
         engine.stop(10.0)
 
 
 def _transcribe(
-    engine: EngineClient, events: queue.SimpleQueue[EngineEvent], hearing: Hearing, number: int, media: bytes
-) -> Heard | None:
-    with TemporaryDirectory() as folder:
-        windows = hearing.windows(media, Path(folder))
+    engine: EngineClient, events: queue.SimpleQueue[EngineEvent], preparation: Preparation, number: int, media: bytes
+) -> Transcribed | None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "source"
+        source.write_bytes(media)
+        windows = preparation.windows(source, folder)
         if not windows.windows:
-            return Heard("", 0)
+            return Transcribed("", 0)
         options = DecodeOptions("en", "transcribe", None, None, beam_size=5)
         engine.submit(DecodeTask(str(number), str(windows.audio.path), windows.windows, options))
         results = _results(events, windows)
     if any(result.temperature > 0 for result in results.values()):
         return None
-    return Heard(assemble(windows, results, "en", None).text, len(windows.windows))
+    return Transcribed(assemble(windows, results, "en", None).text, len(windows.windows))
 
 
 def _results(events: queue.SimpleQueue[EngineEvent], windows: Windows) -> dict[int, WindowResult]:

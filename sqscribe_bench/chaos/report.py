@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of a run."""
+"""The tables that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sqscribe_bench.chaos.nemesis import Blow
+from sqscribe_bench.chaos.nemesis import ProcessFault
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,9 +55,9 @@ def _faults(outcome: Outcome, verdict: Verdict) -> Table:
     table = Table(title="Faults", title_justify="left")
     table.add_column("fault")
     table.add_column("times", justify="right")
-    for blow in Blow:
-        none = "no file system of its own here" if blow is Blow.FILL_DISK and not outcome.disk else "0"
-        table.add_row(str(blow), str(outcome.blows[blow] or none))
+    for fault in ProcessFault:
+        none = "no file system of its own here" if fault is ProcessFault.FILL_DISK and not outcome.disk else "0"
+        table.add_row(str(fault), str(outcome.faults[fault] or none))
     table.add_section()
     if verdict.audit is not None:
         for kind, count in sorted(verdict.audit.faults.items()):

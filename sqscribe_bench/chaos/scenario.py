@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run: sets everything up, lets it happen, waits for the end."""
+"""One run: starts everything, sends messages while faults happen, and waits until the queues are empty."""
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -17,13 +16,13 @@ from urllib.parse import urlencode
 
 import boto3
 
-import worker
 from sqscribe.job import JobDefaults
-from sqscribe_bench.chaos.nemesis import Blow, Disk, Nemesis
-from sqscribe_bench.chaos.plan import REAL, SIMULATED, Mix, Order, Plan
+from sqscribe_bench.chaos.nemesis import Disk, Nemesis, ProcessFault
+from sqscribe_bench.chaos.plan import REAL, SIMULATED, MessagePlan, Mix, PlannedMessage
 from sqscribe_bench.chaos.reference import COMPUTE_TYPE
 from sqscribe_bench.chaos.workers import Exit, Worker
 from worker.embedded.aws import CREDENTIALS, REGION, EmbeddedAws, EmbeddedQueue
+from worker.embedded.program import worker_environment
 from worker.receive.messages import MessageParser
 from worker.testing.faults import FaultProxy
 
@@ -34,7 +33,7 @@ PREFIX = f"s3://{OUTPUT}/v1"
 
 VISIBILITY_SECONDS = 8
 CHECKPOINT_SECONDS = 3
-#: SQS's default; a message that meets so many deaths was not unlucky.
+#: As SQS has it by default: a message received so often has not just been unlucky.
 MAX_RECEIVES = 10
 GRACE_SECONDS = 25.0
 #: Scratch of the worker with the small disk: the largest job just fits.
@@ -46,16 +45,17 @@ _LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked for.
+    """What a run is to be like.
 
     Attributes:
-        jobs: About so many.
+        seed: Of everything that is random.
+        jobs: About how many.
         long_seconds: The shortest and the longest of the long recordings.
-        course: Share of the time behind the preparations in which messages are sent and blows fall.
-        seconds: For everything.
-        blows: To processes, at least.
-        simulated: Workers with the simulated engine.
-        window_seconds: That a window takes it.
+        course: Share of the time after the preparations in which messages are sent and faults happen.
+        seconds: How long everything together may take.
+        faults: How many faults of processes there are, at least.
+        simulated: How many workers have the simulated engine.
+        window_seconds: How long that engine takes for a window.
         rate: Share of calls that fail.
     """
 
@@ -64,7 +64,7 @@ class Options:
     long_seconds: tuple[float, float]
     course: float
     seconds: float
-    blows: int
+    faults: int
     simulated: int
     window_seconds: float
     rate: float = 0.03
@@ -72,27 +72,27 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What the run looks like now, for whoever watches."""
+    """How far the run has come, for whoever watches."""
 
     seconds: float
     sent: int
     messages: int
     left: int
-    blows: int
+    faults: int
     ready: int
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that the verdict needs; the emulator still runs."""
+    """Everything that the verdict needs to know of a run."""
 
-    plan: Plan
+    plan: MessagePlan
     objects: Mapping[str, bytes]
     dead_letters: Sequence[Mapping[str, Any]]
     left: int
     decoded: Counter[tuple[str, int]]
     exits: Sequence[Exit]
-    blows: Counter[Blow]
+    faults: Counter[ProcessFault]
     disk: bool
     access_log: Path
     dead_letter_queues: tuple[str, ...]
@@ -125,32 +125,32 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
         workers = _workers(options, aws, proxy, queues, folder, disk)
         with _tended(workers):
             # The workers come up meanwhile.
-            say(f"{len(workers)} workers; preparing recordings, and what must be heard in them")
+            say(f"{len(workers)} workers; preparing recordings, and the texts that must come of them")
             plan = _plan(aws, proxy, rng)
-            orders = plan.orders(Mix.of(options.jobs, long_seconds=options.long_seconds))
+            planned = plan.plan(Mix.of(options.jobs, long_seconds=options.long_seconds))
             course = options.course * (begun + options.seconds - time.monotonic())
             nemesis = Nemesis(
                 workers,
                 disk,
                 random.Random(options.seed + 1),
-                log=folder / "blows.log",
-                blows=options.blows,
+                log=folder / "faults.log",
+                faults=options.faults,
                 seconds=course,
                 freeze=(VISIBILITY_SECONDS + 1.0, VISIBILITY_SECONDS + 6.0),
             )
             nemesis.start()
             try:
-                _feed_and_drain(options, begun, course, plan, orders, aws, queues, workers, nemesis, watch)
+                _feed_and_drain(options, begun, course, plan, planned, aws, queues, workers, nemesis, watch)
             finally:
                 nemesis.stop()
         return Outcome(
             plan=plan,
             objects=_objects(aws),
-            dead_letters=[letter for queue in queues.values() for letter in _letters(aws, queue)],
-            left=sum(_count(aws, queue.url) for queue in queues.values()),
+            dead_letters=[letter for queue in queues.values() for letter in aws.dead_letters(queue)],
+            left=sum(aws.count(queue.url).total for queue in queues.values()),
             decoded=_decoded(folder),
             exits=[each for one in workers for each in one.exits],
-            blows=nemesis.blows,
+            faults=nemesis.faults,
             disk=disk is not None,
             access_log=proxy.log,
             dead_letter_queues=tuple(queue.dead_letter_url.rpartition("/")[2] for queue in queues.values()),
@@ -158,7 +158,7 @@ def run(options: Options, folder: Path, watch: Callable[[Course], None], say: Ca
         )
 
 
-def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> Plan:
+def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> MessagePlan:
     session: Any = boto3.session.Session()  # an overload for each service that there is
     client = session.client("s3", endpoint_url=proxy.url, region_name=REGION, **CREDENTIALS)
 
@@ -169,7 +169,7 @@ def _plan(aws: EmbeddedAws, proxy: FaultProxy, rng: random.Random) -> Plan:
         place = {"Bucket": SOURCES, "Key": key}
         return str(client.generate_presigned_url("get_object", Params=place, ExpiresIn=36_000))
 
-    return Plan(rng, SOURCES, upload, link, MessageParser(JobDefaults(PREFIX, tuple(_FORMATS.split(",")))))
+    return MessagePlan(rng, SOURCES, upload, link, MessageParser(JobDefaults(PREFIX, tuple(_FORMATS.split(",")))))
 
 
 def _workers(
@@ -180,50 +180,44 @@ def _workers(
     folder: Path,
     disk: Disk | None,
 ) -> list[Worker]:
-    """One with the real engine, the others with the simulated one; the last of them has a small disk."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SQSCRIBE_")}
-    common = aws.child_env(clean) | {
-        "AWS_ENDPOINT_URL": proxy.url,
-        "PYTHONPATH": str(Path(worker.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "SQSCRIBE_OUTPUT": PREFIX,
-        "SQSCRIBE_FORMATS": _FORMATS,
-        "SQSCRIBE_VISIBILITY_TIMEOUT": str(VISIBILITY_SECONDS),
-        "SQSCRIBE_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS),
-        "SQSCRIBE_SHUTDOWN_GRACE": str(GRACE_SECONDS),
-        "SQSCRIBE_ALLOW_PRIVATE_SOURCES": "true",
-        "SQSCRIBE_DOWNLOADERS": "2",
-        "SQSCRIBE_HTTP_PORT": "0",
-        "SQSCRIBE_LOG_FORMAT": "json",
+    """Makes a worker with the real engine, and others with the simulated one, of which the last has a small disk."""
+    common: dict[str, object] = {
+        "output": PREFIX,
+        "formats": _FORMATS,
+        "visibility_timeout": VISIBILITY_SECONDS,
+        "checkpoint_seconds": CHECKPOINT_SECONDS,
+        "shutdown_grace": GRACE_SECONDS,
+        "allow_private_sources": "true",
+        "downloaders": 2,
+        "http_port": 0,
+        "log_format": "json",
     }
 
-    def env(name: str, line: str, **own: str) -> dict[str, str]:
+    def make(name: str, line: str, **own: object) -> Worker:
         scratch = folder / "scratch" / name
         scratch.mkdir(parents=True, exist_ok=True)
         url = queues[line].url.replace(aws.url, proxy.url)
-        return common | {"SQSCRIBE_QUEUE_URL": url, "SQSCRIBE_SCRATCH_DIR": str(scratch)} | own
+        settings = {**common, "queue_url": url, "scratch_dir": scratch, **own}
+        env = worker_environment(aws, settings, AWS_ENDPOINT_URL=proxy.url, OMP_NUM_THREADS="1")
+        return Worker(name, env, folder)
 
-    simulated = "simulated:" + urlencode(
-        {"window_seconds": options.window_seconds, "parallel": 2, "log": folder / "decoded.log"}
-    )
-    real = {"SQSCRIBE_MODEL": "demo", "SQSCRIBE_DEVICE": "cpu"}
-    real |= {"SQSCRIBE_COMPUTE_TYPE": COMPUTE_TYPE, "SQSCRIBE_CPU_THREADS": "1"}
-    small = {"SQSCRIBE_SCRATCH_BYTES": str(SMALL_DISK_BYTES)}
-    if disk is not None:
-        small["SQSCRIBE_SCRATCH_DIR"] = str(disk.path)
+    real = {"model": "demo", "device": "cpu", "compute_type": COMPUTE_TYPE, "cpu_threads": 1}
+    simulation = {"window_seconds": options.window_seconds, "parallel": 2, "log": folder / "decoded.log"}
     # Windows are simulated one at a time: what a death costs is counted in them, and a batch of four takes as long.
-    one = {"SQSCRIBE_MODEL": simulated, "SQSCRIBE_BATCH_SIZE": "1"}
-    workers = [Worker("real", env("real", REAL, **real), folder)]
+    simulated = {"model": f"simulated:{urlencode(simulation)}", "batch_size": 1}
+    small: dict[str, object] = {"scratch_bytes": SMALL_DISK_BYTES}
+    if disk is not None:
+        small["scratch_dir"] = disk.path
+    workers = [make("real", REAL, **real)]
     for number in range(1, options.simulated + 1):
         own = small if number == options.simulated else {}
-        name = f"sim{number}"
-        workers.append(Worker(name, env(name, SIMULATED, **one, **own), folder))
+        workers.append(make(f"sim{number}", SIMULATED, **simulated, **own))
     return workers
 
 
 @contextmanager
 def _tended(workers: Sequence[Worker]) -> Iterator[None]:
-    """Starts the workers, and each again that ends; at the end all are asked to end."""
+    """Keeps the workers running, starting each again that ends; in the end asks all of them to stop."""
     stopping = threading.Event()
 
     def tend() -> None:
@@ -250,8 +244,8 @@ def _feed_and_drain(
     options: Options,
     begun: float,
     course: float,
-    plan: Plan,
-    orders: Sequence[Order],
+    plan: MessagePlan,
+    planned: Sequence[PlannedMessage],
     aws: EmbeddedAws,
     queues: Mapping[str, EmbeddedQueue],
     workers: Sequence[Worker],
@@ -265,41 +259,27 @@ def _feed_and_drain(
         now = time.monotonic()
         # A quarter at once, so that every worker has its hands full from the beginning.
         share = 0.25 + (now - opened) / course
-        while sent < len(orders) and sent < share * len(orders):
-            _send(aws, queues, plan, orders[sent])
+        while sent < len(planned) and sent < share * len(planned):
+            _send(aws, queues, plan, planned[sent])
             sent += 1
-        struck = struck or (nemesis.struck >= options.blows and sent == len(orders))
+        struck = struck or (nemesis.struck >= options.faults and sent == len(planned))
         if struck:
             nemesis.stop()
-        left = sum(_count(aws, queue.url) for queue in queues.values())
+        left = sum(aws.count(queue.url).total for queue in queues.values())
         ready = sum(each.ready for each in workers)
-        watch(Course(now - begun, sent, len(orders), left, nemesis.struck, ready))
-        if (struck and sent == len(orders) and not left) or now - begun > options.seconds:
+        watch(Course(now - begun, sent, len(planned), left, nemesis.struck, ready))
+        if (struck and sent == len(planned) and not left) or now - begun > options.seconds:
             return
         pause.wait(1.0)
 
 
-def _send(aws: EmbeddedAws, queues: Mapping[str, EmbeddedQueue], plan: Plan, order: Order) -> None:
-    answer = aws.sqs.send_message(QueueUrl=queues[order.line].url, MessageBody=order.body)
-    plan.sent(order, answer["MessageId"])
-
-
-def _count(aws: EmbeddedAws, url: str) -> int:
-    """Messages in a queue, hidden ones included."""
-    names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-    attributes = aws.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(attributes[name]) for name in names)
-
-
-def _letters(aws: EmbeddedAws, queue: EmbeddedQueue) -> Iterator[Mapping[str, Any]]:
-    while messages := aws.sqs.receive_message(
-        QueueUrl=queue.dead_letter_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=3600
-    ).get("Messages"):
-        yield from messages
+def _send(aws: EmbeddedAws, queues: Mapping[str, EmbeddedQueue], plan: MessagePlan, message: PlannedMessage) -> None:
+    answer = aws.sqs.send_message(QueueUrl=queues[message.line].url, MessageBody=message.body)
+    plan.sent(message, answer["MessageId"])
 
 
 def _objects(aws: EmbeddedAws) -> dict[str, bytes]:
-    """Every object of the results, by `bucket/key`."""
+    """Reads every object of the results, by `bucket/key`."""
     return {
         f"{OUTPUT}/{entry['Key']}": aws.s3.get_object(Bucket=OUTPUT, Key=entry["Key"])["Body"].read()
         for page in aws.s3.get_paginator("list_objects_v2").paginate(Bucket=OUTPUT)

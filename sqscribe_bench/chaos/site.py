@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,27 +12,27 @@ from urllib.parse import urlencode
 
 import psutil
 
-import worker
 from sqscribe_bench.chaos.workers import Worker
-from worker.embedded.aws import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws, MessageCount
+from worker.embedded.program import worker_environment
 from worker.testing.faults import Access, Audit, FaultProxy, SentMessage, read_log
 
-__all__ = ["Site"]
+__all__ = ["CaseSite"]
 
 #: No case is about messages that run out of receives.
 _MAX_RECEIVES = 1000
 _PREFIX = "v1"
 
 
-class Site:
-    """A place of one case's own. Its queue and its bucket bear its name.
+class CaseSite:
+    """The queue and the bucket of one test case, both of which have the case's name.
 
     Args:
         aws: The emulator.
-        proxy: Before it.
+        proxy: The fault proxy in front of it.
         name: Unique within the emulator; letters, digits and hyphens.
         folder: For logs and scratch; must be there.
-        settings: Of all its workers, by their names in lower case and without prefix.
+        settings: Of all workers of the case, by their names in lower case and without prefix.
     """
 
     def __init__(self, aws: EmbeddedAws, proxy: FaultProxy, name: str, folder: Path, **settings: object) -> None:
@@ -61,15 +60,14 @@ class Site:
         return message
 
     def worker(self, name: str, simulation: Mapping[str, object], **settings: object) -> Worker:
-        """A worker with a simulated engine, not started yet. It keeps its scratch and a list of windows for itself.
+        """Makes a worker with a simulated engine, which is not started yet. It has a scratch folder of its own.
 
         Args:
             name: Unique within the emulator.
             simulation: See `worker.testing.decoder.Simulation`.
-            settings: Over those of the site.
+            settings: Of this worker, over those of the case.
         """
         self.scratch(name).mkdir(parents=True)
-        clean = {key: value for key, value in os.environ.items() if not key.startswith("SQSCRIBE_")}
         values: dict[str, object] = {
             "queue_url": self._queue.url.replace(self._aws.url, self.proxy.url),
             "output": f"{self._bucket}/{_PREFIX}",
@@ -81,24 +79,17 @@ class Site:
             **self._settings,
             **settings,
         }
-        env = self._aws.child_env(clean) | {
-            "AWS_ENDPOINT_URL": self.proxy.url,
-            "PYTHONPATH": str(Path(worker.__file__).parents[1]),
-            "OMP_NUM_THREADS": "1",
-        }
-        env |= {f"SQSCRIBE_{setting.upper()}": str(value) for setting, value in values.items()}
+        env = worker_environment(self._aws, values, AWS_ENDPOINT_URL=self.proxy.url, OMP_NUM_THREADS="1")
         return Worker(name, env, self._folder)
 
     # -- what there is to see --------------------------------------------------------------------------------------
 
-    def count(self) -> tuple[int, int]:
-        """Messages that are visible, and hidden."""
-        asked: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        answer = self._aws.sqs.get_queue_attributes(QueueUrl=self._queue.url, AttributeNames=asked)["Attributes"]
-        return int(answer[asked[0]]), int(answer[asked[1]])
+    def count(self) -> MessageCount:
+        """Counts the messages of the queue."""
+        return self._aws.count(self._queue.url)
 
     def read(self, job: str) -> dict[str, bytes]:
-        """What stands of a job, by the names of its objects."""
+        """Reads the objects that the bucket has of a job, by their names."""
         prefix = f"{_PREFIX}/{job}/"
         listed = self._aws.s3.list_objects_v2(Bucket=self.name, Prefix=prefix).get("Contents", [])
         return {
@@ -109,7 +100,7 @@ class Site:
         }
 
     def accesses(self, operation: str = "", caller: str = "") -> list[Access]:
-        """Calls to the queue and to the bucket so far, in order: all, or those of an operation or a caller."""
+        """Calls to the queue and to the bucket so far, in their order: all, or those of an operation or a caller."""
         return [
             access for access in self._log() if operation in ("", access.operation) and caller in ("", access.caller)
         ]
@@ -126,7 +117,7 @@ class Site:
         return audit
 
     def events(self, one: Worker) -> list[dict[str, Any]]:
-        """What a worker's log says so far."""
+        """Reads the lines of a worker's log so far."""
         text = one.log.read_text("utf-8") if one.log.exists() else ""
         return [
             json.loads(line) for line in text.splitlines(keepends=True) if line.startswith("{") and line[-1] == "\n"
@@ -143,7 +134,7 @@ class Site:
         return self._folder / "scratch" / name
 
     def kin(self, name: str) -> list[str]:
-        """Command lines of all living processes that a worker has started, whoever is their parent now, and its own."""
+        """Command lines of a worker's process and of all that it has started, as far as they still run."""
         mine, lines = str(self.scratch(name)), []
         for process in psutil.process_iter():
             with suppress(psutil.Error):  # it has just ended, or is somebody else's

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What came of a run: the promises against what stands, and the access log against its rules."""
+"""Judges a run: the promises against what the store holds, and the access log against its rules."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ _EXIT_SLACK_SECONDS = 3.0
 
 @dataclass(slots=True)
 class Verdict:
-    """The figures, and all that is against the worker.
+    """The figures of a run, and whatever went wrong in it.
 
     Attributes:
-        jobs: By kind.
-        delivered: By kind: what was promised stands.
+        jobs: How many there were of each kind.
+        delivered: How many of each kind ended as promised.
         lost: Jobs without a result.
         wrong: Jobs with another text or outcome than promised.
         two_results: Jobs of which two results with different texts were final at some time.
         dead_lettered: Jobs that failed as they should, with a dead letter that says why.
+        must_fail: Jobs that had to fail.
         needed: Windows of the simulated engine's jobs that were sent once.
-        decoded: How many it decoded for them.
+        decoded: Windows that the engine decoded for those jobs.
         terminated: Workers that were at work when they were asked to end.
-        longest_end: Seconds that one of them took.
-        most_receives: Of one message.
-        leftovers: Objects of checkpoints that still stand.
-        violations: What broke a rule, in words.
+        longest_end: Most seconds that one of them took to end.
+        most_receives: How often the message was received that was received most often.
+        leftovers: Objects of checkpoints that are left in the store.
+        audit: The judgement on the access log; None before it was read.
+        violations: Rules that were broken, in words.
     """
 
     jobs: Counter[str] = field(default_factory=Counter)
@@ -73,7 +75,7 @@ def judge(outcome: Outcome, *, most_twice: float | None) -> Verdict:
     """Judges a run.
 
     Args:
-        outcome: Of the run.
+        outcome: What the run left behind.
         most_twice: Share of the windows that may be decoded twice; None: any.
     """
     verdict = Verdict()
@@ -95,7 +97,7 @@ def _check_job(
     verdict: Verdict, promise: Promise, objects: Mapping[str, bytes], letters: Mapping[str, set[str]]
 ) -> None:
     body = objects.get(f"{promise.key}/result.json")
-    if promise.heard is None:
+    if promise.transcribed is None:
         verdict.must_fail += 1
     if body is None:
         verdict.lost.append(promise.key)
@@ -106,7 +108,7 @@ def _check_job(
         verdict.wrong.append(f"{promise.key}: {problem}")
         return
     verdict.delivered[promise.kind] += 1
-    if promise.heard is None:
+    if promise.transcribed is None:
         told = letters.get(promise.key, set())
         if told == {result["error"]["code"]}:
             verdict.dead_lettered += 1
@@ -115,8 +117,8 @@ def _check_job(
 
 
 def _problem(promise: Promise, result: Mapping[str, Any], objects: Mapping[str, bytes]) -> str | None:
-    """What is wrong with a result that stands."""
-    if promise.heard is None:
+    """What is wrong with a job's result; None when nothing is."""
+    if promise.transcribed is None:
         if result["status"] != "failed":
             return "succeeded, but cannot have"
         code = result["error"]["code"]
@@ -128,16 +130,20 @@ def _problem(promise: Promise, result: Mapping[str, Any], objects: Mapping[str, 
         if hashlib.sha256(standing).hexdigest() != artifact["sha256"] or len(standing) != artifact["bytes"]:
             return f"{artifact['key']} is not what the result names"
     text = json.loads(objects[f"{promise.key}/transcript.json"])["text"]
-    return None if text == promise.heard.text else f"heard {text[:60]!r}, not {promise.heard.text[:60]!r}"
+    return (
+        None
+        if text == promise.transcribed.text
+        else f"transcribed as {text[:60]!r}, not {promise.transcribed.text[:60]!r}"
+    )
 
 
 def _letters(outcome: Outcome) -> dict[str, set[str]]:
-    """Error codes of the dead letters, by job; by message id those that belong to no job."""
+    """Error codes of the dead letters by job, or by message id where a letter belongs to no job."""
     jobs = {
         body: key
         for sent in outcome.plan.messages.values()
         for key, bodies in sent.dead_bodies.items()
-        if outcome.plan.promises[key].heard is None
+        if outcome.plan.promises[key].transcribed is None
         for body in bodies
     }
     letters: dict[str, set[str]] = {}
@@ -157,11 +163,11 @@ def _check_letters(verdict: Verdict, outcome: Outcome, letters: Mapping[str, set
 
 def _check_windows(verdict: Verdict, outcome: Outcome, most_twice: float | None) -> None:
     for promise in outcome.plan.promises.values():
-        if promise.heard is None or promise.line == REAL or promise.sends > 1:
+        if promise.transcribed is None or promise.line == REAL or promise.sends > 1:
             continue
         job = promise.key.rpartition("/")[2]
-        verdict.needed += promise.heard.windows
-        verdict.decoded += sum(outcome.decoded[job, index] for index in range(promise.heard.windows))
+        verdict.needed += promise.transcribed.windows
+        verdict.decoded += sum(outcome.decoded[job, index] for index in range(promise.transcribed.windows))
     if most_twice is not None and verdict.twice > most_twice:
         verdict.violations.append(
             f"{verdict.twice:.1%} of the windows were decoded again; allowed are {most_twice:.0%}"
@@ -193,4 +199,4 @@ def _check_log(verdict: Verdict, outcome: Outcome) -> None:
     for job, result in audit.results.items():
         body = outcome.objects.get(f"{job}/result.json")
         if body is None or json.loads(body) != result:
-            verdict.violations.append(f"{job}: the result that stands is not the one that was written last")
+            verdict.violations.append(f"{job}: the store's result is not the one that was written last")

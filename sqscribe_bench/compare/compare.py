@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison: sweeps first, then all contenders by turns, round after round."""
+"""The comparison: first the batch sizes are chosen, then all contenders run by turns, round after round."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from sqscribe.errors import SqscribeError
-from sqscribe_bench.compare.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_order, loop_program
-from sqscribe_bench.compare.limit import Limit, limit_order, limit_program
+from sqscribe_bench.compare.contender import START_SECONDS, Contender, Loop, Sqscribe, loop_program, loop_settings
+from sqscribe_bench.compare.limit import LimitContender, limit_program, limit_settings
 from sqscribe_bench.compare.s2t import s2t_environment, s2t_program
 from sqscribe_bench.lab.nvml import nvml_sampler
 from sqscribe_bench.lab.program import Program
-from sqscribe_bench.lab.run import BenchError, Conditions, Run, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchError, BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import Recording, Workload
 
-__all__ = ["CONTENDERS", "Comparison", "Plan"]
+__all__ = ["CONTENDERS", "ComparePlan", "Comparison"]
 
 #: Names that `--contender` takes; `loops` are several parallel ones.
 CONTENDERS = ("limit", "sqscribe", "loop", "loops", "batched")
-#: Comes to them when there is an environment for it.
+#: A further contender, for which an environment of its own is needed.
 S2T = "whisper-s2t"
 
 _BATCHED_SIZES = {"cpu": (4, 8, 16), "cuda": (8, 16, 24, 32)}
@@ -35,16 +35,16 @@ _BATCHED_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ComparePlan:
     """What is to be compared.
 
     Attributes:
-        words: Whether word times are asked for: both, one after the other, or one of the two.
-        contenders: Of `CONTENDERS`.
+        words: Whether word times are asked for; with two values, each workload is run with each.
+        contenders: Names out of `CONTENDERS`.
         settings: Of the worker, as environment variables, beside the defaults.
         rounds: How often each contender runs each workload.
         s2t: Environment of whisper-s2t, made if need be; None: without it.
-        sweep_seconds: Audio on which batch sizes are tried before; 0: they are not, and the defaults are taken.
+        sweep_seconds: Seconds of audio on which batch sizes are tried before; 0: the default sizes are taken, untried.
         timeout: Seconds for one run.
     """
 
@@ -59,35 +59,35 @@ class Plan:
 
     @property
     def recordings(self) -> list[Recording]:
-        """All that will be transcribed."""
+        """All recordings that will be transcribed."""
         own = dict.fromkeys(each for workload in self.workloads for each in workload.recordings)
         return [*own, *([self.sample] if self.sweep_seconds else [])]
 
     @property
     def sample(self) -> Recording:
-        """What batch sizes are tried on."""
+        """The recording on which batch sizes are tried."""
         return Recording("sweep", self.sweep_seconds)
 
 
 class Comparison:
-    """Runs a plan.
+    """Carries out a plan.
 
     Args:
         tell: Told what happens, line by line.
         on_trace: Takes the trace of each of the worker's runs; None: it is not asked for one.
 
     Attributes:
-        sweeps: By contender: batch size to seconds, where batch sizes were tried.
-        contenders: Those that run; known once `runs` has begun.
+        sweeps: Seconds by batch size, by contender; of those for which batch sizes were tried.
+        contenders: Who takes part; known once `runs` has begun.
     """
 
     def __init__(
         self,
-        plan: Plan,
-        site: Site,
+        plan: ComparePlan,
+        site: BenchSite,
         conditions: Conditions,
         tell: Callable[[str], None],
-        on_trace: Callable[[Trace, Run], None] | None = None,
+        on_trace: Callable[[Trace, BenchRun], None] | None = None,
     ) -> None:
         self.sweeps: dict[str, dict[int, float]] = {}
         self.contenders: list[Contender] = []
@@ -96,9 +96,9 @@ class Comparison:
         self._conditions = conditions
         self._tell = tell
         self._on_trace = on_trace
-        self._limits: dict[tuple[str, int], Run] = {}  # by workload and round
+        self._limits: dict[tuple[str, int], BenchRun] = {}  # by workload and round
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self) -> Iterator[BenchRun]:
         """Runs everything; a contender that fails gives a run that says why, and the others go on."""
         self.contenders = [contender for name in self._plan.contenders for contender in self._made(name)]
         if self._plan.s2t is not None:
@@ -108,22 +108,22 @@ class Comparison:
                 able = [contender for contender in self.contenders if contender.word_times or not words]
                 for number in range(1, self._plan.rounds + 1):
                     for contender in tuple(able):
-                        run = self._run(contender, Task(workload, words, number))
+                        run = self._run(contender, BenchTask(workload, words, number))
                         yield run
                         if run.failure is not None:  # it would fail again, and again take its time
                             able.remove(contender)
 
-    def _run(self, contender: Contender, task: Task) -> Run:
+    def _run(self, contender: Contender, task: BenchTask) -> BenchRun:
         place = (task.workload.name, task.round)
-        if isinstance(contender, Limit) and place in self._limits:
-            return replace(self._limits[place], words=task.words)  # the engine knows nothing of the wish
+        if isinstance(contender, LimitContender) and place in self._limits:
+            return replace(self._limits[place], words=task.words)  # the engine computes word times in either case
         what = f"{task.workload.name}, words {'on' if task.words else 'off'}, round {task.round}: {contender.name}"
         try:
             run = contender.run(task, self._site, self._conditions, self._plan.timeout)
         except SqscribeError as error:
             self._tell(f"{what} failed: {error}")
-            return Run(contender.name, task.workload.name, task.words, task.round, failure=str(error))
-        if isinstance(contender, Limit):
+            return BenchRun(contender.name, task.workload.name, task.words, task.round, failure=str(error))
+        if isinstance(contender, LimitContender):
             self._limits[place] = run
         self._tell(f"{what}: {run.seconds:.1f} s, {run.speed:.1f}x real time, {run.text_words} words")
         return run
@@ -131,7 +131,7 @@ class Comparison:
     def _made(self, name: str) -> list[Contender]:
         match name:
             case "limit":
-                return [Limit(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
+                return [LimitContender(self._best(name, _LIMIT_SIZES, self._sweep_limit))]
             case "sqscribe":
                 on_gpu = self._on_trace is not None and self._conditions.device == "cuda"
                 watch = partial(nvml_sampler, None) if on_gpu else None
@@ -173,15 +173,15 @@ class Comparison:
         return min(took, key=lambda size: took[size])
 
     def _sweep_limit(self, sizes: Sequence[int], log: str) -> Program:
-        order = limit_order(self._conditions, [self._plan.sample], self._site)
-        return limit_program(order | {"sweep": sizes}, self._site, log)
+        settings = limit_settings(self._conditions, [self._plan.sample], self._site)
+        return limit_program(settings | {"sweep": sizes}, self._site, log)
 
     def _sweep_loop(
-        self, start: Callable[[Mapping[str, Any], Site, str], Program], sizes: Sequence[int], log: str
+        self, start: Callable[[Mapping[str, Any], BenchSite, str], Program], sizes: Sequence[int], log: str
     ) -> Program:
-        order = loop_order(self._conditions, self._conditions.cores)
+        settings = loop_settings(self._conditions, self._conditions.cores)
         sample = [str(self._site.path(self._plan.sample).absolute())]
-        return start(order | {"sweep": sizes, "sample": sample}, self._site, log)
+        return start(settings | {"sweep": sizes, "sample": sample}, self._site, log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +193,9 @@ class _Absent:
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - `Contender`
-        """Nothing."""
+        """It has no setting."""
         return ""
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:  # noqa: ARG002 - `Contender`
-        """Fails."""
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:  # noqa: ARG002 - `Contender`
+        """Fails, and says why there is no such contender."""
         raise BenchError(self.why)

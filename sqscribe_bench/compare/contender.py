@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared: each takes a task and comes back with a run."""
+"""The contenders: each transcribes a workload and reports how that went."""
 
 from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -18,20 +15,20 @@ from typing import Any, Protocol
 from sqscribe_bench.lab.meter import Meter
 from sqscribe_bench.lab.nvml import NvmlSampler
 from sqscribe_bench.lab.program import Program, environment
-from sqscribe_bench.lab.run import BenchError, Conditions, Run, Task
-from sqscribe_bench.lab.site import Site, source
+from sqscribe_bench.lab.run import BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite, source
 from sqscribe_bench.lab.trace import TRACE_VARIABLE, Trace, read_trace
 from sqscribe_bench.lab.workload import WARM_UP
+from worker.embedded.environment import free_port
+from worker.embedded.program import WorkerProgram
 
-__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_order", "loop_program", "threads_of"]
+__all__ = ["Contender", "Loop", "Sqscribe", "count_words", "loop_program", "loop_settings", "threads_of"]
 
 #: Longest that loading a model and transcribing one short recording may take.
 START_SECONDS = 900.0
 #: A loop renews no lease, so its messages stay hidden as long as SQS lets them.
 _HIDDEN_SECONDS = 43_200
 _LEASE_SECONDS = 300
-_LOOK_SECONDS = 0.2
-_ASK_SECONDS = 5.0
 
 
 class Contender(Protocol):
@@ -39,21 +36,32 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """What the table calls it; unique."""
+        """Its unique name, which the table shows."""
 
     def setting(self, conditions: Conditions) -> str:
-        """Its processes, threads and batch size, for people."""
+        """Its processes, threads and batch size, in words."""
 
     @property
     def word_times(self) -> bool:
-        """Whether it can be asked for them."""
+        """Whether it can be asked for word times."""
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
-        """Does the task, from a cold start to a warm one to its end.
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
+        """Starts, warms up, and does the task.
 
         Raises:
-            BenchError: It cannot, or not in time.
+            SqscribeError: It failed, or took too long.
         """
+
+
+class _Watched(Protocol):
+    """A process of a contender's: a worker, or a program of `sqscribe_bench.programs`."""
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+
+    def check(self) -> None:
+        """Raises unless the process runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +70,23 @@ class Sqscribe:
 
     Attributes:
         settings: Environment variables beside those that the task needs.
-        workers: On the one queue.
-        on_trace: Takes the trace of every run, if there is to be one.
-        watch: Looks at the GPU meanwhile, if there is one: a batch under way does not say that kernels run.
+        workers: How many work on the one queue.
+        on_trace: Is given the trace of every run; None: no trace is written.
+        watch: Watches the GPU during a run, since a batch under way does not mean that kernels run; None without one.
     """
 
     settings: Mapping[str, str]
     name: str = "sqscribe"
     workers: int = 1
-    on_trace: Callable[[Trace, Run], None] | None = None
+    on_trace: Callable[[Trace, BenchRun], None] | None = None
     watch: Callable[[], AbstractContextManager[NvmlSampler]] | None = None
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:  # noqa: ARG002 - the same for all
-        """Whatever differs from the defaults."""
+        """The settings that differ from the defaults."""
         return ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "defaults"
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
         """See `Contender`."""
         name = site.name()
         queue_url = site.queue(name, _LEASE_SECONDS)
@@ -94,19 +102,18 @@ class Sqscribe:
         if self.on_trace:
             settings.setdefault(TRACE_VARIABLE, str(site.folder / f"{name}-trace.jsonl"))
         with ExitStack() as stack:
-            ports = [_free_port() for _ in range(self.workers)]
             programs = [
-                stack.enter_context(_worker(site, f"{name}-{self.name}-{port}", settings, port)) for port in ports
+                stack.enter_context(_worker(site, f"{name}-{self.name}", settings)) for _ in range(self.workers)
             ]
-            for program, port in zip(programs, ports, strict=True):
-                _wait_until_ready(program, port)
+            for program in programs:
+                program.wait_until_ready(START_SECONDS)
             site.send_warm_up(queue_url, task.words, conditions.beam_size, conditions.language)
             site.wait_until_empty(queue_url, _checks(programs), START_SECONDS)
-            size = _batch_size(ports[0])
-            before = _metrics(ports)
+            size = _batch_size(programs[0])
+            before = _metrics(programs)
             sampler = stack.enter_context(self.watch()) if self.watch else None
             run = _through_queue(self.name, task, site, conditions, name, queue_url, programs, timeout)
-            counted = {key: value - before[key] for key, value in _metrics(ports).items()}
+            counted = {key: value - before[key] for key, value in _metrics(programs).items()}
         run = replace(run, windows=int(counted["windows"]), notes=_per_job(counted, run.jobs) | size)
         if self.on_trace:
             traced = read_trace(Path(settings[TRACE_VARIABLE]), run.began, run.began + run.seconds)
@@ -118,41 +125,41 @@ class Sqscribe:
         return run
 
 
-def loop_program(order: Mapping[str, Any], site: Site, name: str) -> Program:
+def loop_program(settings: Mapping[str, Any], site: BenchSite, name: str) -> Program:
     """Starts the loop's program."""
-    arguments = ["-m", "sqscribe_bench.programs.loop", json.dumps(order)]
-    return Program(arguments, site.aws.child_env(environment()), site.folder / f"{name}.log")
+    arguments = ["-m", "sqscribe_bench.programs.loop", json.dumps(settings)]
+    return Program(arguments, environment() | site.aws.env(), site.folder / f"{name}.log")
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """faster-whisper, or a library like it, in a loop over the queue, in so many processes.
+    """faster-whisper, or a library like it, in a loop over the queue, in one process or several.
 
     Attributes:
-        processes: At once; they share the cores.
+        processes: How many there are; they share the cores.
         batch_size: Windows of a batch; None for one after another.
-        start: Starts a process that follows an order.
-        more: What else is worth knowing of its setting.
+        start: Starts one process, from its settings, the site and a name for its log.
+        more: Anything else that its setting should mention.
     """
 
     name: str
     processes: int = 1
     batch_size: int | None = None
-    start: Callable[[Mapping[str, Any], Site, str], Program] = loop_program
+    start: Callable[[Mapping[str, Any], BenchSite, str], Program] = loop_program
     more: str = ""
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:
-        """What there is to set."""
+        """Its batch size, processes and threads."""
         batch = "one by one" if self.batch_size is None else f"batch {self.batch_size}"
         threads = threads_of(self.processes, max(1, conditions.cores // self.processes), conditions)
         return ", ".join(filter(None, [batch, threads, self.more]))
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
         """See `Contender`."""
         name = site.name()
         queue_url = site.queue(name, _HIDDEN_SECONDS)
-        order = loop_order(conditions, max(1, conditions.cores // self.processes)) | {
+        settings = loop_settings(conditions, max(1, conditions.cores // self.processes)) | {
             "queue_url": queue_url,
             "output": site.output(name),
             "warm_up": source(WARM_UP),
@@ -160,7 +167,7 @@ class Loop:
         }
         with ExitStack() as stack:
             programs = [
-                stack.enter_context(self.start(order, site, f"{name}-{self.name}-{number}"))
+                stack.enter_context(self.start(settings, site, f"{name}-{self.name}-{number}"))
                 for number in range(self.processes)
             ]
             deadline = time.monotonic() + START_SECONDS
@@ -176,41 +183,42 @@ class Loop:
         )
 
 
-def loop_order(conditions: Conditions, threads: int) -> dict[str, Any]:
-    """What every order to the loop's program says."""
+def loop_settings(conditions: Conditions, threads: int) -> dict[str, Any]:
+    """The settings that every run of the loop's program has in common."""
     asked = asdict(conditions)
     for name in ("model", "cores", "tokens"):
         del asked[name]
     return asked | {"threads": threads}
 
 
-def _worker(site: Site, name: str, settings: Mapping[str, str], port: int) -> Program:
-    env = {**site.aws.child_env(environment()), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
-    return Program(["-m", "sqscribe", "worker"], env, site.folder / f"{name}.log", lines=False)
+def _worker(site: BenchSite, name: str, settings: Mapping[str, str]) -> WorkerProgram:
+    port = free_port()
+    env = {**environment(), **site.aws.env(), **settings, "SQSCRIBE_HTTP_PORT": str(port)}
+    return WorkerProgram(env, site.folder / f"{name}-{port}.log")
 
 
 def threads_of(processes: int, threads: int, conditions: Conditions) -> str:
-    """Processes and the threads of each, which only a CPU's engine has."""
+    """How many processes there are, and on a CPU how many threads each has, in words."""
     if conditions.device == "cpu":
         return f"{processes} x {threads} thread{'s' if threads > 1 else ''}"
     return f"{processes} process{'es' if processes > 1 else ''}"
 
 
 def count_words(text: str) -> int:
-    """Words of a text."""
+    """Counts the words of a text."""
     return len(text.split())
 
 
 def _through_queue(
     contender: str,
-    task: Task,
-    site: Site,
+    task: BenchTask,
+    site: BenchSite,
     conditions: Conditions,
     name: str,
     queue_url: str,
-    programs: Sequence[Program],
+    programs: Sequence[_Watched],
     timeout: float,
-) -> Run:
+) -> BenchRun:
     """Sends the task's messages to contenders that are warm, and measures until all are deleted."""
     site.upload(task.workload.recordings)
     meter = Meter([program.pid for program in programs])
@@ -220,7 +228,7 @@ def _through_queue(
         site.wait_until_empty(queue_url, _checks(programs), timeout)
         seconds = time.monotonic() - begun
     transcripts = site.transcripts(name, task).values()
-    return Run(
+    return BenchRun(
         contender=contender,
         workload=task.workload.name,
         words=task.words,
@@ -234,7 +242,7 @@ def _through_queue(
     )
 
 
-def _checks(programs: Sequence[Program]) -> Callable[[], None]:
+def _checks(programs: Sequence[_Watched]) -> Callable[[], None]:
     def check() -> None:
         for program in programs:
             program.check()
@@ -242,32 +250,15 @@ def _checks(programs: Sequence[Program]) -> Callable[[], None]:
     return check
 
 
-def _wait_until_ready(program: Program, port: int) -> None:
-    deadline, pause = time.monotonic() + START_SECONDS, threading.Event()
-    while not _answers(port, "/ready"):
-        program.check()
-        if time.monotonic() > deadline:
-            raise BenchError(f"the worker was not ready after {START_SECONDS:g} s")
-        pause.wait(_LOOK_SECONDS)
-
-
-def _answers(port: int, page: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_ASK_SECONDS):
-            return True
-    except OSError:  # not yet listening, or 503
-        return False
-
-
-def _batch_size(port: int) -> dict[str, float | str]:
-    """What the worker has chosen; nothing from an engine that does not say."""
-    engine = json.loads(_page(port, "/status")).get("engine") or {}
+def _batch_size(program: WorkerProgram) -> dict[str, float | str]:
+    """The batch size that the worker has chosen; nothing from an engine that does not say."""
+    engine = json.loads(program.get("/status").body).get("engine") or {}
     return {"batch_size": engine["batch_size"]} if "batch_size" in engine else {}
 
 
-def _metrics(ports: Sequence[int]) -> dict[str, float]:
+def _metrics(programs: Sequence[WorkerProgram]) -> dict[str, float]:
     """What the workers count together: windows, batches, seconds in which the device was busy, calls."""
-    page = "\n".join(_page(port, "/metrics") for port in ports)
+    page = "\n".join(program.get("/metrics").text for program in programs)
     series = {
         "windows": r"sqscribe_batch_windows_sum",
         "batches": r"sqscribe_batch_windows_count",
@@ -277,11 +268,6 @@ def _metrics(ports: Sequence[int]) -> dict[str, float]:
         "retries": r"sqscribe_window_retries_total\{.*\}",
     }
     return {name: sum(_values(pattern, page)) for name, pattern in series.items()}
-
-
-def _page(port: int, page: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=_ASK_SECONDS) as answer:
-        return str(answer.read().decode())
 
 
 def _values(pattern: str, page: str) -> Iterator[float]:
@@ -297,9 +283,3 @@ def _per_job(counted: Mapping[str, float], jobs: int) -> dict[str, float | str]:
         "queue_calls_per_job": counted["queue_calls"] / jobs,
         "store_calls_per_job": counted["store_calls"] / jobs,
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -7,30 +7,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sqscribe_bench.lab.run import Run
+from sqscribe_bench.lab.run import BenchRun
 
 __all__ = ["Figure", "best", "figures"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one contender made of one workload: medians over the rounds.
+    """How one contender did on one workload: medians over the rounds.
 
     Attributes:
         words: Whether word times were asked for.
-        runs: Good ones.
-        speed: Seconds of audio a second.
-        slowest: Of the runs' speeds.
-        fastest: Likewise.
+        runs: How many runs did not fail.
+        speed: Seconds of audio for each second.
+        slowest: Lowest speed of a run.
+        fastest: Highest speed of a run.
         cpu_per_hour: CPU seconds for an hour of audio.
-        outside_per_hour: The same without children that still run: in a worker's case, all but inference.
-        peak_memory: Bytes; of any run the most.
-        peak_main_memory: The same of the first process alone.
+        outside_per_hour: The same without children that still run: for a worker, everything but inference.
+        peak_memory: Bytes, the most of any run.
+        peak_main_memory: The same for the first process alone.
         text_words: Words of the transcripts.
         tokens: Tokens decoded; None where the contender does not tell.
         windows: Windows decoded; None where the contender does not tell.
-        ratio: sqscribe's median speed over this one's; None without one of the two.
-        failure: Why there is no good run.
+        ratio: sqscribe's median speed divided by this one's; None when one of them has none.
+        failure: Why every run failed; None when one did not.
     """
 
     contender: str
@@ -52,14 +52,14 @@ class Figure:
     failure: str | None = None
 
 
-def figures(runs: Sequence[Run], measured: str = "sqscribe") -> list[Figure]:
+def figures(runs: Sequence[BenchRun], measured: str = "sqscribe") -> list[Figure]:
     """Figures of all contenders and workloads, in the order of their first runs.
 
     Args:
         runs: In any order.
         measured: The contender whose speed is compared to all others'.
     """
-    cells: dict[tuple[str, bool, str], list[Run]] = {}
+    cells: dict[tuple[str, bool, str], list[BenchRun]] = {}
     for run in runs:
         cells.setdefault((run.workload, run.words, run.contender), []).append(run)
     made = []
@@ -94,7 +94,7 @@ def figures(runs: Sequence[Run], measured: str = "sqscribe") -> list[Figure]:
 
 
 def best(made: Iterable[Figure], prefix: str) -> Figure | None:
-    """The fastest of the contenders whose name begins so; of failed ones any; None without one."""
+    """The fastest of the contenders whose name begins with the prefix; None when there is none."""
     own = [figure for figure in made if figure.contender.startswith(prefix)]
     return max(own, key=lambda figure: figure.speed, default=None)
 
@@ -116,6 +116,6 @@ def _failed(workload: str, words: bool, contender: str, why: str) -> Figure:
 
 
 def _told(values: Iterable[int | None]) -> float | None:
-    """The median of what was told."""
+    """The median of the values that are known; None when none is."""
     told = [value for value in values if value is not None]
     return median(told) if told else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine alone, as a contender: what no pipeline around it can surpass."""
+"""The engine alone as a contender: a speed that no pipeline around it can exceed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from sqscribe_bench.compare.contender import START_SECONDS, threads_of
 from sqscribe_bench.lab.meter import Meter
 from sqscribe_bench.lab.program import Program, environment
-from sqscribe_bench.lab.run import Conditions, Run, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchRun, BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.workload import Recording
 
-__all__ = ["Limit"]
+__all__ = ["LimitContender"]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """Drives sqscribe's own engine with windows that were all there before.
+class LimitContender:
+    """Gives sqscribe's own engine windows that were prepared before the clock starts.
 
     Attributes:
-        batch_size: Windows of a batch; None: what the worker would take.
+        batch_size: Windows of a batch; None: the size that the worker would choose.
     """
 
     batch_size: int | None = None
@@ -31,14 +31,14 @@ class Limit:
     word_times: bool = True
 
     def setting(self, conditions: Conditions) -> str:
-        """What there is to set."""
+        """Its batch size and threads."""
         size = [f"batch {self.batch_size}"] if self.batch_size else []
         return ", ".join([*size, threads_of(1, conditions.cores, conditions)])
 
-    def run(self, task: Task, site: Site, conditions: Conditions, timeout: float) -> Run:
+    def run(self, task: BenchTask, site: BenchSite, conditions: Conditions, timeout: float) -> BenchRun:
         """See `sqscribe_bench.compare.contender.Contender`."""
-        order = limit_order(conditions, task.workload.recordings, site) | {"batch_size": self.batch_size}
-        with limit_program(order, site, f"{site.name()}-limit") as program:
+        settings = limit_settings(conditions, task.workload.recordings, site) | {"batch_size": self.batch_size}
+        with limit_program(settings, site, f"{site.name()}-limit") as program:
             # All is decoded and cut first, which takes as long as it takes.
             program.line(START_SECONDS + timeout)
             meter = Meter([program.pid])
@@ -46,7 +46,7 @@ class Limit:
                 program.tell("go")
                 said = json.loads(program.line(timeout))
             program.tell("end")
-        return Run(
+        return BenchRun(
             contender=self.name,
             workload=task.workload.name,
             words=task.words,
@@ -61,8 +61,8 @@ class Limit:
         )
 
 
-def limit_order(conditions: Conditions, recordings: Sequence[Recording], site: Site) -> dict[str, Any]:
-    """What every order to the program says."""
+def limit_settings(conditions: Conditions, recordings: Sequence[Recording], site: BenchSite) -> dict[str, Any]:
+    """The settings that every run of the program has in common."""
     return {
         "folder": conditions.folder,
         "device": conditions.device,
@@ -74,8 +74,8 @@ def limit_order(conditions: Conditions, recordings: Sequence[Recording], site: S
     }
 
 
-def limit_program(order: dict[str, Any], site: Site, name: str) -> Program:
-    """Starts the program."""
+def limit_program(settings: dict[str, Any], site: BenchSite, name: str) -> Program:
+    """Starts `sqscribe_bench.programs.limit`."""
     return Program(
-        ["-m", "sqscribe_bench.programs.limit", json.dumps(order)], environment(), site.folder / f"{name}.log"
+        ["-m", "sqscribe_bench.programs.limit", json.dumps(settings)], environment(), site.folder / f"{name}.log"
     )

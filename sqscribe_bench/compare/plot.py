@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure as Canvas
 
 from sqscribe_bench.compare.figures import Figure
-from sqscribe_bench.compare.report import Report, shown
+from sqscribe_bench.compare.report import CompareReport, shown
 
 __all__ = ["colour", "plot_comparison"]
 
@@ -27,11 +27,11 @@ _GROUP = 0.84
 
 
 def colour(contender: str) -> str:
-    """A contender's, the same in all pictures."""
+    """The colour of a contender, the same in all pictures."""
     return _COLOURS.get(contender, _PARALLEL)
 
 
-def plot_comparison(report: Report, folder: Path) -> Path:
+def plot_comparison(report: CompareReport, folder: Path) -> Path:
     """Writes `<name>.png`: speed above, CPU time below, word times off on the left and on on the right."""
     figures = [figure for figure in shown(report.figures) if figure.failure is None]
     sides = sorted({figure.words for figure in figures})
@@ -61,9 +61,14 @@ def plot_comparison(report: Report, folder: Path) -> Path:
 
 
 def _bars(
-    axes: Any, figures: Sequence[Figure], report: Report, value: Callable[[Figure], float], *, spread: bool = True
+    axes: Any,
+    figures: Sequence[Figure],
+    report: CompareReport,
+    value: Callable[[Figure], float],
+    *,
+    spread: bool = True,
 ) -> None:
-    """Bars of every contender, side by side for each workload."""
+    """Draws the bars of all contenders, side by side for each workload."""
     workloads = [name for name in report.workloads if any(figure.workload == name for figure in figures)]
     # Parallel loops share a place, whatever their number: another one may be the best elsewhere.
     names = list(dict.fromkeys(_family(figure) for figure in figures))
@@ -91,7 +96,7 @@ def _family(figure: Figure) -> str:
     return "parallel loops" if figure.contender.startswith("loop x") else figure.contender
 
 
-def _sized(workload: str, report: Report) -> str:
+def _sized(workload: str, report: CompareReport) -> str:
     count, seconds = report.workloads[workload]
     return f"{workload}\n{count} recording{'s' if count != 1 else ''}\n{seconds / 3600:.2g} h"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is left of a comparison: a table for people, JSON for programs."""
+"""The report on a comparison: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rich.table import Table
 
 from sqscribe_bench.compare.figures import Figure, best
 from sqscribe_bench.lab.machine import Machine
-from sqscribe_bench.lab.run import Conditions, Run
+from sqscribe_bench.lab.run import BenchRun, Conditions
 
-__all__ = ["Report", "shown", "table", "write_json"]
+__all__ = ["CompareReport", "shown", "table", "write_json"]
 
-#: Of the file's layout.
+#: Version of the file's layout.
 VERSION = 1
 
 _CAPTION = (
@@ -30,15 +30,15 @@ _CAPTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """All there is to say of one comparison.
+class CompareReport:
+    """Everything that is reported of one comparison.
 
     Attributes:
-        name: Of the files.
+        name: Name of the files.
         started: UTC, ISO 8601.
         settings: What each contender was set to, by name.
         sweeps: Seconds by batch size, where batch sizes were tried.
-        sweep_seconds: Audio on which they were.
+        sweep_seconds: Seconds of audio on which they were tried.
         workloads: By name: recordings and seconds of audio.
     """
 
@@ -52,7 +52,7 @@ class Report:
     sweeps: Mapping[str, Mapping[int, float]]
     sweep_seconds: float
     workloads: Mapping[str, tuple[int, float]]
-    runs: Sequence[Run]
+    runs: Sequence[BenchRun]
     figures: Sequence[Figure]
 
 
@@ -68,8 +68,8 @@ def shown(figures: Iterable[Figure]) -> list[Figure]:
     return chosen
 
 
-def table(report: Report) -> Table:
-    """One table with everything that a figure needs to be understood."""
+def table(report: CompareReport) -> Table:
+    """The table, with the machine, the conditions and the settings that its figures depend on."""
     made = Table(title=_title(report), caption=_caption(report), title_justify="left", caption_justify="left")
     for heading in ("workload", "words", "contender", "set to"):
         made.add_column(heading, no_wrap=heading != "set to")
@@ -95,7 +95,7 @@ def table(report: Report) -> Table:
     return made
 
 
-def write_json(report: Report, folder: Path) -> Path:
+def write_json(report: CompareReport, folder: Path) -> Path:
     """Writes `<name>.json` and gives its path."""
     folder.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {"version": VERSION, **asdict(report)}
@@ -126,7 +126,7 @@ def _row(figure: Figure, settings: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _title(report: Report) -> str:
+def _title(report: CompareReport) -> str:
     machine, same = report.machine, report.conditions
     sizes = "; ".join(
         f"{name}: {count} recording{'s' if count != 1 else ''}, {seconds / 3600:.2f} h"
@@ -144,7 +144,7 @@ def _title(report: Report) -> str:
     )
 
 
-def _caption(report: Report) -> str:
+def _caption(report: CompareReport) -> str:
     lines = [_CAPTION]
     for name, took in report.sweeps.items():
         sizes = ", ".join(f"{size}: {seconds:.1f} s" for size, seconds in took.items())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""whisper-s2t's environment, which is its own: it pins and patches what others need otherwise."""
+"""whisper-s2t as a contender, in a Python environment of its own: it pins versions that others cannot work with."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any
 import sqscribe_bench.programs
 from sqscribe_bench.lab.program import Program, environment
 from sqscribe_bench.lab.run import BenchError
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.site import BenchSite
 from stages.ffmpeg import find_ffmpeg
 
 __all__ = ["s2t_environment", "s2t_program"]
 
-#: Of the same versions as here, so that the engine underneath is the same.
+#: Packages that get the same versions as here, so that the engine underneath is the same.
 _SHARED = ("ctranslate2", "torch", "numpy", "boto3")
 
 
 def s2t_environment(folder: Path, tell: Callable[[str], None]) -> tuple[Path, str]:
-    """An environment that has whisper-s2t, made if there is none.
+    """Finds an environment that has whisper-s2t, and makes it if there is none.
 
     Returns:
         Its Python, and the version of whisper-s2t.
@@ -42,16 +42,16 @@ def s2t_environment(folder: Path, tell: Callable[[str], None]) -> tuple[Path, st
     return python, _do([str(python), "-c", "import importlib.metadata as m; print(m.version('whisper-s2t'))"])
 
 
-def s2t_program(python: Path) -> Callable[[Mapping[str, Any], Site, str], Program]:
-    """What starts the program, as `sqscribe_bench.compare.contender.loop_program` does for the loop."""
+def s2t_program(python: Path) -> Callable[[Mapping[str, Any], BenchSite, str], Program]:
+    """A function that starts the program, as `sqscribe_bench.compare.contender.loop_program` does for the loop."""
     (package,) = sqscribe_bench.programs.__path__
 
-    def start(order: Mapping[str, Any], site: Site, name: str) -> Program:
+    def start(settings: Mapping[str, Any], site: BenchSite, name: str) -> Program:
         env = environment()
         del env["PYTHONPATH"]  # its packages are its own
         env["PATH"] = os.pathsep.join([str(_ffmpeg_folder(site.folder)), env.get("PATH", "")])
-        arguments = ["-P", str(Path(package, "s2t.py")), json.dumps(order)]
-        return Program(arguments, site.aws.child_env(env), site.folder / f"{name}.log", python=str(python))
+        arguments = [str(Path(package, "s2t.py")), json.dumps(settings)]
+        return Program(arguments, env | site.aws.env(), site.folder / f"{name}.log", python=str(python))
 
     return start
 

@@ -17,26 +17,26 @@ class EngineFigure:
     """One batch size of one configuration: medians over the rounds.
 
     Attributes:
-        relapse: One in so many windows was decoded again; 0: none was made to.
-        rounds: Good ones.
-        windows: A second.
-        slowest: Of the rounds.
-        fastest: Likewise.
-        busy: Share of the time in which the device computed; None where nobody could tell.
-        batch_median: Seconds.
-        batch_p95: Seconds.
-        encode: Seconds a batch.
-        generate: Likewise.
-        align: Likewise.
-        cpu_per_batch: Seconds of the host.
-        cores_used: Of the host, on average.
-        peak_memory: Bytes beyond those before the model was loaded; of any round the most.
+        relapse: One in so many windows was made to be decoded again; 0: none was.
+        rounds: How many rounds did not fail.
+        windows: Windows for each second.
+        slowest: The same, of the slowest round.
+        fastest: The same, of the fastest round.
+        busy: Share of the time in which the device computed; None where that is unknown.
+        batch_median: Median seconds of a batch.
+        batch_p95: Seconds of a batch that 95 % of them do not exceed.
+        encode: Seconds of a batch in calls that encode.
+        generate: Seconds of a batch in calls that generate text.
+        align: Seconds of a batch in calls that find word times.
+        cpu_per_batch: CPU seconds of the host for a batch.
+        cores_used: Cores of the host that computed, on average.
+        peak_memory: Bytes beyond those before the model was loaded, the most of any round.
         batch_memory: The same without what the model itself took.
-        words_per_window: Of the texts: whether the work was done.
+        words_per_window: Words of a window's text, which show whether the work was done.
         again: Windows decoded again, as a share of all.
         mel: Seconds of a batch's log-mel on the device; None where it was not timed.
-        mel_on_host: The same on the host, where that is not the device.
-        failure: Why there is nothing.
+        mel_on_host: The same on the host; None where the host is the device.
+        failure: Why there are no figures; None for good ones.
     """
 
     setup: EngineSetup
@@ -65,7 +65,7 @@ class EngineFigure:
 
     @property
     def hours(self) -> float:
-        """Hours of audio an hour, in windows of 30 s."""
+        """Hours of audio for each hour, in windows of 30 s."""
         return self.windows * WINDOW_SECONDS
 
 
@@ -76,7 +76,7 @@ class WindowMemory:
     Attributes:
         measured: Bytes by which the most that was in use grew with each window under way.
         fixed: Bytes that batches took whatever their size.
-        expected: Bytes as `stages.inference.whisper.shape` reckons.
+        expected: Bytes that `stages.inference.whisper.shape` expects.
     """
 
     measured: float
@@ -101,7 +101,7 @@ def engine_figures(runs: Sequence[EngineRun]) -> list[EngineFigure]:
 
 
 def window_memory(figures: Iterable[EngineFigure]) -> WindowMemory | None:
-    """A line through one configuration's figures; None without two batch sizes that fitted."""
+    """Fits a line through the memory of one configuration's batch sizes; None unless two of them fitted."""
     good = [figure for figure in figures if figure.failure is None and not figure.relapse]
     if len({figure.batch_size for figure in good}) < 2:
         return None

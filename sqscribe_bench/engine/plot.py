@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine by itself as a picture."""
+"""Speed and busy share of the engine alone, as a picture."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is left of a look at the engine by itself: tables for people, JSON for programs."""
+"""The report on the engine alone: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sqscribe_bench.lab.machine import Machine
 
 __all__ = ["EngineReport", "auto_table", "by_setup", "described", "engine_table", "write_engine_json"]
 
-#: Of the file's layout.
+#: Version of the file's layout.
 VERSION = 1
 
 _MIB = 2**20
-#: Share of windows that were decoded again without being made to.
+#: From this share on, windows that were decoded again without being made to are mentioned.
 _WORTH_TELLING = 0.005
 _CAPTION = (
     "hours/h: hours of audio an hour, in windows of 30 s that lie ready as PCM; log-mel, encoding, decoding and word "
@@ -51,10 +51,10 @@ _AUTO_CAPTION = (
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """All there is to say.
+    """Everything that is reported of the engine alone.
 
     Attributes:
-        name: Of the files.
+        name: Name of the files.
         started: UTC, ISO 8601.
         notes: What was left out, and why.
     """
@@ -90,7 +90,7 @@ def engine_table(report: EngineReport) -> Table:
 
 
 def auto_table(report: EngineReport) -> Table:
-    """What the automatic batch size and `sqscribe bench busy` should reckon with."""
+    """The figures on which the automatic batch size and `sqscribe bench busy` should be based."""
     made = Table(
         title="For the automatic batch size, and for sqscribe bench busy --host-share",
         caption=_AUTO_CAPTION,
@@ -119,7 +119,7 @@ def by_setup(figures: Sequence[EngineFigure]) -> list[list[EngineFigure]]:
 
 
 def described(figure: EngineFigure) -> str:
-    """A configuration in a line, for a legend."""
+    """A configuration in one line, for a legend."""
     return ", ".join(
         [
             figure.setup.model,
@@ -145,7 +145,7 @@ def write_engine_json(report: EngineReport, folder: Path) -> Path:
 
 
 def _beside(figures: Sequence[EngineFigure]) -> list[str]:
-    """What a configuration is, a line beside each of its rows; beside the last one what is left."""
+    """Describes a configuration in lines that stand beside its rows; what is left over stands beside the last one."""
     model, weights, beam, parallel, cores = _setup(figures[0])
     lines = [model, f"{weights}, beam {beam}", f"{parallel} in flight", f"cores: {cores}"]
     lines += [""] * (len(figures) - len(lines))
@@ -160,7 +160,7 @@ def _setup(figure: EngineFigure) -> list[str]:
 
 
 def _row(figure: EngineFigure) -> list[str]:
-    # A model that falls back by itself is a figure's undoing, so that is told as well.
+    # A model that falls back by itself spoils its figures, so that is shown as well.
     again = figure.relapse or figure.again >= _WORTH_TELLING
     size = f"{figure.batch_size}, {figure.again:.0%} again" if again else str(figure.batch_size)
     if figure.failure is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine by itself: each configuration in a process of its own, round after round, one batch size after another."""
+"""Measures the engine alone: each configuration in a process of its own, one batch size after another."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ __all__ = [
     "write_windows",
 ]
 
-#: Of every window: full ones.
+#: Length of every window: all are full ones.
 WINDOW_SECONDS = 30.0
-#: Windows that differ; a run takes them by turns.
+#: How many different windows there are; a run takes them by turns.
 _WINDOWS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSetup:
-    """One configuration.
+    """One configuration of the engine.
 
     Attributes:
-        model: As it was asked for.
-        folder: What the engine loads.
+        model: The model as it was asked for.
+        folder: The folder or name that the engine loads.
         compute_type: As CTranslate2; None for the device's default.
         parallel: Batches under way at once; None: the engine's own choice.
-        cores: Of the host, to which the process is pinned; None: all.
+        cores: How many of the host's cores the process is pinned to; None: it is not.
     """
 
     model: str
@@ -68,10 +68,11 @@ class EnginePlan:
 
     Attributes:
         device: `cpu` or `cuda`.
-        batch_sizes: Ascending.
-        seconds: How long each is measured, about.
-        batches: How many it is measured on, at least.
-        relapse: One in so many windows is decoded again in a run more; 0: no such run.
+        batch_sizes: In ascending order.
+        rounds: How often each configuration is measured.
+        seconds: How long each batch size is measured, about.
+        batches: On how many batches each size is measured, at least.
+        relapse: In one more run, one in so many windows is made to be decoded again; 0: there is no such run.
         timeout: Seconds for one batch size.
     """
 
@@ -87,16 +88,16 @@ class EnginePlan:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a process says of itself.
+    """What an engine's process reports once its model is loaded.
 
     Attributes:
         device: `cpu`, or the GPU's name.
-        uuid: What NVML knows the GPU by.
+        uuid: NVML's name of the GPU.
         parallel: Batches under way at once.
-        cores: That it may use.
+        cores: How many cores it may use.
         model_memory: Bytes that loading the model took.
-        auto_batch_size: Windows of a batch that the worker would take.
-        row_bytes: Memory of a window as `stages.inference.whisper.shape` reckons it for this beam.
+        auto_batch_size: The batch size that the worker would choose.
+        row_bytes: Memory of a window that `stages.inference.whisper.shape` expects with this beam.
         mel: Seconds of a batch's log-mel by batch size: on the device, and on the host where that is not the same.
     """
 
@@ -117,23 +118,24 @@ class EnginePoint:
     """One batch size of one configuration in one round.
 
     Attributes:
-        relapse: One in so many windows was decoded again; 0: none was made to.
-        windows: That were finished.
-        rows: That were decoded; one that went round again counts again.
-        began: On the machine's monotonic clock.
+        relapse: One in so many windows was made to be decoded again; 0: none was.
+        windows: How many windows were finished.
+        rows: How often a window was decoded, the second times included.
+        batches: How many batches there were.
+        began: When the first batch began, on the machine's monotonic clock.
         seconds: From the first batch's start to the last one's end.
-        under_way: Share of them with a batch under way.
-        busy: Share in which the device computed; on a CPU, `under_way`; None where nobody could tell.
-        batch_median: Seconds.
-        batch_p95: Seconds.
-        cpu_seconds: Of the host, by the whole process.
+        under_way: Share of that time with a batch under way.
+        busy: Share of it in which the device computed; on a CPU, `under_way`; None where that is unknown.
+        batch_median: Median seconds of a batch.
+        batch_p95: Seconds of a batch that 95 % of them do not exceed.
+        cpu_seconds: CPU seconds of the host, by the whole process.
         peak_memory: Bytes beyond those in use before the model was loaded; of the device, or on a CPU of the process.
-        encode: Seconds of all calls together, waiting for other batches included.
-        generate: Likewise.
-        align: Likewise.
-        text_words: Of all windows.
-        failure: Why there is nothing.
-        out_of_memory: Whether that is why.
+        encode: Seconds of all calls that encode, waiting for other batches included.
+        generate: The same for calls that generate text.
+        align: The same for calls that find word times.
+        text_words: Words of all texts.
+        failure: Why it could not be measured; None when it was.
+        out_of_memory: Whether it failed because the device's memory was full.
     """
 
     batch_size: int
@@ -159,11 +161,11 @@ class EnginePoint:
 
 @dataclass(frozen=True, slots=True)
 class EngineRun:
-    """What came of one process.
+    """What one process measured.
 
     Attributes:
-        loaded: None if it did not come so far.
-        failure: Why it ended before it was through.
+        loaded: None if its model was not loaded.
+        failure: Why it ended too early; None when it did not.
     """
 
     setup: EngineSetup
@@ -177,17 +179,17 @@ class Speaker(Protocol):
     """A process that answers line by line; see `sqscribe_bench.lab.program.Program`."""
 
     def line(self, timeout: float) -> str:
-        """The next one."""
+        """The next line."""
 
 
-#: Starts the program with an order, pinned to so many cores.
+#: Starts the program with its settings, pinned to so many cores.
 Launch = Callable[[Mapping[str, Any], int | None], AbstractContextManager[Speaker]]
 #: Watches a GPU; see `sqscribe_bench.lab.nvml.nvml_sampler`.
 Watch = Callable[[str | None], AbstractContextManager[NvmlSampler]]
 
 
 class EngineSweep:
-    """Measures a plan.
+    """Carries out a plan.
 
     Args:
         pcm: File with windows of 30 s, one behind the other.
@@ -204,7 +206,7 @@ class EngineSweep:
         self._launch = launch
         self._tell = tell
         self._watch = watch
-        #: What was left out, and why; each once.
+        #: What was left out, and why.
         self.notes: list[str] = []
 
     def runs(self) -> Iterator[EngineRun]:
@@ -219,7 +221,7 @@ class EngineSweep:
         points: list[EnginePoint] = []
         try:
             with ExitStack() as stack:
-                program = stack.enter_context(self._launch(self._order(setup, number), setup.cores))
+                program = stack.enter_context(self._launch(self._settings(setup, number), setup.cores))
                 about = json.loads(program.line(START_SECONDS))
                 loaded = Loaded(**about | {"mel": {int(size): took for size, took in about["mel"].items()}})
                 sampler = self._sampler(stack, loaded)
@@ -230,7 +232,7 @@ class EngineSweep:
             return EngineRun(setup, number, loaded, points, str(error))
         return EngineRun(setup, number, loaded, points)
 
-    def _order(self, setup: EngineSetup, number: int) -> dict[str, Any]:
+    def _settings(self, setup: EngineSetup, number: int) -> dict[str, Any]:
         plan = self._plan
         return {
             "model": setup.folder,
@@ -277,12 +279,12 @@ def engine_launcher(folder: Path) -> Launch:
     """Starts `sqscribe_bench.programs.engine`, whose logs go into a folder."""
     numbers = itertools.count(1)
 
-    def launch(order: Mapping[str, Any], cores: int | None) -> Program:
+    def launch(settings: Mapping[str, Any], cores: int | None) -> Program:
         # The engine is to find CUDA's libraries without being told where they are.
         environ = environment(LD_LIBRARY_PATH=os.environ.get("LD_LIBRARY_PATH", ""))
         module = "sqscribe_bench.programs.engine"
         start = ["-m", "sqscribe_bench.programs.pinned", str(cores), module] if cores else ["-m", module]
-        return Program([*start, json.dumps(order)], environ, folder / f"engine-{next(numbers):03}.log")
+        return Program([*start, json.dumps(settings)], environ, folder / f"engine-{next(numbers):03}.log")
 
     return launch
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a figure is worth nothing without: the machine, and what was installed on it."""
+"""The machine that figures were measured on, and the versions that were installed there."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Machine:
 
     Attributes:
         cpu: The processor's name.
-        cores: Those that this process may use.
-        memory: Bytes.
-        gpus: Names; empty without one, or without a driver.
-        versions: Of Python and of what the contenders are made of.
+        cores: How many cores this process may use.
+        memory: Bytes of the machine's memory.
+        gpus: Names of the GPUs; empty without one, or without a driver.
+        versions: Versions of Python and of the packages that the contenders are made of.
         load: The load average of the last minute at the start: above 0, others were at work as well.
     """
 
@@ -41,7 +41,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Looks at this machine, now."""
+    """Describes this machine as it is now."""
     versions = {"python": platform.python_version(), "sqscribe": __version__}
     for package in _PACKAGES:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a contender's processes use: CPU time and memory, children included."""
+"""Measures the CPU time and the memory of processes and of all that they start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Meter:
     """Watches processes and all that they start.
 
     Args:
-        pids: Of the processes; the first one is the main one.
+        pids: Ids of the processes; the first is the main one.
         look_seconds: How often memory is looked at.
     """
 
@@ -33,10 +33,10 @@ class Meter:
 
     @property
     def usage(self) -> Usage:
-        """What they took while `running`.
+        """What the processes used while the meter was `running`.
 
         Raises:
-            RuntimeError: It is not over yet.
+            RuntimeError: The meter still runs.
         """
         if self._usage is None:
             raise RuntimeError("the meter still runs")
@@ -44,7 +44,7 @@ class Meter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Measures what happens inside."""
+        """Measures what the processes use inside the `with` block."""
         watcher = threading.Thread(target=self._watch, name="meter", daemon=True)
         before = [cpu_seconds(root) for root in self._roots]
         watcher.start()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model that all contenders load."""
+"""The model that all contenders load: the bundled one, a named one, or one with random weights."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from worker.node.models import RANDOM_MARK
 
 __all__ = ["ARCHITECTURES", "RANDOM", "TOKENS", "Architecture", "is_random", "model_folder"]
 
-#: What comes before the name of an architecture.
+#: Prefix that asks for random weights; the name of an architecture follows.
 RANDOM = "random:"
-#: Words that a made-up model hears in every window: about three a second of a full one, as in speech.
+#: Words that a model with random weights gives for every window: about three a second, as in speech.
 TOKENS = 90
 
-#: Counts up when the same architecture comes to other weights.
+#: Is raised when the same architecture gives other weights than before.
 _VERSION = 1
 _WORDS = 50_256
-#: Came with large-v3, as did 128 mel bands.
+#: The language that only models with 128 mel bands know, as large-v3.
 _LATE_LANGUAGE = "yue"
 
 
@@ -43,7 +43,7 @@ class Architecture:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """Whisper codes."""
+        """Codes of the languages that the model knows."""
         return tuple(code for code in LANGUAGES if code != _LATE_LANGUAGE or self.n_mels == 128)
 
 
@@ -59,12 +59,12 @@ ARCHITECTURES = {
 
 
 def is_random(model: str) -> bool:
-    """Whether a made-up model is asked for."""
+    """Whether a model with random weights is asked for."""
     return model.startswith(RANDOM)
 
 
 def model_folder(model: str, cache: Path) -> str:
-    """What the contenders load: the folder of `demo`, that of a made-up model (made if need be), or what was named.
+    """The folder or name that the contenders load. A model with random weights is made if need be.
 
     Raises:
         SettingsError: There is no such architecture.
@@ -84,16 +84,16 @@ def model_folder(model: str, cache: Path) -> str:
 
 
 def _make(architecture: Architecture, folder: Path) -> None:
-    """Makes it in a process of its own, which is the only one that loads CTranslate2."""
+    """Makes a model in a process of its own, so that this one need not load CTranslate2."""
     partial = folder.with_suffix(f".{os.getpid()}.part")
     partial.mkdir(parents=True)
-    order = asdict(architecture) | {
+    settings = asdict(architecture) | {
         "folder": str(partial),
         "languages": architecture.languages,
         "words": _WORDS,
         "text_tokens": TOKENS,
     }
-    command = [sys.executable, "-m", "sqscribe_bench.programs.random_weights", json.dumps(order)]
+    command = [sys.executable, "-P", "-m", "sqscribe_bench.programs.random_weights", json.dumps(settings)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         shutil.rmtree(partial)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How busy a GPU is, by its own account: NVML's, through the package nvidia-ml-py."""
+"""How busy a GPU is, as NVML reports it through the package nvidia-ml-py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqscribe_bench.lab.run import BenchError
 __all__ = ["NvmlSampler", "nvml_sampler"]
 
 _LOOK_SECONDS = 0.1
-#: What NVML tells is of up to so long ago.
+#: NVML reports on the time before, of which the oldest part is so many seconds ago.
 _LAG_SECONDS = 1.0
 
 
@@ -23,8 +23,8 @@ class NvmlSampler:
 
     Args:
         utilisation: The share of the last moments (from 1/6 s to 1 s, by product) in which a kernel ran; None when
-            it cannot be told.
-        look_seconds: Between two looks.
+            it is unknown.
+        look_seconds: Seconds between two looks.
     """
 
     def __init__(self, utilisation: Callable[[], float | None], look_seconds: float = _LOOK_SECONDS) -> None:
@@ -35,7 +35,7 @@ class NvmlSampler:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Looks at it all the time inside."""
+        """Keeps looking at the GPU inside the `with` block."""
         ended = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(ended,), name="nvml", daemon=True)
         watcher.start()
@@ -46,9 +46,9 @@ class NvmlSampler:
             watcher.join()
 
     def busy(self, began: float, ended: float) -> float | None:
-        """The mean between two moments of the monotonic clock; None where nothing was seen.
+        """The mean share between two moments of the monotonic clock; None without a look.
 
-        What was seen in the first second tells of what was before, and is left out where there is more.
+        Looks in the first second report on the time before, and are left out where there are others.
         """
         inside = self.seen(began, ended)
         settled = [share for moment, share in inside if moment >= began + _LAG_SECONDS]
@@ -73,13 +73,13 @@ def nvml_sampler(uuid: str | None) -> Iterator[NvmlSampler]:
     """Watches a GPU.
 
     Args:
-        uuid: As NVML has it; None for the first GPU.
+        uuid: NVML's name of the GPU; None for the first one.
 
     Raises:
-        BenchError: There is no NVML, or it does not tell.
+        BenchError: There is no NVML, or it does not report on this GPU.
     """
     try:
-        import pynvml  # noqa: PLC0415 - nobody needs it but for this
+        import pynvml  # noqa: PLC0415 - only this needs it
     except ImportError:
         raise BenchError(
             "nvidia-ml-py is not installed, so nobody can say how busy the GPU is; pip install nvidia-ml-py"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contender's process: started, told to be ready, and ended."""
+"""A contender's program: started, read line by line, and ended."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import worker
 from sqscribe_bench.lab.run import BenchError
+from worker.embedded.environment import clean_environment
 
 __all__ = ["Program", "environment", "unwind_on_sigterm"]
 
@@ -30,31 +30,28 @@ def unwind_on_sigterm() -> None:
 
 
 class Program:
-    """Runs a Python module. A context manager: the process is gone in the end, and all that it has started with it.
+    """Runs a Python program that answers line by line. A context manager: the process has ended when it is left.
 
     Args:
-        arguments: Behind `python`.
+        arguments: What comes after `python -P`, which keeps the files of its folder from hiding a module.
         env: All of its environment.
-        log: File for what it writes to standard error, and to standard output if `lines` is false.
-        lines: Whether its standard output is read line by line.
+        log: File for its standard error; its folder is the program's working directory.
+        python: The interpreter; this process's own unless another one is named.
     """
 
-    def __init__(
-        self, arguments: Sequence[str], env: Mapping[str, str], log: Path, *, lines: bool = True, python: str = ""
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], log: Path, *, python: str = "") -> None:
         self._log = log
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with log.open("wb") as file:
             self._process = subprocess.Popen(
-                [python or sys.executable, *arguments],
-                stdin=subprocess.PIPE if lines else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if lines else file,
+                [python or sys.executable, "-P", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=file,
                 env=dict(env),
                 cwd=log.parent,  # away from a `.env` file of somebody's
             )
-        if lines:
-            threading.Thread(target=self._read, name=f"read-{log.stem}", daemon=True).start()
+        threading.Thread(target=self._read, name=f"read-{log.stem}", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +63,7 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process's id."""
         return self._process.pid
 
     def check(self) -> None:
@@ -107,7 +104,7 @@ class Program:
             raise
 
     def stop(self) -> None:
-        """Asks it to end, waits for it, kills it if it does not."""
+        """Asks the program to end and waits for it; kills it if it takes too long."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -132,11 +129,12 @@ class Program:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment for a contender's: no settings of sqscribe's, the same packages, CUDA's libraries."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SQSCRIBE_")}
-    environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(Path(worker.__file__).parents[1]), environ.get("PYTHONPATH")])
-    )
+    """A clean environment in which a contender finds the same packages as this process, and CUDA's libraries.
+
+    Args:
+        more: Other variables, over all others.
+    """
+    environ = clean_environment()
     # faster-whisper leaves it to its user that CUDA's libraries are found; the wheels put them where no loader looks.
     environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [*_cuda_folders(), environ.get("LD_LIBRARY_PATH")]))
     return environ | more

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One measured run, and what was the same for all of them."""
+"""One measured run of a contender, and the conditions that all contenders share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from sqscribe.errors import SqscribeError
 from sqscribe_bench.lab.workload import Workload
 
-__all__ = ["BenchError", "Conditions", "Run", "Task", "Usage"]
+__all__ = ["BenchError", "BenchRun", "BenchTask", "Conditions", "Usage"]
 
 
 class BenchError(SqscribeError):
-    """A contender did not do what it was asked for."""
+    """A contender did not do what it was asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,15 @@ class Conditions:
     """What is the same for every contender.
 
     Attributes:
-        model: As it was asked for.
+        model: The model as it was asked for.
         folder: What each of them loads: a folder, or a name that faster-whisper knows.
         device: `cpu` or `cuda`.
-        compute_type: As CTranslate2.
-        patience: As sqscribe has it.
-        cores: Cores to use, by all processes of a contender together.
-        tokens: Words that the model hears in every window; None: as many as it thinks there are.
+        compute_type: CTranslate2's name of it.
+        beam_size: Beams of the search.
+        cores: Cores that all processes of a contender may use together.
+        tokens: Words that a model with random weights gives for every window; None for any other model.
+        patience: Of the beam search, as sqscribe has it.
+        language: Of all recordings.
     """
 
     model: str
@@ -42,7 +44,7 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class BenchTask:
     """What a contender is to do in one run."""
 
     workload: Workload
@@ -52,16 +54,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a contender's processes took.
+    """What a contender's processes used.
 
     Attributes:
-        cpu_seconds: Of all of them, also of those that have ended.
-        main_cpu_seconds: Of those that were started, without their children.
-        ended_cpu_seconds: Of children that have ended, such as ffmpeg.
-        peak_memory: Bytes, all of them together at one moment; what they share counts for each.
-        peak_main_memory: The same of the first process alone.
-        main_seconds: CPU of the first process alone.
-        ended_seconds: CPU of those that it has started and that have ended: of a worker, ffmpeg's.
+        cpu_seconds: CPU seconds of all of them, those that have ended included.
+        main_cpu_seconds: CPU seconds of those that were started, without their children.
+        ended_cpu_seconds: CPU seconds of children that have ended, such as ffmpeg.
+        peak_memory: Bytes of all of them together at one moment; memory that they share counts for each.
+        peak_main_memory: The same for the first process alone.
     """
 
     cpu_seconds: float
@@ -69,34 +69,33 @@ class Usage:
     ended_cpu_seconds: float
     peak_memory: int
     peak_main_memory: int
-    main_seconds: float = 0.0
-    ended_seconds: float = 0.0
 
     @property
     def outside_cpu_seconds(self) -> float:
-        """Without children that still run: in a worker's case, all but inference."""
+        """CPU seconds without children that still run: for a worker, everything but inference."""
         return self.main_cpu_seconds + self.ended_cpu_seconds
 
     @property
     def living_cpu_seconds(self) -> float:
-        """Of children that still run: in a worker's case, its engine."""
+        """CPU seconds of children that still run: for a worker, its engine."""
         return self.cpu_seconds - self.outside_cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What came of a task.
+class BenchRun:
+    """How a contender did a task.
 
     Attributes:
-        contender: As the table names it.
+        contender: Its name.
         seconds: From the first message sent to the last one deleted.
         audio_seconds: Length of the recordings.
-        jobs: How many there were.
-        text_words: Words of all transcripts together: whether the contenders did the same work.
-        windows: Windows that were decoded, again or not, where the contender tells.
-        tokens: Tokens that were decoded, timestamps among them, where the contender tells.
-        began: When the clock started, by the machine's monotonic clock.
-        notes: What else the contender tells.
+        jobs: How many jobs there were.
+        usage: What its processes used.
+        text_words: Words of all transcripts together, which show whether contenders did the same work.
+        windows: Windows that were decoded, second times included; None where the contender does not say.
+        tokens: Tokens that were decoded, timestamps included; None where the contender does not say.
+        began: When the clock started, on the machine's monotonic clock.
+        notes: Anything else that the contender reports.
         failure: Why there are no figures; None for a good run.
     """
 
@@ -117,7 +116,7 @@ class Run:
 
     @property
     def speed(self) -> float:
-        """Seconds of audio a second."""
+        """Seconds of audio for each second."""
         return self.audio_seconds / self.seconds if self.seconds else 0.0
 
     @property
@@ -127,5 +126,5 @@ class Run:
 
     @property
     def outside_per_hour(self) -> float:
-        """The same of what is not inference, for a worker."""
+        """CPU seconds outside inference for an hour of audio; only a worker has this figure."""
         return 3600 * self.usage.outside_cpu_seconds / self.audio_seconds if self.audio_seconds else 0.0

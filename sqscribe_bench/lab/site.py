@@ -14,21 +14,21 @@ from typing import Any, Self
 
 from sqscribe.sender.enqueue import send_jobs
 from sqscribe_bench.lab.library import Library
-from sqscribe_bench.lab.run import BenchError, Task
+from sqscribe_bench.lab.run import BenchError, BenchTask
 from sqscribe_bench.lab.workload import WARM_UP, Recording
 from worker.embedded.aws import EmbeddedAws
 
-__all__ = ["Site", "source"]
+__all__ = ["BenchSite", "source"]
 
 _SOURCES, _RESULTS = "bench-recordings", "bench-results"
 #: How often the queue is asked whether it is empty: the error of a run's time, alike for all contenders.
 _LOOK_SECONDS = 0.1
-#: What is written where: sqscribe's master, and the same name for the others.
+#: The object that holds a transcript, with every contender.
 _TRANSCRIPT = "transcript.json"
 
 
-class Site:
-    """The servers, and what the benchmark does there. A context manager.
+class BenchSite:
+    """An embedded SQS and S3 with the recordings in it. A context manager.
 
     Args:
         library: Has the recordings.
@@ -76,7 +76,7 @@ class Site:
         return self._library.path(recording)
 
     def name(self) -> str:
-        """One that was not given before: of a queue, an output, a log."""
+        """A new name, for the queue, the output and the logs of a run."""
         return f"run-{next(self._numbers)}"
 
     def queue(self, name: str, visibility_timeout: int) -> str:
@@ -84,10 +84,10 @@ class Site:
         return self.aws.make_queue(name, visibility_timeout=visibility_timeout).url
 
     def output(self, name: str) -> str:
-        """Where a run's results go."""
+        """The address to which a run's results go."""
         return f"s3://{_RESULTS}/{name}"
 
-    def send(self, queue_url: str, task: Task, beam_size: int, language: str) -> None:
+    def send(self, queue_url: str, task: BenchTask, beam_size: int, language: str) -> None:
         """Sends a message for each recording of a task."""
         self.upload(task.workload.recordings)
         messages = (_message(each, task.words, beam_size, language) for each in task.workload.recordings)
@@ -95,7 +95,7 @@ class Site:
             pass
 
     def send_warm_up(self, queue_url: str, words: bool, beam_size: int, language: str) -> None:
-        """Sends the message that nobody's clock counts."""
+        """Sends the message on which a contender warms up."""
         for _ in send_jobs(self.aws.sqs, queue_url, [_message(WARM_UP, words, beam_size, language)]):
             pass
 
@@ -103,21 +103,21 @@ class Site:
         """Waits until every message was deleted.
 
         Args:
-            queue_url: The queue's.
+            queue_url: Of the queue.
             check: Called again and again; raises when waiting is in vain.
-            timeout: Seconds.
+            timeout: Seconds to wait at most.
 
         Raises:
             BenchError: It took too long.
         """
         deadline, pause = time.monotonic() + timeout, threading.Event()
-        while left := self._left(queue_url):
+        while left := self.aws.count(queue_url).total:
             check()
             if time.monotonic() > deadline:
                 raise BenchError(f"{left} messages were left after {timeout:g} s")
             pause.wait(_LOOK_SECONDS)
 
-    def transcripts(self, name: str, task: Task) -> dict[str, dict[str, Any]]:
+    def transcripts(self, name: str, task: BenchTask) -> dict[str, dict[str, Any]]:
         """The transcript of each recording, by its name.
 
         Raises:
@@ -132,11 +132,6 @@ class Site:
                 raise BenchError(f"{recording.name} has no transcript") from None
             found[recording.name] = json.loads(body)
         return found
-
-    def _left(self, queue_url: str) -> int:
-        names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        attributes = self.aws.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
-        return sum(int(attributes[name]) for name in names)
 
 
 def source(recording: Recording) -> str:

@@ -1,62 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""New recordings out of the bundled ones: their sentences in another order, with other pauses between them."""
+"""New recordings out of the bundled ones.
+
+`Speech` puts their sentences in another order, with other pauses between them: the text is known. `ClipCutter` cuts at
+random places: no two cuts are alike.
+"""
 
 from __future__ import annotations
 
 import random
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from sqscribe import bundled
-from sqscribe.bundled import SpokenWord
-from sqscribe.errors import NodeFaultError
-from stages.ffmpeg import find_ffmpeg
+from sqscribe.bundled import Expected, SpokenWord
+from sqscribe_bench.lab.pcm import Pcm, read_pcm
 from stages.values import SAMPLE_RATE
 
-__all__ = ["Speech", "read_pcm"]
+__all__ = ["ClipCutter", "Speech"]
 
-Pcm = npt.NDArray[np.int16]
-
-#: A silence between two words that ends a sentence.
+#: Seconds of silence between two words that end a sentence.
 _SENTENCE_GAP = 0.3
-#: CheckpointState before the first word of a cut and behind its last one; half of the shortest such gap.
+#: Seconds that stay before the first word of a sentence and after its last one; less than half of that silence.
 _MARGIN = 0.12
-#: Pauses between sentences.
+#: Shortest and longest pause between sentences, in seconds.
 _PAUSES = (0.2, 2.0)
-#: Loudness of a sentence, so that the same one said twice differs.
+#: Factors by which a piece is made quieter, so that the same one used twice differs.
 _LOUDNESS = (0.6, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sentence:
-    """Samples, and the places in them where a word has ended."""
+    """A sentence's samples, and the places in them at which its words have ended."""
 
     samples: Pcm
     ends: tuple[int, ...]
 
     def cut(self, room: int) -> Pcm:
-        """As many of its words as fit into `room` samples; none of them, maybe."""
+        """The samples of as many of its words as fit into `room` samples; empty when none does."""
         return self.samples[: max((end for end in self.ends if end <= room), default=0)]
 
 
 class Speech:
-    """Speaks recordings of any length. Loading it decodes the bundled ones, which takes a second."""
+    """Puts recordings of any length together from the bundled sentences. Loading them takes a second."""
 
     def __init__(self) -> None:
-        ffmpeg = find_ffmpeg()
         self._sentences = [
-            sentence for path, words in _spoken() if words for sentence in _sentences(read_pcm(ffmpeg, path), words)
+            sentence for path, words in _spoken() if words for sentence in _sentences(read_pcm(path), words)
         ]
 
     def say(self, text: str, seconds: float) -> Pcm:
-        """A recording of that length at `SAMPLE_RATE`; another `text` is another recording, the same one the same.
+        """Makes a recording at `SAMPLE_RATE`. It ends in silence where the next word would not have fitted.
 
-        It ends in silence where the next word would not have fitted.
+        Args:
+            text: Any text; the same one always gives the same recording.
+            seconds: Its exact length.
         """
         rng = random.Random(text)
         left, parts = round(seconds * SAMPLE_RATE), []
@@ -69,19 +69,32 @@ class Speech:
         return np.concatenate(parts)
 
 
-def read_pcm(ffmpeg: str, path: Path) -> Pcm:
-    """Decodes a media file that is known to be good.
+class ClipCutter:
+    """Cuts pieces out of the bundled clips at random places. Loading it decodes the clips, which takes a second.
 
-    Raises:
-        NodeFaultError: It is not, or ffmpeg does not work.
+    Args:
+        rng: Decides about every cut.
     """
-    command = [ffmpeg, "-nostdin", "-loglevel", "error", "-i", str(path), "-map", "a:0"]
-    done = subprocess.run(
-        [*command, "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"], capture_output=True, check=False
-    )
-    if done.returncode:
-        raise NodeFaultError(f"ffmpeg cannot decode {path}: {done.stderr.decode(errors='replace').strip()[-300:]}")
-    return np.frombuffer(done.stdout, "<i2")
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._tracks = [read_pcm(clip.path) for clip in bundled.demo_clips() if clip.expected is Expected.TRANSCRIPT]
+
+    def track(self) -> Pcm:
+        """A whole clip; a longer one comes up more often."""
+        return self._rng.choices(self._tracks, [len(track) for track in self._tracks])[0]
+
+    def cut(self, track: Pcm, seconds: float, loudness: tuple[float, float] = _LOUDNESS) -> Pcm:
+        """A piece of a clip, at most of that length.
+
+        Args:
+            track: The clip.
+            seconds: How long the piece is to be.
+            loudness: Smallest and largest factor, so that two cuts from the same place differ.
+        """
+        length = min(int(seconds * SAMPLE_RATE), len(track))
+        start = self._rng.randint(0, len(track) - length)
+        return (track[start : start + length] * self._rng.uniform(*loudness)).astype(np.int16)
 
 
 def _spoken() -> Iterator[tuple[Path, tuple[SpokenWord, ...]]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run as a picture: what every stage and the device did at every moment, so that a gap is seen."""
+"""A picture of what every stage and the device did at every moment of a run, in which gaps show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
-from sqscribe_bench.lab.run import Run
+from sqscribe_bench.lab.run import BenchRun
 from sqscribe_bench.lab.trace import Span, Trace
 
 __all__ = ["plot_timeline"]
@@ -25,13 +25,13 @@ _SHADES = {
     "device": "#0072B2",
 }
 _OTHER = "#555555"
-#: Points of the busy share's line.
+#: Steps of the line that shows the busy share.
 _STEPS = 120
-#: Rows of one stage at most; what does not fit is drawn over the last one.
+#: Most rows of one stage; what does not fit is drawn over the last row.
 _MOST_ROWS = 8
 
 
-def plot_timeline(trace: Trace, run: Run, path: Path) -> Path:
+def plot_timeline(trace: Trace, run: BenchRun, path: Path) -> Path:
     """Writes a PNG: rows of bars for stages, batches and device, and the device's busy share below."""
     names = {span.name for span in trace.of("stage")}
     stages = [*(name for name in _STAGES if name in names), *sorted(names - set(_STAGES))]
@@ -72,7 +72,7 @@ def plot_timeline(trace: Trace, run: Run, path: Path) -> Path:
 
 
 def _rows(spans: Sequence[Span]) -> list[list[Span]]:
-    """Spans in as few rows as there are under way at once."""
+    """Sorts spans into rows in which no two overlap."""
     rows: list[list[Span]] = []
     for span in spans:
         free = next((row for row in rows if row[-1].end <= span.start), None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker and its engine did when: read from the file that SQSCRIBE_TRACE names."""
+"""What a worker and its engine did at which time, read from the file that SQSCRIBE_TRACE names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ TRACE_VARIABLE = "SQSCRIBE_TRACE"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One thing that was done.
+    """Something that took time.
 
     Attributes:
         kind: `stage`, `batch` or `device`.
-        name: Of the stage, or what the batch was for.
-        start: Seconds, on the clock that all processes of a machine share.
-        cpu: Seconds that its thread took; None where nobody measured.
-        windows: Of a batch.
+        name: The stage, or what the batch was for.
+        start: Seconds since the run's start.
+        end: Seconds since the run's start.
+        job: The job that it was for; None where there is no single one.
+        cpu: CPU seconds of its thread; None where they were not measured.
+        windows: How many windows a batch had.
     """
 
     kind: str
@@ -39,34 +41,34 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """How long it took, in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """All of a run's, in the order of their starts; clock times count from the run's start.
+    """All spans of a run, in the order of their starts.
 
     Attributes:
-        looks: At a GPU: when, and the share of the moments before in which a kernel ran.
+        looks: At a GPU: seconds since the run's start, and the share of the time just before in which a kernel ran.
     """
 
     spans: Sequence[Span]
     looks: Sequence[tuple[float, float]] = ()
 
     def of(self, kind: str) -> list[Span]:
-        """Those of a kind."""
+        """The spans of a kind."""
         return [span for span in self.spans if span.kind == kind]
 
     @property
     def busy(self) -> list[Span]:
-        """When the device had work; as far as nobody looked at the device, when a batch was under way."""
+        """The spans in which the device had work; where that was not traced, those of batches."""
         return self.of("device") or self.of("batch")
 
     def busy_over_time(self, seconds: float, steps: int) -> tuple[list[float], list[float]]:
-        """The device's share of each of so many equal steps: edges, shares. By looks at the device, if there are any.
+        """How busy the device was over time: the edges of equal steps, and the busy share of each.
 
-        A step without a look is as the one before it.
+        Where somebody looked at a GPU, its looks count. A step without a look is like the one before it.
         """
         edges, shares = busy_over_time(self.busy, seconds, steps)
         if self.looks:
@@ -77,7 +79,7 @@ class Trace:
         return edges, shares
 
     def figures(self, audio_seconds: float) -> dict[str, float]:
-        """Busy share between first and last batch, batch fill, and what each stage took for an hour of audio."""
+        """Busy share from the first batch to the last, batch fill, and seconds of each stage for an hour of audio."""
         made: dict[str, float] = {}
         busy, batches = self.busy, self.of("batch")
         if busy:
@@ -95,10 +97,10 @@ class Trace:
 
 
 def read_trace(path: Path, began: float, ended: float) -> Trace:
-    """Reads what began between two moments.
+    """Reads the spans that began between two moments of the monotonic clock.
 
     Raises:
-        BenchError: There is no such file: this worker writes none.
+        BenchError: There is no such file, because this worker does not trace.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -109,7 +111,7 @@ def read_trace(path: Path, began: float, ended: float) -> Trace:
 
 
 def busy_seconds(spans: Iterable[Span]) -> float:
-    """Time in which at least one of them was under way."""
+    """Seconds in which at least one of the spans was under way."""
     total, until = 0.0, float("-inf")
     for span in sorted(spans, key=lambda span: span.start):
         total += max(0.0, span.end - max(span.start, until))
@@ -118,7 +120,7 @@ def busy_seconds(spans: Iterable[Span]) -> float:
 
 
 def busy_over_time(spans: Sequence[Span], seconds: float, steps: int) -> tuple[list[float], list[float]]:
-    """The share of each of so many equal steps in which at least one span was under way: edges, shares."""
+    """The edges of equal steps, and the share of each in which at least one span was under way."""
     width = seconds / steps
     edges = [step * width for step in range(steps + 1)]
     shares = []

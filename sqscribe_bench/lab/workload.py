@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the contenders have to transcribe: names and lengths of recordings, settled by a seed."""
+"""What the contenders have to transcribe: names and lengths of recordings, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sqscribe.errors import SettingsError
 
 __all__ = ["SEED", "WARM_UP", "WORKLOADS", "Recording", "Workload", "workload"]
 
-#: Of the recordings that ship in nobody's package: the same on every machine.
+#: Makes the recordings the same on every machine.
 SEED = 20_250_601
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One to be made.
+    """A recording that is to be made.
 
     Attributes:
-        name: Unique; what is said in it depends on it and the seed alone.
+        name: Unique; what is said depends on it and the seed alone.
         seconds: Its exact length.
     """
 
@@ -36,7 +36,7 @@ class Workload:
 
     @property
     def seconds(self) -> float:
-        """Audio in all."""
+        """Seconds of all recordings together."""
         return sum(recording.seconds for recording in self.recordings)
 
 
@@ -48,7 +48,7 @@ class _Kind:
 
 
 _KINDS = {"clips": _Kind(200, 3.0, 15.0), "files": _Kind(40, 120.0, 360.0), "hours": _Kind(3, 3600.0, 3600.0)}
-#: Of several kinds, in any order. `short` is what there is time for in a few minutes.
+#: Workloads of several kinds in random order. `short` takes a few minutes.
 _MIXED = {"mix": tuple(_KINDS), "short": ("clips", "files")}
 
 WORKLOADS = (*_KINDS, *_MIXED)
@@ -58,9 +58,9 @@ WARM_UP = Recording("warm-up", 8.0)
 
 
 def workload(name: str, scale: float = 1.0, seed: int = SEED) -> Workload:
-    """A workload, or the share `scale` of its recordings (one at least of each kind).
+    """A workload, or the share `scale` of its recordings, but at least one of each kind.
 
-    A smaller share is a part of a larger one, so that recordings once made serve both.
+    A smaller share is a part of a larger one, so that recordings that were made serve both.
 
     Raises:
         SettingsError: There is no such workload, or no such share.

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contenders that are no programs of their own yet: each module is one, started in a process of its own."""
+"""Programs that the measurements start, each a module of its own.
+
+They get their settings as one JSON object and answer in lines of text. Nothing here is imported by the rest but `feed`.
+"""

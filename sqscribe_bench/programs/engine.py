@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One configuration of the engine, at one batch size after the other: windows of 30 s that lie ready, nothing else.
+"""Measures one configuration of the engine at one batch size after another, on windows of 30 s that lie ready.
 
-Started as a process with what to do as a JSON object. It answers with a line about itself once the model is loaded, a
+It is started with its settings as a JSON object. It answers with a line about itself once the model is loaded, a
 line for each batch size, and an empty one.
 """
 
@@ -44,18 +44,18 @@ _MEL_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What the benchmark asks for.
+class SweepSettings:
+    """What the program is to do.
 
     Attributes:
         model: A folder, or a name that faster-whisper knows.
         device: `cpu` or `cuda`.
         parallel: Batches under way at once; None: the engine's own choice.
-        pcm: File with windows, one behind the other.
-        batch_sizes: In this order. One that does not fit into the device's memory is the last.
-        seconds: How long each is measured, about.
-        batches: How many it is measured on, at least.
-        relapse: One in so many windows is decoded again in a run more, at the fastest size; 0: no such run.
+        pcm: File with windows, one after another.
+        batch_sizes: In the order of measuring, which ends with one that does not fit into the device's memory.
+        seconds: How long each size is measured, about.
+        batches: On how many batches each size is measured, at least.
+        relapse: One in so many windows is decoded again in one more run at the fastest size; 0: no such run.
         mel: Whether log-mel is timed by itself.
     """
 
@@ -73,37 +73,37 @@ class Order:
     language: str = "en"
 
 
-class Bench:
-    """A loaded engine, and what is asked of it.
+class EngineMeasurement:
+    """Loads an engine, and measures it.
 
     Args:
-        order: Says what.
+        settings: What is to be measured.
 
     Raises:
         UnfitNodeError: The device, a library or the model cannot be had.
     """
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        device = find_device(order.device)
+    def __init__(self, settings: SweepSettings) -> None:
+        self._settings = settings
+        device = find_device(settings.device)
         self._watch = MemoryWatch(partial(memory_in_use, device))
         self._before = memory_in_use(device)
-        settings = EngineSettings(
-            model=order.model,
+        engine = EngineSettings(
+            model=settings.model,
             name="engine",
-            device=order.device,
-            compute_type=order.compute_type,
-            beam_size=order.beam_size,
+            device=settings.device,
+            compute_type=settings.compute_type,
+            beam_size=settings.beam_size,
         )
-        model = load_model(settings, parallel=order.parallel)
+        model = load_model(engine, parallel=settings.parallel)
         self._loaded = memory_in_use(device)
         self._whisper = TimedWhisper(model.whisper)
         self._model = replace(model, whisper=self._whisper)
         self._decoder = WhisperDecoder(self._model)
-        self._stored = Path(order.pcm).stat().st_size // (2 * _WINDOW)
+        self._stored = Path(settings.pcm).stat().st_size // (2 * _WINDOW)
 
     def about(self) -> dict[str, Any]:
-        """What was loaded, and what it took."""
+        """Reports which model was loaded, and what that took."""
         model = self._model
         # The first batch finds kernels to compile, and allocates what stays.
         self._feed(self._decoder, 1, 1)
@@ -116,22 +116,22 @@ class Bench:
             "cores": cpu_cores(),
             "model_memory": self._loaded - self._before,
             "auto_batch_size": model.info.batch_size,
-            "row_bytes": row_bytes(model.shape, self._order.beam_size, value_bytes(model.info.compute_type)),
-            "mel": self._mel() if self._order.mel else {},
+            "row_bytes": row_bytes(model.shape, self._settings.beam_size, value_bytes(model.info.compute_type)),
+            "mel": self._mel() if self._settings.mel else {},
         }
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """One for each batch size, to the first that fails, and one of a run with windows that are decoded again."""
+        """Measures each batch size up to the first that fails, and then one run with windows that are decoded again."""
         speeds: dict[int, float] = {}
-        for size in self._order.batch_sizes:
+        for size in self._settings.batch_sizes:
             point = self._point(self._decoder, size, 0)
             yield point
             if "failure" in point:
                 break
             speeds[size] = point["windows"] / point["seconds"]
-        if speeds and self._order.relapse:
-            decoder = WhisperDecoder(self._model, judge=Relapse(self._order.relapse))
-            yield self._point(decoder, max(speeds, key=speeds.__getitem__), self._order.relapse)
+        if speeds and self._settings.relapse:
+            decoder = WhisperDecoder(self._model, judge=Relapse(self._settings.relapse))
+            yield self._point(decoder, max(speeds, key=speeds.__getitem__), self._settings.relapse)
 
     def _point(self, decoder: WhisperDecoder, size: int, relapse: int) -> dict[str, Any]:
         start = {"batch_size": size, "relapse": relapse}
@@ -146,8 +146,8 @@ class Bench:
     def _measured(self, decoder: WhisperDecoder, size: int, least: int) -> dict[str, Any]:
         parallel = self._model.parallel
         warm = self._feed(decoder, size, parallel)
-        rounds = math.ceil(self._order.seconds / max(warm.seconds, 1e-6))
-        count = parallel * max(rounds, math.ceil(max(self._order.batches, least) / parallel))
+        rounds = math.ceil(self._settings.seconds / max(warm.seconds, 1e-6))
+        count = parallel * max(rounds, math.ceil(max(self._settings.batches, least) / parallel))
         self._whisper.seconds()
         cpu = time.process_time()
         with self._watch.watching():
@@ -171,8 +171,8 @@ class Bench:
         }
 
     def _feed(self, decoder: WhisperDecoder, size: int, batches: int) -> Fed:
-        options = DecodeOptions(self._order.language, "transcribe", None, None, self._order.beam_size)
-        task = DecodeTask("job", self._order.pcm, tuple(map(self._window, range(size * batches))), options)
+        options = DecodeOptions(self._settings.language, "transcribe", None, None, self._settings.beam_size)
+        task = DecodeTask("job", self._settings.pcm, tuple(map(self._window, range(size * batches))), options)
         return Feed(decoder, size, small_batches=False).run([task])
 
     def _window(self, index: int) -> Window:
@@ -186,8 +186,8 @@ class Bench:
         if device.type != "cpu":
             places.append(LogMel(n_mels, torch.device("cpu")))
         made: dict[int, list[float]] = {}
-        for size in self._order.batch_sizes:
-            rows = [read_window(self._order.pcm, self._window(index)) for index in range(size)]
+        for size in self._settings.batch_sizes:
+            rows = [read_window(self._settings.pcm, self._window(index)) for index in range(size)]
             try:
                 made[size] = [_seconds(place, rows, device) for place in places]
             except RuntimeError as error:
@@ -199,10 +199,10 @@ class Bench:
 
 
 def main() -> None:
-    """Does what the order says, and ends."""
+    """Does what the settings say, and ends."""
     share_one_arena()
     configure("json", "warning")
-    bench = Bench(Order(**json.loads(sys.argv[1])))
+    bench = EngineMeasurement(SweepSettings(**json.loads(sys.argv[1])))
     _say(bench.about())
     for point in bench.points():
         _say(point)
@@ -222,7 +222,7 @@ def _seconds(log_mel: LogMel, rows: Sequence[npt.NDArray[np.float32]], device: t
 
 
 def _uuid(model: LoadedModel) -> str | None:
-    """What NVML knows the GPU by."""
+    """NVML's name of the GPU."""
     if model.device.type != "cuda":
         return None
     uuid = getattr(torch.cuda.get_device_properties(model.device), "uuid", None)  # an old torch does not tell

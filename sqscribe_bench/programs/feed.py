@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An engine's feed: windows that lie ready, dealt out in batches as the inference process does it."""
+"""Feeds an engine with windows that lie ready, in batches as the inference process makes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from stages.inference.protocol import (
 
 __all__ = ["Fed", "Feed", "OutOfMemory"]
 
-#: Rows that wait for a retry; as in the worker.
+#: Seconds that windows wait for a retry, as in the worker.
 _RETRY_SECONDS = 1.0
 
 
@@ -37,7 +37,7 @@ class OutOfMemory(EngineBrokenError):  # noqa: N818 - what happened
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """What came out.
+    """What came out of a feed.
 
     Attributes:
         results: In the order in which they were finished.
@@ -56,20 +56,20 @@ class Fed:
 
     @property
     def rows(self) -> int:
-        """Windows that were decoded; one that went round again counts again."""
+        """How often a window was decoded, second times included."""
         return sum(each.windows for each in self.batches)
 
     @property
     def text_words(self) -> int:
-        """Words of all texts."""
+        """How many words all texts have."""
         return sum(len(segment.text.split()) for done in self.results for segment in done.result.segments)
 
 
 class Feed:
-    """Puts windows through a decoder, some batches at once.
+    """Puts windows through a decoder, with several batches under way at once.
 
     Args:
-        decoder: Does the work.
+        decoder: Decodes the batches.
         batch_size: Windows of a batch.
         parallel: Batches under way at once; None: as many as the decoder asks for.
         small_batches: Whether a batch that does not fit into the device's memory makes the following ones smaller,
@@ -88,7 +88,7 @@ class Feed:
         """Decodes all windows of all tasks.
 
         Raises:
-            OutOfMemory: A batch did not fit.
+            OutOfMemory: A batch did not fit into the device's memory.
             EngineBrokenError: Something else failed.
         """
         wait = _Results(sum(len(task.windows) for task in tasks))
@@ -132,7 +132,7 @@ class _Results:
                 if len(self._results) == self._wanted:
                     self.finished.set()
             case JobRejected():
-                # A single window that does not fit is taken for a guilty one.
+                # The scheduler takes a single window that does not fit for one that breaks the engine.
                 memory = is_out_of_memory(RuntimeError(event.message))
                 self._fail((OutOfMemory if memory else EngineBrokenError)(event.message))
             case EngineReady() | JobLanguage() | EngineFailed() | EngineLost() | Progress():
@@ -141,7 +141,7 @@ class _Results:
                 assert_never(event)
 
     def guard(self, work: Callable[[], None]) -> None:
-        """Does work that nobody else would see fail."""
+        """Runs a thread's work and keeps its failure, which would otherwise be lost with the thread."""
         try:
             work()
         except EngineBrokenError as error:
@@ -154,7 +154,7 @@ class _Results:
         self._fail(OutOfMemory("a batch did not fit into the device's memory"))
 
     def done(self) -> Fed:
-        """What there is.
+        """The results and figures.
 
         Raises:
             EngineBrokenError: Something failed.

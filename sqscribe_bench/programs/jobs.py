@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pipeline itself costs: a worker in this process, its queue in memory, a folder as its store, no device.
+"""Measures what the pipeline itself costs: the queue is in memory, the store is a folder, and there is no device.
 
-Started as a process with what to do as a JSON object; it answers with one line.
+It is started with its settings as a JSON object, and answers with one line.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _HIDDEN_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What the benchmark asks for.
+class JobsSettings:
+    """What the program is to do.
 
     Attributes:
-        jobs: How many.
-        recording: Path of the file that each of them is about.
+        jobs: How many jobs there are.
+        recording: Path of the file that each job transcribes.
         model: `fake`: an engine within this process; else as SQSCRIBE_MODEL.
     """
 
@@ -55,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds: of the clock, and of CPU by this process, by the ffmpegs it ran, and by its engine's process."""
+    """Seconds of the clock, and CPU seconds of this process, of its ffmpeg processes and of its engine."""
 
     seconds: float
     own: float
@@ -64,36 +64,36 @@ class Spent:
 
     @classmethod
     def so_far(cls) -> Spent:
-        """Since this process began."""
+        """What this process has spent since it began."""
         own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         engine = sum(_cpu(child.pid) for child in multiprocessing.active_children() if child.pid)
         return cls(time.monotonic(), own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime, engine)
 
     def since(self, before: Spent) -> Spent:
-        """The difference."""
+        """What was spent since an earlier look."""
         return Spent(*(mine - theirs for mine, theirs in zip(_fields(self), _fields(before), strict=True)))
 
 
 class _LastDelete(MemoryQueue):
-    """Tells when nothing is left."""
+    """A queue in memory that calls back when its last message was deleted."""
 
     def __init__(self, on_empty: Callable[[], None]) -> None:
         super().__init__(SystemClock(), visibility_timeout=_HIDDEN_SECONDS)
         self._on_empty = on_empty
 
     def delete(self, messages: Sequence[Message]) -> BatchResult:
-        """As before."""
+        """Deletes, and calls back if nothing is left."""
         result = super().delete(messages)
         if not self:
             self._on_empty()
         return result
 
 
-class Bench:
-    """One run."""
+class InMemoryRun:
+    """One run of a worker in this process."""
 
-    def __init__(self, order: Order, folder: Path) -> None:
-        self._order = order
+    def __init__(self, settings: JobsSettings, folder: Path) -> None:
+        self._settings = settings
         self._store = FolderStore(folder)
         self._queue = _LastDelete(self._emptied)
         self._parser = MessageParser(JobDefaults(_OUTPUT))
@@ -102,15 +102,15 @@ class Bench:
 
     def run(self) -> Spent:
         """Works until all jobs are done."""
-        fake = self._order.model == "fake"
-        settings = read_settings(http_port=0, log_level="error", model="simulated:" if fake else self._order.model)
+        fake = self._settings.model == "fake"
+        settings = read_settings(http_port=0, log_level="error", model="simulated:" if fake else self._settings.model)
         daemon = build_worker(settings, self._connect, _fake_engine if fake else None)
 
         def finished() -> bool:
             if self._before is None and daemon.phase is Phase.RUNNING:
                 bodies = [
                     json.dumps({"source": "s3://bucket/recording", "job_id": f"job-{number}", "language": "en"})
-                    for number in range(self._order.jobs)
+                    for number in range(self._settings.jobs)
                 ]
                 self._before = Spent.so_far()
                 for body in bodies:
@@ -133,18 +133,18 @@ class Bench:
     def _parse(self, message: Message) -> Parsed:
         """A message may not name a path of this machine, so it comes in behind the parser."""
         parsed = self._parser.parse(message.body, message.id)
-        return replace(parsed, jobs=tuple(replace(job, source=self._order.recording) for job in parsed.jobs))
+        return replace(parsed, jobs=tuple(replace(job, source=self._settings.recording) for job in parsed.jobs))
 
 
 def main() -> None:
-    """Does what the order says, and ends."""
+    """Does what the settings say, and ends."""
     configure("json", "error")
-    order = Order(**json.loads(sys.argv[1]))
+    settings = JobsSettings(**json.loads(sys.argv[1]))
     with TemporaryDirectory(prefix="sqscribe-bench-") as folder:
-        spent = Bench(order, Path(folder)).run()
+        spent = InMemoryRun(settings, Path(folder)).run()
         results = sum(1 for _ in Path(folder).glob("local/transcripts/*/result.json"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    said = asdict(spent) | {"jobs": order.jobs, "results": results, "peak_memory": peak}
+    said = asdict(spent) | {"jobs": settings.jobs, "results": results, "peak_memory": peak}
     print(json.dumps(said), flush=True)
 
 

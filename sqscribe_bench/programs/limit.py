@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine alone: every recording is decoded, segmented and cut before the clock starts, and lies in memory.
+"""Runs the engine alone on recordings that were decoded and cut before, and that lie in memory.
 
-Started as a process with what to do as a JSON object. It says `ready`, waits for a line, works, and answers with one.
+It is started with its settings as a JSON object. It says `ready`, waits for a line, works, and answers with one.
 """
 
 from __future__ import annotations
@@ -18,30 +18,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sqscribe.logs import configure
+from sqscribe_bench.lab.preparation import Preparation
 from sqscribe_bench.programs.feed import Feed
-from stages.decode import AudioDecoder, DecodeLimits
 from stages.inference.engine.memory import share_one_arena
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.inference.whisper.decoder import WhisperDecoder
-from stages.ports import Cancellation
-from stages.segment import Segmenter
-from stages.values import Source, Windows
+from stages.values import Windows
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
-#: PCM bytes for a byte of mp3 at 64 kbit/s, and then some.
+#: PCM bytes for each byte of mp3 at 64 kbit/s, rounded up.
 _EXPANSION = 5
-_LONGEST_SECONDS = 43_200
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What the benchmark asks for.
+class LimitSettings:
+    """What the program is to do.
 
     Attributes:
         recordings: Paths of media files.
         batch_size: Windows of a batch; None: the worker's own choice.
         cores: Threads of the engine on a CPU.
-        sweep: Batch sizes to be tried instead.
+        sweep: Batch sizes that are tried instead.
     """
 
     folder: str
@@ -57,7 +54,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came out, in how many seconds, and how many windows and batches that took."""
+    """How long it took, how many windows and batches were decoded, and how many words came out."""
 
     seconds: float
     rows: int
@@ -65,39 +62,32 @@ class Done:
     text_words: int
 
 
-class _NoLimit:
-    """As much scratch as there is memory."""
-
-    def reserve(self, total: int, cancellation: Cancellation) -> None:
-        """Grants it."""
-
-
 def main() -> None:
-    """Does what the order says, and ends."""
+    """Does what the settings say, and ends."""
     share_one_arena()
     configure("json", "warning")
-    order = Order(**json.loads(sys.argv[1]))
-    with _memory(order.recordings) as folder:
-        cut = _cut(order.recordings, folder, order.cores)
+    settings = LimitSettings(**json.loads(sys.argv[1]))
+    with _memory(settings.recordings) as folder:
+        cut = _cut(settings.recordings, folder, settings.cores)
         decoder = WhisperDecoder.load(
             EngineSettings(
-                model=order.folder,
+                model=settings.folder,
                 name="limit",
-                device=order.device,
-                compute_type=order.compute_type,
-                batch_size=order.batch_size,
-                cpu_threads=order.cores,
-                beam_size=order.beam_size,
+                device=settings.device,
+                compute_type=settings.compute_type,
+                batch_size=settings.batch_size,
+                cpu_threads=settings.cores,
+                beam_size=settings.beam_size,
             )
         )
-        size = order.batch_size or decoder.info.batch_size
-        _decode(decoder, cut[:1], size, order)
-        if order.sweep:
-            _say({size: _decode(decoder, cut, size, order).seconds for size in order.sweep})
+        size = settings.batch_size or decoder.info.batch_size
+        _decode(decoder, cut[:1], size, settings)
+        if settings.sweep:
+            _say({size: _decode(decoder, cut, size, settings).seconds for size in settings.sweep})
             return
         _say("ready")
         sys.stdin.readline()
-        done = _decode(decoder, cut, size, order)
+        done = _decode(decoder, cut, size, settings)
         _say(
             {
                 "seconds": done.seconds,
@@ -112,22 +102,20 @@ def main() -> None:
 
 
 def _cut(recordings: Sequence[str], folder: Path, threads: int) -> list[Windows]:
-    decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=_LONGEST_SECONDS)), Segmenter()
+    preparation = Preparation()
 
     def cut(number: int, path: Path) -> Windows:
         own = folder / str(number)
         own.mkdir()
-        source = Source(path, path.stat().st_size, sha256="")
-        audio = decoder.decode(source, own, _NoLimit(), Cancellation())
-        return segmenter.segment(audio, True, Cancellation())  # noqa: FBT003 - vad
+        return preparation.windows(path, own)
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(cut, range(len(recordings)), map(Path, recordings)))
 
 
-def _decode(decoder: WhisperDecoder, cut: Sequence[Windows], size: int, order: Order) -> Done:
+def _decode(decoder: WhisperDecoder, cut: Sequence[Windows], size: int, settings: LimitSettings) -> Done:
     """All windows, in batches of up to `size`, as the inference process does it."""
-    options = DecodeOptions(order.language, "transcribe", None, None, order.beam_size)
+    options = DecodeOptions(settings.language, "transcribe", None, None, settings.beam_size)
     tasks = [
         DecodeTask(str(number), str(windows.audio.path), windows.windows, options)
         for number, windows in enumerate(cut)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The script that everybody writes: one message, one download, faster-whisper, one upload, one delete, and again.
 
-Started as a process with what to do as a JSON object; it says `ready` when its model is warm.
+It is started with its settings as a JSON object, and says `ready` when its model is warm.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _POLL_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What the benchmark asks for.
+class LoopSettings:
+    """What the program is to do.
 
     Attributes:
+        folder: What is loaded: a folder, or a name that faster-whisper knows.
         queue_url: Where the messages are; empty for a sweep.
         output: Where results go.
         warm_up: Address of the recording that is transcribed before anything counts.
@@ -53,50 +54,50 @@ class Order:
 
 
 class CountedModel(WhisperModel):  # type: ignore[misc]  # faster-whisper ships no types
-    """Counts what it decodes."""
+    """faster-whisper's model, with a count of the windows and tokens that it decodes."""
 
     windows = 0
     tokens = 0
 
     def encode(self, features: Any) -> Any:
-        """As before."""
+        """Encodes, and counts the windows."""
         self.windows += 1 if features.ndim == 2 else len(features)
         return super().encode(features)
 
     def generate_with_fallback(self, *arguments: Any) -> Any:
-        """As before."""
+        """Decodes a window, and counts the tokens."""
         result = super().generate_with_fallback(*arguments)
         self.tokens += len(result[0].sequences_ids[0])
         return result
 
 
 class CountedPipeline(BatchedInferencePipeline):  # type: ignore[misc]  # faster-whisper ships no types
-    """Counts what it decodes."""
+    """faster-whisper's batched pipeline, with a count of the tokens that it decodes."""
 
     def generate_segment_batched(self, *arguments: Any) -> Any:
-        """As before."""
+        """Decodes a batch, and counts the tokens."""
         encoded, outputs = super().generate_segment_batched(*arguments)
         self.model.tokens += sum(len(output["tokens"]) for output in outputs)
         return encoded, outputs
 
 
 class Transcriber:
-    """faster-whisper, set up as the order says."""
+    """faster-whisper, set up as the settings say."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self, settings: LoopSettings) -> None:
+        self._settings = settings
         self.model = CountedModel(
-            order.folder, device=order.device, compute_type=order.compute_type, cpu_threads=order.threads
+            settings.folder, device=settings.device, compute_type=settings.compute_type, cpu_threads=settings.threads
         )
         self._pipeline = CountedPipeline(self.model)
 
     def transcribe(self, audio: Any, *, words: bool, batch_size: int | None) -> dict[str, Any]:
-        """A transcript, with what it took."""
+        """Transcribes a recording, and counts the windows and tokens that this took."""
         windows, tokens = self.model.windows, self.model.tokens
         shared = {
-            "language": self._order.language,
-            "beam_size": self._order.beam_size,
-            "patience": self._order.patience,
+            "language": self._settings.language,
+            "beam_size": self._settings.beam_size,
+            "patience": self._settings.patience,
             "temperature": 0.0,
             "vad_filter": True,
             "word_timestamps": words,
@@ -127,34 +128,34 @@ def _segment(segment: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Works until it is ended."""
-    order = Order(**json.loads(sys.argv[1]))
-    transcriber = Transcriber(order)
-    if order.sweep:
-        _say(json.dumps(_swept(transcriber, order)))
+    settings = LoopSettings(**json.loads(sys.argv[1]))
+    transcriber = Transcriber(settings)
+    if settings.sweep:
+        _say(json.dumps(_swept(transcriber, settings)))
         return
     sqs, s3 = boto3.client("sqs"), boto3.client("s3")
-    _work(transcriber, order, s3, {"source": order.warm_up, "job_id": f"warm-up-{os.getpid()}"})
+    _work(transcriber, settings, s3, {"source": settings.warm_up, "job_id": f"warm-up-{os.getpid()}"})
     _say("ready")
     while True:
-        answer = sqs.receive_message(QueueUrl=order.queue_url, MaxNumberOfMessages=1, WaitTimeSeconds=_POLL_SECONDS)
+        answer = sqs.receive_message(QueueUrl=settings.queue_url, MaxNumberOfMessages=1, WaitTimeSeconds=_POLL_SECONDS)
         for message in answer.get("Messages", ()):
-            _work(transcriber, order, s3, json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=order.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            _work(transcriber, settings, s3, json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=settings.queue_url, ReceiptHandle=message["ReceiptHandle"])
 
 
-def _work(transcriber: Transcriber, order: Order, s3: Any, job: dict[str, Any]) -> None:
+def _work(transcriber: Transcriber, settings: LoopSettings, s3: Any, job: dict[str, Any]) -> None:
     place = split_s3(job["source"])
     media = io.BytesIO(s3.get_object(Bucket=place.bucket, Key=place.key)["Body"].read())
-    transcript = transcriber.transcribe(media, words=job.get("word_timestamps", False), batch_size=order.batch_size)
-    target = split_s3(f"{order.output}/{job['job_id']}/transcript.json")
+    transcript = transcriber.transcribe(media, words=job.get("word_timestamps", False), batch_size=settings.batch_size)
+    target = split_s3(f"{settings.output}/{job['job_id']}/transcript.json")
     s3.put_object(Bucket=target.bucket, Key=target.key, Body=json.dumps(transcript).encode())
 
 
-def _swept(transcriber: Transcriber, order: Order) -> dict[int, float]:
+def _swept(transcriber: Transcriber, settings: LoopSettings) -> dict[int, float]:
     """Seconds that the sample takes at each batch size."""
-    media = [Path(path).read_bytes() for path in order.sample]
+    media = [Path(path).read_bytes() for path in settings.sample]
     took = {}
-    for size in (order.sweep[0], *order.sweep):  # the first one twice: once to warm up
+    for size in (settings.sweep[0], *settings.sweep):  # the first one twice: once to warm up
         begun = time.perf_counter()
         for each in media:
             transcriber.transcribe(io.BytesIO(each), words=False, batch_size=size)

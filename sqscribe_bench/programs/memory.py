@@ -12,12 +12,12 @@ import torch
 
 __all__ = ["MemoryWatch", "memory_in_use"]
 
-#: Scores of one encoder layer live for a millisecond, but many times a second.
+#: The largest arrays live for a millisecond, but come many times a second: looks this far apart meet some of them.
 _LOOK_SECONDS = 0.02
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes of a GPU's memory that are taken, by whomever; on a CPU, those of this process."""
+    """Bytes in use of a GPU's memory, by any process; on a CPU, those of this process."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free
@@ -25,11 +25,11 @@ def memory_in_use(device: torch.device) -> int:
 
 
 class MemoryWatch:
-    """Remembers the most that was in use while it was `watching`.
+    """Finds the most memory that is in use while it is `watching`.
 
     Args:
-        in_use: Bytes, now.
-        look_seconds: Between two looks.
+        in_use: Gives the bytes that are in use now.
+        look_seconds: Seconds between two looks.
     """
 
     def __init__(self, in_use: Callable[[], int], look_seconds: float = _LOOK_SECONDS) -> None:
@@ -39,7 +39,7 @@ class MemoryWatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watches what happens inside."""
+        """Watches the memory inside the `with` block."""
         ended = threading.Event()
         self.peak = 0
         watcher = threading.Thread(target=self._watch, args=(ended,), name="memory", daemon=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another program, pinned to so many cores before anything is loaded that counts them.
+"""Runs another program on a few cores only, to which it is pinned before anything is loaded that counts cores.
 
-Started with the number of cores, the program's module and its arguments.
+Its arguments are the number of cores, the program's module and the arguments of that.
 """
 
 from __future__ import annotations

@@ -10,5 +10,5 @@ from pathlib import Path
 from stages.inference.whisper.random_model import make_random_model
 
 if __name__ == "__main__":
-    order = json.loads(sys.argv[1])
-    make_random_model(Path(order.pop("folder")), steady=True, quantization="float16", **order)
+    settings = json.loads(sys.argv[1])
+    make_random_model(Path(settings.pop("folder")), steady=True, quantization="float16", **settings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A judge under whom a fixed share of good texts does not pass, for the cost of a fallback that random texts lack."""
+"""A judge that sends a fixed share of good texts back: random weights never fall back, and speech does."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from stages.inference.whisper.fallback import Decision, Judge, Retry, Take, deci
 
 __all__ = ["REASON", "Relapse"]
 
-#: As in `WindowResult.retries`.
+#: The reason that `WindowResult.retries` shows.
 REASON = "forced"
 _TEMPERATURE = 0.2
 
 
 class Relapse:
-    """Sends every so-manieth first attempt into the next round, and otherwise judges as ever. Any thread may ask.
+    """Asks for a second attempt at one window in so many, and leaves the rest to another judge. Thread-safe.
 
     Args:
-        every: 10: one in ten.
-        judge: Has the say over all others.
+        every: 10 means one window in ten.
+        judge: Decides about the others.
     """
 
     def __init__(self, every: int, judge: Judge = decide) -> None:

@@ -29,32 +29,32 @@ _AT_ONCE, _BATCH = 50, 10
 
 def main() -> None:
     """Works until it is ended."""
-    order = json.loads(sys.argv[1])
+    settings = json.loads(sys.argv[1])
     model = WhisperModelCT2(
-        order["folder"],
-        n_mels=_mel_bands(order["folder"]),
-        device=order["device"],
-        compute_type=order["compute_type"],
-        cpu_threads=order["threads"],
+        settings["folder"],
+        n_mels=_mel_bands(settings["folder"]),
+        device=settings["device"],
+        compute_type=settings["compute_type"],
+        cpu_threads=settings["threads"],
         # Its defaults, but for what the others have as well.
-        asr_options={"beam_size": order["beam_size"], "patience": order["patience"], "repetition_penalty": 1},
+        asr_options={"beam_size": settings["beam_size"], "patience": settings["patience"], "repetition_penalty": 1},
     )
-    if order.get("sweep"):
-        _say(json.dumps(_swept(model, order)))
+    if settings.get("sweep"):
+        _say(json.dumps(_swept(model, settings)))
         return
     sqs, s3 = boto3.client("sqs"), boto3.client("s3")
-    _work(model, order, s3, [{"source": order["warm_up"], "job_id": f"warm-up-{os.getpid()}"}])
+    _work(model, settings, s3, [{"source": settings["warm_up"], "job_id": f"warm-up-{os.getpid()}"}])
     _say("ready")
     while True:
-        messages = _received(sqs, order["queue_url"])
+        messages = _received(sqs, settings["queue_url"])
         if messages:
-            _work(model, order, s3, [json.loads(message["Body"]) for message in messages])
+            _work(model, settings, s3, [json.loads(message["Body"]) for message in messages])
         for first in range(0, len(messages), _BATCH):
             entries: list[Any] = [
                 {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
                 for number, message in enumerate(messages[first : first + _BATCH])
             ]
-            sqs.delete_message_batch(QueueUrl=order["queue_url"], Entries=entries)
+            sqs.delete_message_batch(QueueUrl=settings["queue_url"], Entries=entries)
 
 
 def _received(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
@@ -70,14 +70,14 @@ def _received(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
     return messages
 
 
-def _work(model: Any, order: dict[str, Any], s3: Any, jobs: list[dict[str, Any]]) -> None:
+def _work(model: Any, settings: dict[str, Any], s3: Any, jobs: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         paths = []
         for job in jobs:
             paths.append(str(Path(folder, f"{job['job_id']}.mp3")))
             s3.download_file(*_place(job["source"]), paths[-1])
-        heard = _transcribed(model, order, paths, order["batch_size"])
-    for job, segments in zip(jobs, heard, strict=True):
+        found = _transcribed(model, settings, paths, settings["batch_size"])
+    for job, segments in zip(jobs, found, strict=True):
         transcript = {
             "text": " ".join(segment["text"] for segment in segments),
             "segments": [
@@ -87,28 +87,28 @@ def _work(model: Any, order: dict[str, Any], s3: Any, jobs: list[dict[str, Any]]
             "windows": len(segments),
             "tokens": None,
         }
-        bucket, key = _place(f"{order['output']}/{job['job_id']}/transcript.json")
+        bucket, key = _place(f"{settings['output']}/{job['job_id']}/transcript.json")
         s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(transcript).encode())
 
 
-def _transcribed(model: Any, order: dict[str, Any], paths: list[str], batch_size: int) -> list[list[dict[str, Any]]]:
+def _transcribed(model: Any, settings: dict[str, Any], paths: list[str], batch_size: int) -> list[list[dict[str, Any]]]:
     count = len(paths)
-    heard: list[list[dict[str, Any]]] = model.transcribe_with_vad(
+    found: list[list[dict[str, Any]]] = model.transcribe_with_vad(
         paths,
-        lang_codes=[order["language"]] * count,
+        lang_codes=[settings["language"]] * count,
         tasks=["transcribe"] * count,
         initial_prompts=[None] * count,
         batch_size=batch_size,
     )
-    return heard
+    return found
 
 
-def _swept(model: Any, order: dict[str, Any]) -> dict[int, float]:
+def _swept(model: Any, settings: dict[str, Any]) -> dict[int, float]:
     """Seconds that the sample takes at each batch size."""
     took = {}
-    for size in (order["sweep"][0], *order["sweep"]):  # the first one twice: once to warm up
+    for size in (settings["sweep"][0], *settings["sweep"]):  # the first one twice: once to warm up
         begun = time.perf_counter()
-        _transcribed(model, order, list(order["sample"]), size)
+        _transcribed(model, settings, list(settings["sample"]), size)
         took[size] = time.perf_counter() - begun
     return took
 

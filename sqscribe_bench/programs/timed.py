@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model whose calls are timed."""
+"""A Whisper model whose calls are timed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["TIMED", "TimedWhisper"]
 
-#: The calls that take time.
+#: Names of the calls that are timed.
 TIMED = ("encode", "generate", "align")
 
 
@@ -27,12 +27,12 @@ class TimedWhisper:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever the model has; calls of `TIMED` keep the time."""
+        """An attribute of the model; the calls named in `TIMED` are timed."""
         found = getattr(self._whisper, name)
         return self._timed(name, found) if name in TIMED else found
 
     def seconds(self) -> dict[str, float]:
-        """Of each of `TIMED`, since the last time that this was asked."""
+        """Seconds of each call in `TIMED` since this was asked the last time."""
         with self._lock:
             spent, self._seconds = self._seconds, defaultdict(float)
         return {name: spent[name] for name in TIMED}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is left of a look at how cost grows: a table, JSON, a picture."""
+"""The report on how cost grows: a table, JSON, a picture."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PARTS = {"worker": "#0072B2", "ffmpeg": "#E69F00", "engine": "#009E73"}
 
 @dataclass(frozen=True, slots=True)
 class ScaleReport:
-    """All there is to say.
+    """Everything that is reported of how cost grows.
 
     Attributes:
-        name: Of the files.
+        name: Name of the files.
         started: UTC, ISO 8601.
         device: The simulated device of the axis `workers`.
-        verdicts: Where cost does not grow in proportion.
+        verdicts: Where cost does not grow in proportion, in words.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ScaleReport:
 
 
 def scale_table(report: ScaleReport) -> Table:
-    """One row a point."""
+    """The table, with a row for each point."""
     machine = report.machine
     made = Table(
         title=f"{machine.cpu}, {machine.cores} cores; load average {machine.load} at the start; "
@@ -102,7 +102,7 @@ def write_scale_json(report: ScaleReport, folder: Path) -> Path:
 
 
 def plot_scale(report: ScaleReport, folder: Path) -> Path:
-    """Writes `<name>.png`: a panel for each axis, on logarithmic scales, with a line of what is linear."""
+    """Writes `<name>.png`: a panel for each axis, on logarithmic scales, with a line for growth in proportion."""
     axes = [name for name in AXES if any(point.axis == name and point.failure is None for point in report.points)]
     rows, columns = -(-len(axes) // 2) or 1, min(2, len(axes)) or 1
     canvas = Canvas(figsize=(6.5 * columns, 4.5 * rows), layout="constrained")

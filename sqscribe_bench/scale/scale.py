@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How cost grows: with the number of jobs, with the length of the audio, with the number of workers on one queue."""
+"""Measures how cost grows with the number of jobs, the length of the audio and the number of workers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any
 from sqscribe.errors import SqscribeError
 from sqscribe_bench.compare.contender import Sqscribe
 from sqscribe_bench.lab.program import Program, environment
-from sqscribe_bench.lab.run import Conditions, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.workload import Recording, Workload
 
 __all__ = ["AXES", "NULL_MODEL", "Point", "Scale", "ScalePlan", "verdicts"]
 
-#: An engine that costs nothing: what is measured is all that stands around it, its process and its queue included.
+#: An engine that costs nothing, so that all the rest is measured, its process and the way to it included.
 NULL_MODEL = "simulated:"
-#: The tiny recording of the axes that count jobs.
+#: The recording of the axes that count jobs.
 TINY = Recording("tiny", 1.0)
 
-#: A cost that grows faster than this power of the size is worth a word.
+#: A cost that grows faster than this power of the size is mentioned.
 _STEEP = 1.1
-#: A worker that brings less than this share of the first one's speed is worth a word.
+#: A further worker that adds less than this share of the first one's speed is mentioned.
 _EFFICIENT = 0.9
 
 
@@ -36,7 +36,7 @@ class Axis:
     """One thing that is varied.
 
     Attributes:
-        title: What is done.
+        title: Under which conditions.
         size: What is counted.
     """
 
@@ -57,11 +57,11 @@ class Point:
     """One measurement.
 
     Attributes:
-        axis: Of `AXES`.
-        size: What is counted there.
-        cpu_seconds: Of the worker's processes together.
-        parts: The same by part, and what else was measured, by name.
-        failure: Why there is nothing.
+        axis: Which of `AXES` was varied.
+        size: How far.
+        cpu_seconds: CPU seconds of all processes of the worker together.
+        parts: CPU seconds of each part, and other figures, by name.
+        failure: Why it could not be measured; None when it was.
     """
 
     axis: str
@@ -75,17 +75,17 @@ class Point:
 
     @property
     def cost(self) -> float:
-        """What should grow in proportion to the size: CPU seconds, per recording where their length is the size."""
+        """CPU seconds, which should grow in proportion to the size; per recording where the length is the size."""
         return self._each(self.cpu_seconds)
 
     @property
     def own_cost(self) -> float:
-        """The same of the worker's own process, without ffmpeg and engine; 0 where that was not measured."""
+        """The same for the worker's own process, without ffmpeg and engine; 0 where that was not measured."""
         return self._each(self.parts.get("worker", 0.0))
 
     @property
     def speed(self) -> float:
-        """Audio seconds a second."""
+        """Seconds of audio for each second."""
         return self.audio_seconds / self.seconds if self.seconds else 0.0
 
     def _each(self, seconds: float) -> float:
@@ -118,17 +118,17 @@ class ScalePlan:
 
     @property
     def recordings(self) -> list[Recording]:
-        """All that will be transcribed, but the tiny one."""
+        """All recordings that will be transcribed, except the tiny one."""
         lengths = [each for minutes in self.minutes for each in self.of_length(minutes).recordings]
         return list(dict.fromkeys([*lengths, *(self.shared.recordings if self.workers else ())]))
 
     @property
     def shared(self) -> Workload:
-        """What the workers share: many short recordings, because a worker takes several at once."""
+        """The recordings that the workers share: many short ones, because a worker takes several at once."""
         return self._recordings(1.0, self.shared_minutes)
 
     def of_length(self, minutes: float) -> Workload:
-        """Recordings of one length, as many as there is audio for."""
+        """Recordings of one length, as many as `length_minutes` allow."""
         return self._recordings(minutes, max(1, round(self.length_minutes / minutes)))
 
     @staticmethod
@@ -138,15 +138,15 @@ class ScalePlan:
 
 
 class Scale:
-    """Measures a plan's points.
+    """Carries out a plan.
 
     Args:
         tiny: Path of a WAV file with a word in it.
-        cores: Of this machine.
+        cores: How many this machine has.
         tell: Told what happens, line by line.
     """
 
-    def __init__(self, plan: ScalePlan, site: Site, tiny: str, cores: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, plan: ScalePlan, site: BenchSite, tiny: str, cores: int, tell: Callable[[str], None]) -> None:
         self._plan = plan
         self._site = site
         self._tiny = tiny
@@ -176,8 +176,8 @@ class Scale:
         return point
 
     def _in_memory(self, jobs: int) -> Point:
-        order = {"jobs": jobs, "recording": self._tiny, "model": NULL_MODEL}
-        arguments = ["-m", "sqscribe_bench.programs.jobs", json.dumps(order)]
+        settings = {"jobs": jobs, "recording": self._tiny, "model": NULL_MODEL}
+        arguments = ["-m", "sqscribe_bench.programs.jobs", json.dumps(settings)]
         with Program(arguments, environment(), self._site.folder / f"{self._site.name()}-jobs.log") as program:
             said: dict[str, Any] = json.loads(program.line(self._plan.timeout))
         parts = {"worker": said["own"], "ffmpeg": said["ffmpeg"], "engine": said["engine"]}
@@ -207,7 +207,7 @@ class Scale:
 
     def _run(self, axis: str, size: float, work: Workload, contender: Sqscribe, model: str) -> Point:
         conditions = Conditions(model, model, "cpu", "int8", beam_size=5, cores=self._cores)
-        run = contender.run(Task(work, words=False, round=1), self._site, conditions, self._plan.timeout)
+        run = contender.run(BenchTask(work, words=False, round=1), self._site, conditions, self._plan.timeout)
         usage = run.usage
         return Point(
             axis=axis,

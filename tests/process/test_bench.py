@@ -21,8 +21,8 @@ from sqscribe_bench.compare.contender import Sqscribe
 from sqscribe_bench.lab.library import Library
 from sqscribe_bench.lab.model import ARCHITECTURES, Architecture, model_folder
 from sqscribe_bench.lab.nvml import NvmlSampler
-from sqscribe_bench.lab.run import Conditions, Task
-from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.run import BenchTask, Conditions
+from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import WARM_UP, workload
 from worker.node.models import RANDOM_MARK
@@ -103,6 +103,7 @@ def test_growth_is_measured_in_memory_and_with_several_workers(cache: Path, tmp_
     assert {line.partition(":")[0] for line in content["verdicts"]} == {"jobs", "workers"}
 
 
+@pytest.mark.undisturbed
 def test_a_simulated_device_is_kept_busy(cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs sqscribe[bench]")
 
@@ -138,8 +139,8 @@ def test_a_gpu_is_as_busy_as_it_says_itself(cache: Path, tmp_path: Path) -> None
     conditions = Conditions("simulated", "", "cpu", "float32", 5, 1)
 
     # When it works
-    with Site(library, tmp_path) as site:
-        run = contender.run(Task(clips, words=False, round=1), site, conditions, PATIENCE)
+    with BenchSite(library, tmp_path) as site:
+        run = contender.run(BenchTask(clips, words=False, round=1), site, conditions, PATIENCE)
 
     # Then the GPU is believed
     (trace,) = traces

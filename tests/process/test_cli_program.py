@@ -8,11 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from sqscribe.bundled import demo_clips
 from sqscribe.errors import ExitCode
 from sqscribe.formats import ARTIFACTS
 from sqscribe.wer import count_words, word_errors
+from worker.testing.media_server import MediaServer
 
 pytestmark = pytest.mark.process
 
@@ -54,22 +52,11 @@ def sqscribe(*arguments: object, folder: Path, **environ: str) -> Ran:
 # -- transcribe --------------------------------------------------------------------------------------------------------
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
 @pytest.fixture(scope="module")
-def media() -> Iterator[str]:
-    """An address below which the bundled clips can be fetched."""
-    folder = str(CLIPS["hello.wav"].path.parent)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def media() -> Iterator[MediaServer]:
+    """The bundled clips over HTTP."""
+    with MediaServer() as server:
+        yield server
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,7 @@ class Transcribed:
 
 
 @pytest.fixture(scope="module")
-def transcribed(media: str, tmp_path_factory: pytest.TempPathFactory) -> Transcribed:
+def transcribed(media: MediaServer, tmp_path_factory: pytest.TempPathFactory) -> Transcribed:
     """One run over files with a common stem, a broken one, a missing one, a strange name and a URL; every format."""
     folder = tmp_path_factory.mktemp("transcribe")
     (folder / "other").mkdir()
@@ -92,7 +79,7 @@ def transcribed(media: str, tmp_path_factory: pytest.TempPathFactory) -> Transcr
     shutil.copy(CLIPS["numbers.mp3"].path, folder / "other" / "Talk.mp3")
     shutil.copy(CLIPS["telephone.wav"].path, folder / "été 1.wav")
     shutil.copy(CLIPS["broken.mp3"].path, folder / "broken.mp3")
-    sources = ["talk.wav", "broken.mp3", "other/Talk.mp3", "missing.mp3", "été 1.wav", f"{media}/greetings.mp3?key=1"]
+    sources = ["talk.wav", "broken.mp3", "other/Talk.mp3", "missing.mp3", "été 1.wav", media.url("greetings.mp3?key=1")]
     formats = [argument for name in ARTIFACTS for argument in ("--format", name)]
     ran = sqscribe("transcribe", "--model", "demo", "--json", "-o", "out", *formats, *sources, folder=folder)
     return Transcribed(ran, folder, [json.loads(line) for line in ran.out.splitlines()], sources)

@@ -346,7 +346,7 @@ def test_a_process_makes_way_after_so_many_windows_and_none_comes_twice(
 ) -> None:
     # Given an engine that is replaced after 30 windows, and more than that to do
     with capture_logs() as logs:
-        engine = start("parallel=2&window_seconds=0.001", recycle_windows=30, max_failures=1)
+        engine = start("parallel=2&window_seconds=0.02", recycle_windows=30, max_failures=1)
         engine.submit(task("long", pcm, 100, language=None))
         engine.submit(task("short", pcm, 3))
         listener.until(lambda: len(listener.windows("long")) == 100 and len(listener.windows("short")) == 3)

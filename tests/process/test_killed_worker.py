@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 
 from sqscribe import bundled
 from worker.embedded.aws import EmbeddedAws
+from worker.embedded.program import worker_environment
 
 pytestmark = pytest.mark.process
 
@@ -120,17 +120,17 @@ def test_the_next_worker_decodes_what_is_missing_and_one_interval_at_most(aws: E
     # Given a long file and a worker that is killed in the middle of it
     queue, bucket = aws.make_queue("jobs", max_receives=5), aws.make_bucket("bucket")
     aws.s3.put_object(Bucket="bucket", Key="long.wav", Body=recording())
-    env = aws.child_env(os.environ) | {
-        "SQSCRIBE_QUEUE_URL": queue.url,
-        "SQSCRIBE_OUTPUT": f"{bucket}/out",
-        "SQSCRIBE_MODEL": "demo",
-        "SQSCRIBE_VISIBILITY_TIMEOUT": str(VISIBILITY),
-        "SQSCRIBE_CHECKPOINT_SECONDS": str(INTERVAL),
-        "SQSCRIBE_EXIT_WHEN_IDLE": "3",
-        "SQSCRIBE_HTTP_PORT": "0",
-        "SQSCRIBE_SCRATCH_DIR": str(tmp_path),
-        "PYTHONPATH": os.pathsep.join(sys.path),
+    settings = {
+        "queue_url": queue.url,
+        "output": f"{bucket}/out",
+        "model": "demo",
+        "visibility_timeout": VISIBILITY,
+        "checkpoint_seconds": INTERVAL,
+        "exit_when_idle": 3,
+        "http_port": 0,
+        "scratch_dir": tmp_path,
     }
+    env = worker_environment(aws, settings)
 
     def send(job: str) -> None:
         body = json.dumps({"source": f"{bucket}/long.wav", "job_id": job})

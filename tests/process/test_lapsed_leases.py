@@ -8,7 +8,6 @@ The engines are real processes with a simulated device: the text of a window is 
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,11 +18,12 @@ import psutil
 import pytest
 
 from sqscribe.bundled import demo_clips
-from sqscribe_bench.chaos.site import Site
+from sqscribe_bench.chaos.site import CaseSite
 from sqscribe_bench.chaos.workers import Worker
 from stages.ffmpeg import find_ffmpeg
 from worker.embedded.aws import EmbeddedAws
-from worker.testing.faults import Access, FaultProxy, Kind, Misfortune
+from worker.testing.faults import Access, CallFault, FaultProxy, Kind
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -40,14 +40,6 @@ SLOW_WINDOW = 0.7
 PATIENCE = 90.0
 
 RENEWALS = "ChangeMessageVisibilityBatch"
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +60,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 class Case:
     """Workers on one queue, a long recording and a short one."""
 
-    def __init__(self, site: Site, recording: bytes) -> None:
+    def __init__(self, site: CaseSite, recording: bytes) -> None:
         self.site = site
         self.long = site.upload("long.mp3", recording)
         self.short = site.upload("short.wav", CLIPS["hello.wav"].read_bytes())
@@ -167,7 +159,7 @@ def case(aws: EmbeddedAws, tmp_path: Path, recording: bytes) -> Iterator[Callabl
         name = f"t-{uuid.uuid4().hex[:12]}"
         proxy = FaultProxy(aws.url, tmp_path / "access.jsonl", rate=0.0, truncated=0.0)
         common = {"downloaders": 1, "visibility_timeout": LEASE, "shutdown_grace": POLL / 0.3, **settings}
-        cases.append(Case(Site(aws, proxy, name, tmp_path, **common), recording))
+        cases.append(Case(CaseSite(aws, proxy, name, tmp_path, **common), recording))
         return cases[-1]
 
     yield make
@@ -266,7 +258,7 @@ def test_one_whose_lease_lapsed_unconfirmed_waits_for_the_next_renewal_and_goes_
     # Given a worker in the middle of a job, whose renewals are granted without its hearing of it
     here = case(visibility_timeout=LONG_LEASE, shutdown_grace=5)
     (one,) = here.start("one", window=SLOW_WINDOW)
-    here.site.proxy.order(RENEWALS, Misfortune(Kind.RESET, after=True))
+    here.site.proxy.force(RENEWALS, CallFault(Kind.RESET, after=True))
     message = here.send()
     eventually(lambda: any(not call.answered for call in here.about(message, RENEWALS)))
     # When it is frozen until what it knows of has run out, while its engine finishes the job
@@ -277,7 +269,7 @@ def test_one_whose_lease_lapsed_unconfirmed_waits_for_the_next_renewal_and_goes_
     eventually(lambda: time.time() > known + 0.5)
     assert here.site.read("long") == {}
     # And it goes on, before what the queue has granted has run out too, and is answered again
-    here.site.proxy.order(RENEWALS, None)
+    here.site.proxy.force(RENEWALS, None)
     since = here.resume()
     assert since < granted - 0.5
     # Then the job is done in its first receive

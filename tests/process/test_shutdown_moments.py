@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Workers that are told to stop, whatever they are doing: the end comes inside the grace, and leaves nothing behind.
 
-    make test ARGS='tests/process/test_shutdown_moments.py -s'
+    make test PROCESSES=0 ARGS='tests/process/test_shutdown_moments.py -s'
 
 prints how long each took. `MOMENTS_SEED=7` before it draws other moments. The workers are programs, on an embedded SQS
 and S3; their engines are real processes with a simulated device.
@@ -29,11 +29,12 @@ import psutil
 import pytest
 
 from sqscribe.bundled import demo_clips
-from sqscribe_bench.chaos.site import Site
+from sqscribe_bench.chaos.site import CaseSite
 from sqscribe_bench.chaos.workers import Worker
 from stages.ffmpeg import find_ffmpeg
 from worker.embedded.aws import EmbeddedAws
-from worker.testing.faults import FaultProxy, Kind, Misfortune
+from worker.testing.faults import CallFault, FaultProxy, Kind
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -52,15 +53,7 @@ PATIENCE = 90.0
 
 RENEWALS, RECEIVES = "ChangeMessageVisibilityBatch", "ReceiveMessage"
 #: A call that gets no answer for longer than any stop takes.
-NO_ANSWER = Misfortune(Kind.TIMEOUT, seconds=60.0)
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.02)
+NO_ANSWER = CallFault(Kind.TIMEOUT, seconds=60.0)
 
 
 def looped(clip: str, times: int, path: Path) -> bytes:
@@ -90,7 +83,7 @@ class Stop:
     problems: tuple[str, ...]
 
 
-def stop(site: Site, one: Worker, what: str, grace: float = GRACE) -> Stop:
+def stop(site: CaseSite, one: Worker, what: str, grace: float = GRACE) -> Stop:
     """Tells a worker to stop, if nobody has, and looks at what it leaves behind as soon as it has ended."""
     held = site.count()[1]
     one.close(grace + PATIENCE)
@@ -114,7 +107,7 @@ def stop(site: Site, one: Worker, what: str, grace: float = GRACE) -> Stop:
     return Stop(what, held, end.seconds, tuple(text for text, broken in checks.items() if broken))
 
 
-def check_log(site: Site, *workers: Worker) -> None:
+def check_log(site: CaseSite, *workers: Worker) -> None:
     """That the calls broke no rule, and no lease ran out before its message was given back or deleted."""
     audit = site.audit({end.caller: end.at for one in workers for end in one.exits if end.code == 0})
     assert audit.violations == []
@@ -198,13 +191,13 @@ def source() -> Iterator[Source]:
 
 
 @pytest.fixture
-def site(aws: EmbeddedAws, tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def site(aws: EmbeddedAws, tmp_path: Path) -> Iterator[Callable[..., CaseSite]]:
     """Makes sites behind one proxy."""
     with FaultProxy(aws.url, tmp_path / "access.jsonl", rate=0.0, truncated=0.0) as proxy:
 
-        def make(name: str, **settings: object) -> Site:
+        def make(name: str, **settings: object) -> CaseSite:
             name = f"{name}-{os.urandom(4).hex()}"
-            return Site(aws, proxy, name, tmp_path, **{"shutdown_grace": GRACE, **settings})
+            return CaseSite(aws, proxy, name, tmp_path, **{"shutdown_grace": GRACE, **settings})
 
         yield make
 
@@ -214,7 +207,7 @@ def start() -> Iterator[Callable[..., Worker]]:
     """Starts workers and waits until they take messages; ends what is left of them."""
     workers: list[Worker] = []
 
-    def started(site: Site, name: str, *, wait: bool = True, **simulation: object) -> Worker:
+    def started(site: CaseSite, name: str, *, wait: bool = True, **simulation: object) -> Worker:
         one = site.worker(f"{site.name}-{name}", simulation)
         workers.append(one)
         one.look_after()
@@ -230,7 +223,7 @@ def start() -> Iterator[Callable[..., Worker]]:
 
 
 def test_at_twenty_random_moments_everything_is_given_back_in_time(
-    site: Callable[..., Site],
+    site: Callable[..., CaseSite],
     start: Callable[..., Worker],
     source: Source,
     figures: list[Stop],
@@ -246,10 +239,10 @@ def test_at_twenty_random_moments_everything_is_given_back_in_time(
         site(f"lane-{lease}", visibility_timeout=lease, downloaders=4, checkpoint_seconds=1)
         for lease in (SHORT_LEASE, SHORT_LEASE, LONG_LEASE)
     ]
-    sites[0].proxy.order("PutObject", Misfortune(Kind.STALL, seconds=0.2))
+    sites[0].proxy.force("PutObject", CallFault(Kind.STALL, seconds=0.2))
     workers: list[Worker] = []
 
-    def stopped(here: Site, number: int) -> Stop:
+    def stopped(here: CaseSite, number: int) -> Stop:
         phase, delay = moments[number]
         for place, clip in enumerate(MIXTURE):
             here.send(f"{clip}-{number}-{place}", here.upload(clip, CLIPS[clip].read_bytes()))
@@ -259,7 +252,7 @@ def test_at_twenty_random_moments_everything_is_given_back_in_time(
         # When they are told to stop at any moment
         return stop(here, one, f"at random: {delay:.2f} s after it {'was ready' if phase == 'works' else 'started'}")
 
-    def lane(here: Site, numbers: range) -> list[Stop]:
+    def lane(here: CaseSite, numbers: range) -> list[Stop]:
         here.send("drips", source.url("drips"))
         return [stopped(here, number) for number in numbers]
 
@@ -289,7 +282,7 @@ def test_at_twenty_random_moments_everything_is_given_back_in_time(
 
 
 def test_during_downloads_that_hang(
-    site: Callable[..., Site], start: Callable[..., Worker], source: Source, figures: list[Stop]
+    site: Callable[..., CaseSite], start: Callable[..., Worker], source: Source, figures: list[Stop]
 ) -> None:
     # Given two downloads from a server that says nothing at all, and a job that waits for its turn
     here = site("download", visibility_timeout=SHORT_LEASE, downloaders=2)
@@ -306,7 +299,7 @@ def test_during_downloads_that_hang(
 
 
 def test_during_a_decode_of_a_long_file(
-    site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop], tmp_path: Path
+    site: Callable[..., CaseSite], start: Callable[..., Worker], figures: list[Stop], tmp_path: Path
 ) -> None:
     # Given a job that the engine will not be through with, and an ffmpeg with three hours before it
     here = site("decode", visibility_timeout=SHORT_LEASE)
@@ -333,13 +326,13 @@ def decoders(one: Worker) -> list[psutil.Process]:
     return [process for process in one.family()[1:] if "ffmpeg" in process.name()]
 
 
-def prepared(here: Site, one: Worker, job: str) -> bool:
+def prepared(here: CaseSite, one: Worker, job: str) -> bool:
     """Whether the engine has got a job."""
     return any(event["event"] == "job_prepared" and event["job"] == job for event in here.events(one))
 
 
 def test_during_a_batch_that_takes_long(
-    site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop]
+    site: Callable[..., CaseSite], start: Callable[..., Worker], figures: list[Stop]
 ) -> None:
     # Given a batch on the device that outlasts every grace
     here = site("batch", visibility_timeout=SHORT_LEASE)
@@ -362,7 +355,7 @@ def test_during_a_batch_that_takes_long(
 
 
 def test_with_many_clips_and_a_slow_queue(
-    site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop]
+    site: Callable[..., CaseSite], start: Callable[..., Worker], figures: list[Stop]
 ) -> None:
     # Given more clips in the engine than calls of the queue, one after another, would fit into the grace
     count, seconds = 30, 0.5
@@ -373,7 +366,7 @@ def test_with_many_clips_and_a_slow_queue(
         here.send(f"job-{number}", clip)
     one = start(here, "one", batch_seconds=60)
     eventually(lambda: sum(event["event"] == "job_prepared" for event in here.events(one)) == count)
-    here.proxy.order(RENEWALS, Misfortune(Kind.STALL, seconds=seconds))
+    here.proxy.force(RENEWALS, CallFault(Kind.STALL, seconds=seconds))
     # When the worker is told to stop, then it ends in time, and gives everything back
     end = stop(here, one, f"{count} clips wait for the device; a call of the queue takes {seconds} s")
     figures.append(end)
@@ -386,7 +379,7 @@ def test_with_many_clips_and_a_slow_queue(
     ("operation", "settings"), [("PutObject", {"uploaders": 4}), ("GetObject", {"downloaders": 4})]
 )
 def test_during_calls_of_the_store_that_get_no_answer(
-    site: Callable[..., Site],
+    site: Callable[..., CaseSite],
     start: Callable[..., Worker],
     figures: list[Stop],
     operation: str,
@@ -396,7 +389,7 @@ def test_during_calls_of_the_store_that_get_no_answer(
     here = site("store", visibility_timeout=SHORT_LEASE, **settings)
     clip = here.upload("clip.wav", CLIPS["hello.wav"].read_bytes())
     one = start(here, "one")
-    here.proxy.order(operation, NO_ANSWER)
+    here.proxy.force(operation, NO_ANSWER)
     for number in range(6):
         here.send(f"job-{number}", clip)
     eventually(lambda: len(here.accesses(operation, one.caller)) >= 4)
@@ -410,7 +403,7 @@ def test_during_calls_of_the_store_that_get_no_answer(
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "at the end of the poll"])
 def test_during_a_poll_that_brings_a_message_after_the_stop(
-    site: Callable[..., Site], start: Callable[..., Worker], figures: list[Stop], late: bool
+    site: Callable[..., CaseSite], start: Callable[..., Worker], figures: list[Stop], late: bool
 ) -> None:
     # Given a worker without work, and a poll of it that has just begun
     here = site("poll", visibility_timeout=LONG_LEASE, shutdown_grace=POLLING_GRACE)

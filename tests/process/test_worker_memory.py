@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,8 @@ import pytest
 from sqscribe.bundled import demo_clips
 from sqscribe.errors import ExitCode
 from worker.embedded.aws import EmbeddedAws
+from worker.embedded.program import worker_environment
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -77,32 +76,24 @@ class Watch:
         return self.samples
 
 
-def eventually(condition: Callable[[], object], seconds: float) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.1)
-
-
 def test_a_file_of_three_hours_costs_the_worker_no_memory_and_leaves_nothing_behind(
     recording: Path, tmp_path: Path
 ) -> None:
     scratch, log = tmp_path / "scratch", tmp_path / "log"
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SQSCRIBE_")}
     with EmbeddedAws() as aws, log.open("wb") as lines:
         queue = aws.make_queue("jobs")
         media, output = aws.make_bucket("media"), aws.make_bucket("results")
         aws.s3.upload_file(str(recording), "media", "long.wav")
         aws.s3.put_object(Bucket="media", Key="broken.wav", Body=recording.read_bytes()[100_000:20_000_000])
-        environ = aws.child_env(environ) | {
-            "SQSCRIBE_QUEUE_URL": queue.url,
-            "SQSCRIBE_OUTPUT": output,
-            "SQSCRIBE_MODEL": "demo",
-            "SQSCRIBE_HTTP_PORT": "0",
-            "SQSCRIBE_SCRATCH_DIR": str(scratch),
-            "SQSCRIBE_LOG_FORMAT": "json",
+        settings = {
+            "queue_url": queue.url,
+            "output": output,
+            "model": "demo",
+            "http_port": 0,
+            "scratch_dir": scratch,
+            "log_format": "json",
         }
+        env = worker_environment(aws, settings)
 
         def ended(job: str) -> dict[str, Any] | None:
             assert worker.poll() is None, log.read_text()
@@ -119,7 +110,7 @@ def test_a_file_of_three_hours_costs_the_worker_no_memory_and_leaves_nothing_beh
             eventually(lambda: not [path for path in scratch.glob("*/*") if path.is_dir()], seconds=10)
             return ended(job) or {}
 
-        worker = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environ, cwd=tmp_path, stderr=lines)
+        worker = subprocess.Popen([sys.executable, "-c", PROGRAM], env=env, cwd=tmp_path, stderr=lines)
         try:
             # Given a worker that has started
             eventually(lambda: "engine_ready" in log.read_text(), seconds=60)

@@ -8,15 +8,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from http.client import HTTPConnection
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +26,10 @@ from sqscribe.job import JobDefaults
 from sqscribe.job_message import parse_job
 from sqscribe.wer import count_words, word_errors
 from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
+from worker.embedded.environment import free_port
+from worker.embedded.program import WorkerProgram, worker_environment
+from worker.testing.media_server import MediaServer
+from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
 
@@ -38,20 +37,6 @@ CLIPS = {clip.name: clip for clip in demo_clips()}
 #: Real seconds that anything but a shutdown may take on a busy machine.
 PATIENCE = 120.0
 STAGES = ("fetch", "decode", "segment", "wait", "inference", "publish")
-
-
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Waits until something holds that no event tells of: it happens in other processes."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -69,9 +54,7 @@ class Place:
 
     def count(self) -> tuple[int, int]:
         """Messages that are visible, and hidden."""
-        asked: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.aws.sqs.get_queue_attributes(QueueUrl=self.queue.url, AttributeNames=asked)["Attributes"]
-        return int(found[asked[0]]), int(found[asked[1]])
+        return self.aws.count(self.queue.url)
 
     def keys(self) -> list[str]:
         """What stands below the output, without its prefix."""
@@ -87,20 +70,13 @@ class Place:
         return dict(json.loads(self.read(f"{job}/result.json")))
 
     def dead_letters(self) -> list[Any]:
-        letters: list[Any] = []
-        url = self.queue.dead_letter_url
-        while got := self.aws.sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], VisibilityTimeout=600
-        ).get("Messages"):
-            letters += got
-        return letters
+        return list(self.aws.dead_letters(self.queue))
 
 
 class Program:
     """A worker as a process of its own, in a session of its own as under a shell or a container's init."""
 
     def __init__(self, place: Place | None, folder: Path, **settings: object) -> None:
-        self.port = free_port()
         self.folder = folder
         self.scratch = folder / "scratch"
         folder.mkdir(exist_ok=True)
@@ -109,27 +85,18 @@ class Program:
             "device": "cpu",
             "visibility_timeout": 30,
             "allow_private_sources": "true",  # the embedded S3 listens on loopback
-            "http_port": self.port,
+            "http_port": free_port(),
             "log_format": "json",
             "scratch_dir": self.scratch,
             "shutdown_grace": 10,  # a poll takes a third of it
         }
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("SQSCRIBE_", "AWS_"))}
         if place:
-            environ = place.aws.child_env(environ)
             values |= {"queue_url": place.queue.url, "output": place.output}
         values |= settings
-        environ |= {f"SQSCRIBE_{name.upper()}": str(value) for name, value in values.items() if value is not None}
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sqscribe", "worker"],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=environ,
-                cwd=folder,
-                start_new_session=True,
-            )
+        given = {name: value for name, value in values.items() if value is not None}
+        env = worker_environment(place.aws if place else None, given)
+        self.worker = WorkerProgram(env, folder / "err", output=folder / "out", own_session=True)
+        self.process = self.worker.process
 
     @property
     def said(self) -> str:
@@ -140,13 +107,8 @@ class Program:
         return [json.loads(line) for name in ("out", "err") for line in (self.folder / name).read_text().splitlines()]
 
     def get(self, path: str) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10.0)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        page = self.worker.get(path)
+        return page.status, page.body
 
     def status(self) -> dict[str, Any]:
         return dict(json.loads(self.get("/status")[1]))
@@ -259,28 +221,8 @@ def longer_recording(aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def endless() -> Iterator[str]:
     """A source that sends its headers and then nothing."""
-    leave = threading.Event()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "audio/mpeg")
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            leave.wait(PATIENCE)
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/endless.mp3"
-    leave.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with MediaServer() as server:
+        yield server.endless
 
 
 # -- one worker and messages of every form -----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from stages.fetch import Fetcher, FetchLimits, FetchRequest
 from stages.ports import Cancellation
 from stages.values import Source
 from worker.embedded.aws import EmbeddedAws
+from worker.testing.scratch import BoundlessReserve
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -117,20 +118,11 @@ def gate(store: str) -> Iterator[Gate]:
     thread.join()
 
 
-class Reserve:
-    def __init__(self) -> None:
-        self.totals: list[int] = []
-
-    def reserve(self, total: int, cancellation: Cancellation) -> None:
-        cancellation.check()
-        self.totals.append(total)
-
-
 class Case:
     def __init__(self, store: str, folder: Path) -> None:
         self.s3 = client(store)
         self.folder = folder
-        self.held = Reserve()
+        self.held = BoundlessReserve()
         self.cancellation = Cancellation()
         self.limits = FetchLimits(max_bytes=2**20, attempts=3, backoff=0.01)
         self.allowed: frozenset[str] | None = None

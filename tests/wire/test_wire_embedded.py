@@ -13,6 +13,7 @@ import pytest
 
 from sqscribe.errors import NodeFaultError
 from worker.embedded.aws import EmbeddedAws
+from worker.embedded.program import worker_environment
 
 
 def test_it_ends_when_it_is_told_to() -> None:
@@ -54,14 +55,18 @@ def test_it_ends_with_its_parent_however_that_goes() -> None:
 def test_nothing_of_the_users_own_aws_settings_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("SQSCRIBE_OUTPUT", "s3://theirs/v1")
     with EmbeddedAws() as server:
         queue = server.make_queue("jobs", max_receives=3)
         assert server.make_bucket("bucket") == "s3://bucket"
         assert queue.url.startswith(server.url)
-        environ = server.child_env(os.environ)
+        environ = worker_environment(server, {"queue_url": queue.url}, MORE="yes")
         assert "AWS_PROFILE" not in environ
         assert "AWS_ENDPOINT_URL_S3" not in environ
         assert environ["AWS_ENDPOINT_URL"] == server.url
+        assert "SQSCRIBE_OUTPUT" not in environ
+        assert environ["SQSCRIBE_QUEUE_URL"] == queue.url
+        assert environ["MORE"] == "yes"
         assert environ["PATH"] == os.environ["PATH"]
 
 

@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError, ResponseStreamingError
 
 from worker.embedded.aws import REGION, EmbeddedAws
-from worker.testing.faults import FaultProxy, Kind, Misfortune, read_log
+from worker.testing.faults import CallFault, FaultProxy, Kind, read_log
 
 # `aws` is in conftest.py: a queue and a bucket of the test's own.
 
@@ -182,13 +182,13 @@ def test_bodies_break_off(aws: Any, through: Open) -> None:
 def test_what_is_ordered_befalls_every_call_of_its_kind_until_it_is_called_off(aws: Any, through: Open) -> None:
     line, bucket = through(), aws.bucket().removeprefix("s3://")
     # Given an order that writes have their effect and no answer
-    line.proxy.order("PutObject", Misfortune(Kind.RESET, after=True))
+    line.proxy.force("PutObject", CallFault(Kind.RESET, after=True))
     with pytest.raises(HTTPClientError):
         line.s3.put_object(Bucket=bucket, Key="one", Body=b"x")
     # Then reads are spared
     assert line.s3.get_object(Bucket=bucket, Key="one")["Body"].read() == b"x"
     # And once it is called off, so are writes
-    line.proxy.order("PutObject", None)
+    line.proxy.force("PutObject", None)
     line.s3.put_object(Bucket=bucket, Key="two", Body=b"x")
     # And the log tells of it all
     log = {access.resource: access for access in read_log(line.proxy.log) if access.operation == "PutObject"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What sqscribe's own stages hear in a media file, in this process."""
+"""What sqscribe's own stages transcribe in a media file, in this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Engine:
         self._whisper = WhisperDecoder.load(settings)
 
     def hear(self, media: Path) -> list[str]:
-        """The words heard in a file."""
+        """The words that the stages transcribe in a file."""
         source = Source(media, media.stat().st_size, sha256="")
         options = DecodeOptions("en", "transcribe", initial_prompt=None, hotwords=None, beam_size=_BEAM_SIZE)
         going_on = Cancellation()
@@ -47,7 +47,7 @@ class Engine:
 
 
 class _Plenty:
-    """Scratch space for any clip."""
+    """Scratch space without a limit."""
 
     def reserve(self, total: int, cancellation: Cancellation) -> None:
-        """Grants it."""
+        """Grants whatever is asked for."""

@@ -26,12 +26,12 @@ _SLOW_MODES = tuple(mode for mode in MODES if mode not in _QUICK_MODES)
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
-    """How a reading was heard.
+class Assessment:
+    """How well a reading was transcribed.
 
     Attributes:
         passed: How far it got: 0 when sqscribe or a quick mode misheard too much, 1 when a slow one did, 2 when all
-            heard it well.
+            did well.
         errors: Words misheard, over all modes that listened.
         worst: Share of the words misheard in the worst of them.
         phrases: Indices of the phrases with a misheard word.
@@ -42,21 +42,21 @@ class Hearing:
     worst: float
     phrases: frozenset[int]
 
-    def beats(self, other: Hearing) -> bool:
-        """Whether it was heard no worse than the other."""
+    def beats(self, other: Assessment) -> bool:
+        """Whether it was transcribed no worse than the other."""
         return (self.passed, -self.errors) >= (other.passed, -other.errors)
 
 
-class _Audience:
-    """sqscribe and faster-whisper, who listen to a plan's readings."""
+class _Transcribers:
+    """sqscribe and faster-whisper, which transcribe the readings of a plan."""
 
     def __init__(self, plan: Plan, model: Path) -> None:
         self._tolerance = plan.tolerance
         self._engine = Engine(model)
         self._listener = Listener(model)
 
-    def hear(self, slots: tuple[Slot, ...], media: Path) -> Hearing:
-        """Listen in the quick modes, and in the slow ones if the quick ones hear well."""
+    def assess(self, slots: tuple[Slot, ...], media: Path) -> Assessment:
+        """Transcribe in the quick modes, and in the slow ones if the quick ones do well."""
         said = [word for slot in slots for word in slot.utterance.words]
         phrase_of = [index for index, slot in enumerate(slots) for _ in slot.utterance.words]
         samples = decode_audio(str(media))
@@ -68,7 +68,7 @@ class _Audience:
             wrong += [_wrong(said, words) for words in self._listener.hear(samples, _SLOW_MODES).values()]
             passed = 2 if self._bearable(wrong, said) else 1
         wrong.append(own)
-        return Hearing(
+        return Assessment(
             passed,
             sum(map(len, wrong)),
             max(map(len, wrong)) / max(1, len(said)),
@@ -79,13 +79,13 @@ class _Audience:
         return max(map(len, wrong)) <= self._tolerance * len(said)
 
 
-def _wrong(said: list[str], heard: list[str]) -> set[int]:
+def _wrong(said: list[str], transcribed: list[str]) -> set[int]:
     """Indices of the words that were misheard; of silence, those of the words that were made up."""
-    return wrong_words(said, heard) if said else set(range(len(heard)))
+    return wrong_words(said, transcribed) if said else set(range(len(transcribed)))
 
 
-def make(plan: Plan, model: Path, output: Path, rounds: int) -> Hearing:
-    """Speak, encode and listen until the model hears the clip well, then write it with its truth.
+def make(plan: Plan, model: Path, output: Path, rounds: int) -> Assessment:
+    """Speak, encode and listen until the model transcribes the clip well, then write it with its truth.
 
     Args:
         plan: The clip.
@@ -94,36 +94,36 @@ def make(plan: Plan, model: Path, output: Path, rounds: int) -> Hearing:
         rounds: How often at most.
 
     Returns:
-        How the reading that was kept was heard: the best one.
+        How well the best reading was transcribed, which is the one that was kept.
     """
-    reader, audience = Reader(plan, Espeak()), _Audience(plan, model)
+    reader, transcribers = Reader(plan, Espeak()), _Transcribers(plan, model)
     slots = kept = draft = reader.read()
-    best, heard = b"", Hearing(0, sys.maxsize, 1.0, frozenset())
-    drafted = heard
+    best, assessed = b"", Assessment(0, sys.maxsize, 1.0, frozenset())
+    drafted = assessed
     with TemporaryDirectory() as folder:
         media = Path(folder) / plan.file
         for number in range(rounds):
             _encode(plan, slots, media)
-            hearing = audience.hear(slots, media)
+            current = transcribers.assess(slots, media)
             print(
-                f"{plan.file} round {number}: {hearing.errors} words misheard, {hearing.worst:.2%} in the worst mode"
-                f"{'' if hearing.passed else ' of the quick ones'}",
+                f"{plan.file} round {number}: {current.errors} words misheard, {current.worst:.2%} in the worst mode"
+                f"{'' if current.passed else ' of the quick ones'}",
                 flush=True,
             )
-            if hearing.beats(heard):
-                best, kept, heard = media.read_bytes(), slots, hearing
-            if hearing.passed == 2:
+            if current.beats(assessed):
+                best, kept, assessed = media.read_bytes(), slots, current
+            if current.passed == 2:
                 break
-            # Saying a dozen phrases anew rarely gives a reading that the quick modes hear well: it is a draft, in
+            # Saying a dozen phrases anew rarely gives a reading that the quick modes transcribe well: it is a draft, in
             # which only what they mishear is said anew, until they do. Then the slow modes compare it with the best.
-            if hearing.passed:
-                draft, drafted = kept, heard
-            elif drafted.passed or hearing.beats(drafted):
-                draft, drafted = slots, hearing
+            if current.passed:
+                draft, drafted = kept, assessed
+            elif drafted.passed or current.beats(drafted):
+                draft, drafted = slots, current
             slots = reader.say_anew(draft, drafted.phrases)
     (output / plan.file).write_bytes(best)
     write_truth(output, truth(plan, kept))
-    return heard
+    return assessed
 
 
 def _encode(plan: Plan, slots: tuple[Slot, ...], target: Path) -> None:

@@ -11,23 +11,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sqscribe.errors import NodeFaultError, SettingsError
+from worker.embedded.environment import clean_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_sqs.client import SQSClient
+    from mypy_boto3_sqs.type_defs import MessageTypeDef
 
-__all__ = ["EmbeddedAws", "EmbeddedQueue"]
+__all__ = ["EmbeddedAws", "EmbeddedQueue", "MessageCount"]
 
 REGION = "us-east-1"
-#: The server takes any; these cannot be taken for anybody's.
+#: The server accepts any; these cannot be mistaken for real ones.
 CREDENTIALS = {"aws_access_key_id": "embedded", "aws_secret_access_key": "embedded"}
+#: How long a dead letter that was looked at stays hidden: longer than anybody looks.
+_HIDE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,20 @@ class EmbeddedQueue:
     dead_letter_url: str
 
 
+class MessageCount(NamedTuple):
+    """How many messages a queue has: those that a receive would bring, and those that somebody has received."""
+
+    visible: int
+    hidden: int
+
+    @property
+    def total(self) -> int:
+        """All messages, visible or hidden."""
+        return self.visible + self.hidden
+
+
 class EmbeddedAws:
-    """The server: a context manager, or `start` and `stop`. It ends with the process that started it.
+    """The server, as a context manager or with `start` and `stop`. It ends with the process that started it.
 
     Args:
         start_timeout: Seconds within which it has to listen.
@@ -104,7 +119,7 @@ class EmbeddedAws:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
-                env=_without_aws(os.environ) | {"PYTHONPATH": _import_path()},
+                env=clean_environment(),
             )
             url = _first_line(self._process, self._start_timeout)
             if not url:
@@ -132,7 +147,7 @@ class EmbeddedAws:
             process.wait()
 
     def env(self) -> dict[str, str]:
-        """Environment variables that lead every AWS client here."""
+        """Environment variables that make every AWS client use this server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": CREDENTIALS["aws_access_key_id"],
@@ -145,10 +160,6 @@ class EmbeddedAws:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
 
-    def child_env(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """An environment for a child process: `environ`, but whatever `AWS_*` says there gives way to `env()`."""
-        return _without_aws(environ) | self.env()
-
     def make_queue(
         self, name: str, *, max_receives: int = 10, visibility_timeout: int = 300, fifo: bool = False
     ) -> EmbeddedQueue:
@@ -156,9 +167,9 @@ class EmbeddedAws:
 
         Args:
             name: Without `.fifo`; the dead-letter queue is `<name>-dead`.
-            max_receives: Of the redrive policy.
+            max_receives: Receives after which a message goes to the dead-letter queue.
             visibility_timeout: The queue's default, in seconds.
-            fifo: For both.
+            fifo: Whether both are FIFO queues.
         """
         suffix = ".fifo" if fifo else ""
         kind: dict[Any, str] = {"FifoQueue": "true"} if fifo else {}
@@ -173,6 +184,22 @@ class EmbeddedAws:
         """Makes a bucket and gives its address, `s3://name`."""
         self.s3.create_bucket(Bucket=name)
         return f"s3://{name}"
+
+    def count(self, queue_url: str) -> MessageCount:
+        """Counts the messages of a queue."""
+        names: tuple[Any, ...] = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        attributes = self.sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
+        return MessageCount(*(int(attributes[name]) for name in names))
+
+    def dead_letters(self, queue: EmbeddedQueue) -> Iterator[MessageTypeDef]:
+        """Receives all messages of a queue's dead-letter queue, with their attributes. They stay there, hidden."""
+        while messages := self.sqs.receive_message(
+            QueueUrl=queue.dead_letter_url,
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            VisibilityTimeout=_HIDE_SECONDS,
+        ).get("Messages"):
+            yield from messages
 
 
 def _clients(url: str) -> dict[str, Any]:
@@ -191,16 +218,6 @@ def _clients(url: str) -> dict[str, Any]:
     return {"sqs": session.client("sqs", endpoint_url=url), "s3": session.client("s3", endpoint_url=url)}
 
 
-def _without_aws(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if not name.startswith("AWS_")}
-
-
-def _import_path() -> str:
-    """Lets the child find this package wherever it was imported from."""
-    mine = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, [mine, os.environ.get("PYTHONPATH")]))
-
-
 def _first_line(process: subprocess.Popen[bytes], timeout: float) -> str:
     """The first line that the process prints; empty when it ended or took longer than `timeout` seconds."""
     if process.stdout is None:
@@ -217,9 +234,3 @@ def _first_line(process: subprocess.Popen[bytes], timeout: float) -> str:
                 return ""
             line += got
     return line.decode().strip()
-
-
-if __name__ == "__main__":
-    from worker.embedded.server import main
-
-    main()

@@ -36,8 +36,8 @@ class _Answer(NamedTuple):
 class OneAtATime:
     """A WSGI application that lets one request at a time into another one.
 
-    moto answers in many threads but guards nothing: two receives at once may bring the same message, and two
-    conditional writes may both succeed. A long poll waits out here, or nobody else would get in meanwhile.
+    moto answers in many threads but has no locks: two receives at once may bring the same message, and two conditional
+    writes may both succeed. A long poll waits outside of moto, so that other requests get through meanwhile.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
@@ -75,15 +75,15 @@ class OneAtATime:
 
 
 class QuietHandler(MotoRequestHandler):
-    """Logs no requests."""
+    """Handles requests without logging them."""
 
     def log(self, *_: Any) -> None:
-        """Says nothing."""
+        """Prints nothing."""
 
 
 def main() -> None:
     """Serves until standard input ends; prints the address as the first line."""
-    parser = argparse.ArgumentParser(prog="python -m worker.embedded.aws")
+    parser = argparse.ArgumentParser(prog="python -m worker.embedded.server")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     port = parser.parse_args().port
     logging.disable(logging.WARNING)
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _body(environ: WSGIEnvironment) -> bytes:
-    """All of it, before the lock is taken: a slow sender must hold up nobody else."""
+    """Reads the whole body, before the lock is taken: a slow sender must hold up nobody else."""
     stream = environ["wsgi.input"]
     if environ.get("wsgi.input_terminated"):
         return bytes(stream.read())
@@ -104,7 +104,7 @@ def _body(environ: WSGIEnvironment) -> bytes:
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()  # comes back when the parent has closed its end, or is gone
-    os._exit(0)  # nothing is kept, and requests under way have nobody left to answer to
+    os._exit(0)  # nothing needs to be saved, and nobody waits for an answer
 
 
 if __name__ == "__main__":

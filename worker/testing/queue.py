@@ -11,12 +11,13 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqscribe.errors import NodeFaultError, SettingsError
 from stages.ports import Clock
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
 from worker.queues.sqs_errors import gather
+from worker.testing.queue_calls import Fault, Gate, QueueCall
 
 __all__ = ["FakeQueue", "Fault", "Gate", "QueueCall"]
 
@@ -34,56 +35,6 @@ _EXPIRED = (
     "InvalidParameterValue",
     "Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """Stops a call on its way, so that a test can do something meanwhile."""
-
-    entered: threading.Event = field(default_factory=threading.Event)
-    leave: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What happens to one request (of up to ten messages).
-
-    Attributes:
-        delay: Seconds of the clock that the request takes before it has its effect.
-        lag: Seconds from its effect to its answer.
-        gate: Held there, before its effect, until a test opens it (at most 30 real seconds).
-        code: Error code; None: it succeeds.
-        message: The error's text.
-        entries: Places in the request that the error hits; None: the request as a whole fails.
-        applied: With a `code`: whether the request has its effect all the same (only the answer is lost).
-        raises: Raised as it is: a bug in the client.
-    """
-
-    delay: float = 0.0
-    lag: float = 0.0
-    gate: Gate | None = None
-    code: str | None = None
-    message: str = ""
-    entries: frozenset[int] | None = None
-    applied: bool = False
-    raises: Exception | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCall:
-    """One request, as the log of calls has it.
-
-    Attributes:
-        operation: `receive`, `extend`, `release`, `delete` or `send`.
-        at: Clock time of its effect.
-        ids: Message ids that it named, or brought.
-        seconds: What `extend` and `release` asked for, in the order of `ids`.
-    """
-
-    operation: str
-    at: float
-    ids: tuple[str, ...]
-    seconds: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +83,7 @@ class FakeQueue:
         self._deduplication: dict[str, float] = {}
         self._faults: dict[str, deque[Fault]] = {}
         self._outage_until = float("-inf")
+        self._closed = False
         self._calls: list[QueueCall] = []
         self._changed = threading.Event()
         self._numbers = itertools.count(1)
@@ -147,6 +99,12 @@ class FakeQueue:
         """For so many seconds every request fails."""
         with self._lock:
             self._outage_until = self._clock.now() + seconds
+
+    def close(self) -> None:
+        """Ends every long poll; from here on a receive returns at once. A test that is over waits for none."""
+        with self._lock:
+            self._closed = True
+            self._wake()
 
     @property
     def calls(self) -> list[QueueCall]:
@@ -206,13 +164,13 @@ class FakeQueue:
             with self._lock:
                 now = self._clock.now()
                 messages = self._hand_out(min(limit, BATCH), asked_at, now)
-                changed = self._changed
+                changed, closed = self._changed, self._closed
                 wake_at = min(
                     (stored.visible_at for stored in self._messages.values() if stored.visible_at > now),
                     default=float("inf"),
                 )
             left = asked_at + wait - now
-            if messages or left <= 0:
+            if messages or closed or left <= 0:
                 break
             self._clock.wait(changed, min(left, wake_at - now))
         self._lag(fault)

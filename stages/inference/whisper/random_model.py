@@ -95,8 +95,7 @@ def make_random_model(
         last = len(vocabulary.tokens) - 1
         make_steady(spec, text_tokens, end=len(vocabulary.text), last_timestamp=last, loudness=_LOUD)
 
-    spec.config.suppress_ids = []
-    spec.config.suppress_ids_begin = []
+    spec.config.suppress_ids = spec.config.suppress_ids_begin = []
     spec.config.lang_ids = [vocabulary.identifiers[f"<|{code}|>"] for code in languages]
     if alignment_heads:
         spec.config.alignment_heads = [[count - 1, head] for head in range(heads)]
@@ -105,9 +104,8 @@ def make_random_model(
     spec.optimize(quantization=quantization)
     spec.save(str(folder))
     _write_tokenizer(folder, vocabulary)
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps({"feature_size": n_mels, "sampling_rate": 16_000, "n_fft": 400, "hop_length": 160})
-    )
+    features = {"feature_size": n_mels, "sampling_rate": 16_000, "n_fft": 400, "hop_length": 160}
+    (folder / "preprocessor_config.json").write_text(json.dumps(features))
     return folder
 
 

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from sqscribe_bench.compare.figures import best, figures
-from sqscribe_bench.compare.report import Report, shown, table, write_json
+from sqscribe_bench.compare.report import CompareReport, shown, table, write_json
 from sqscribe_bench.lab.machine import Machine
-from sqscribe_bench.lab.run import Conditions, Run, Usage
+from sqscribe_bench.lab.run import BenchRun, Conditions, Usage
 
 MACHINE = Machine("a processor", 2, 8 << 30, (), {"python": "3.11"}, 0.5)
 USAGE = Usage(
@@ -22,8 +22,8 @@ USAGE = Usage(
 )
 
 
-def run(contender: str, seconds: float, number: int = 1, **more: object) -> Run:
-    made = Run(
+def run(contender: str, seconds: float, number: int = 1, **more: object) -> BenchRun:
+    made = BenchRun(
         contender=contender,
         workload="clips",
         words=False,
@@ -38,8 +38,8 @@ def run(contender: str, seconds: float, number: int = 1, **more: object) -> Run:
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def report(*runs: Run) -> Report:
-    return Report(
+def report(*runs: BenchRun) -> CompareReport:
+    return CompareReport(
         name="test",
         started="2026-01-01T00:00:00+00:00",
         machine=MACHINE,
@@ -55,7 +55,7 @@ def report(*runs: Run) -> Report:
     )
 
 
-def printed(made: Report) -> str:
+def printed(made: CompareReport) -> str:
     out = io.StringIO()
     Console(file=out, width=220).print(table(made))
     return out.getvalue()

@@ -229,16 +229,16 @@ def test_a_batch_that_did_not_fit_ends_a_feed_that_may_not_make_it_smaller(tmp_p
     assert {batch.windows for batch in fed.batches} == {2}
 
 
-@pytest.mark.parametrize(("misfortune", "error"), [("memory", OutOfMemory), ("raise", EngineBrokenError)])
+@pytest.mark.parametrize(("what", "error"), [("memory", OutOfMemory), ("raise", EngineBrokenError)])
 def test_a_window_that_never_fits_is_told_from_one_that_fails(
-    tmp_path: Path, misfortune: str, error: type[EngineBrokenError]
+    tmp_path: Path, what: str, error: type[EngineBrokenError]
 ) -> None:
     pcm = tmp_path / "pcm"
     pcm.write_bytes(bytes(2 * SIMULATED_SAMPLES))
     decoder = SimulatedDecoder.load(EngineSettings(model="", name="simulated"))
 
     with pytest.raises(EngineBrokenError) as failed:
-        Feed(decoder, 1, small_batches=False).run([simulated_task("job", str(pcm), 1, hotwords=misfortune)])
+        Feed(decoder, 1, small_batches=False).run([simulated_task("job", str(pcm), 1, hotwords=what)])
 
     assert type(failed.value) is error
 

@@ -20,17 +20,9 @@ from stages.decode import AudioDecoder, DecodeLimits
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Audio, Media, Source
+from worker.testing.scratch import BoundlessReserve
 
 SECONDS = 3.0
-
-
-class Reserve:
-    def __init__(self) -> None:
-        self.totals: list[int] = []
-
-    def reserve(self, total: int, cancellation: Cancellation) -> None:
-        cancellation.check()
-        self.totals.append(total)
 
 
 class Bench:
@@ -38,7 +30,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.held = Reserve()
+        self.held = BoundlessReserve()
         self.cancellation = Cancellation()
 
     def decode(self, path: Path, *, max_seconds: float = 3600, **how: Any) -> Audio:

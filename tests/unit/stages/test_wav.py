@@ -21,15 +21,11 @@ from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Source
 from stages.wav import PlainWav, find_plain_wav
+from worker.testing.scratch import BoundlessReserve
 
 PCM = np.random.default_rng(3).integers(-20_000, 20_000, 1000).astype("<i2").tobytes()
 GUID = b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
 NEUTRAL = [b"LIST", b"fact", b"JUNK", b"PAD ", b"FLLR", b"PEAK", b"cue ", b"smpl", b"id3 "]
-
-
-class Boundless:
-    def reserve(self, total: int, cancellation: Cancellation) -> None:
-        cancellation.check()
 
 
 def chunk(name: bytes, payload: bytes, length: int | None = None) -> bytes:
@@ -59,7 +55,9 @@ def written(folder: Path, content: bytes) -> Path:
 def decoded(path: Path, start: float | None = None, end: float | None = None) -> bytes:
     with TemporaryDirectory() as folder:
         source = Source(path, path.stat().st_size, "digest")
-        audio = AudioDecoder(DecodeLimits(3600)).decode(source, Path(folder), Boundless(), Cancellation(), start, end)
+        audio = AudioDecoder(DecodeLimits(3600)).decode(
+            source, Path(folder), BoundlessReserve(), Cancellation(), start, end
+        )
         return audio.path.read_bytes()
 
 

@@ -16,14 +16,14 @@ __all__ = ["Access", "AccessLog", "Entry", "read_log"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of a call.
+    """What a call did to one message.
 
     Attributes:
-        id: The message's; None for a receipt that nobody knows.
+        id: The message's id; None for a receipt that no message has.
         code: Why it was refused; None when it was granted.
         stale: Whether a delete was granted that removed nothing.
-        seconds: That it is hidden for from now on.
-        count: Its receives so far.
+        seconds: How long the message is hidden from now on.
+        count: How often it was received so far.
     """
 
     id: str | None
@@ -38,20 +38,20 @@ class Access:
     """One call.
 
     Attributes:
-        number: From 1.
+        number: Its place in the log, from 1.
         began: Unix time at which it arrived.
         ended: Unix time of its effect.
         caller: The access key that signed it.
-        operation: AWS's name.
-        resource: Queue's name, or `bucket/key`.
-        status: Of HTTP, from behind the proxy; None for a call that never got there.
-        fault: `misfortune.Kind` of what the caller met; None: nothing.
-        answered: Whether the caller got the answer that `status` belongs to.
-        condition: Of a conditional write.
-        sha256: Of a body that was written.
-        body: Of `result.json`, or of a message that was sent.
-        attributes: Of that message.
-        entries: The messages.
+        operation: AWS's name for it.
+        resource: The queue's name, or `bucket/key`.
+        status: HTTP status of the emulator; None for a call that never got there.
+        fault: `call_fault.Kind` of what the caller met; None when nothing went wrong.
+        answered: Whether the caller got the emulator's answer.
+        condition: The condition of a conditional write.
+        sha256: Digest of a body that was written.
+        body: The body of a `result.json`, or of a message that was sent.
+        attributes: The attributes of that message.
+        entries: The messages that the call was about.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Access:
 
     @property
     def done(self) -> bool:
-        """Whether it had its effect."""
+        """Whether the call had its effect."""
         return self.status is not None and self.status < 300
 
 
@@ -92,7 +92,7 @@ class AccessLog:
         self._file.close()
 
     def write(self, **facts: Any) -> None:
-        """Adds a call; `facts` are the fields of `Access` but its number."""
+        """Adds a call; `facts` are the fields of `Access` except its number."""
         with self._lock:
             self._number += 1
             access = Access(number=self._number, **facts)
@@ -102,7 +102,7 @@ class AccessLog:
 
 
 def read_log(path: Path) -> Iterator[Access]:
-    """The calls of a log, in order; without one that is being written at this moment."""
+    """Reads the calls of a log, in order; one that is being written at this moment is left out."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             if not line.endswith("\n"):

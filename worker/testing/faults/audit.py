@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold on an access log, whatever went wrong.
+"""Checks an access log against the rules that hold whatever goes wrong.
 
-A result is confirmed when it stands: `result.json` is the last write of a job, so that everything is judged at the
-moments of its writes and of the deletes of messages.
+`result.json` is the last write of a job and confirms its result, so everything is judged at the moments of its writes
+and of the deletes of messages.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Audit", "SentMessage", "Violation"]
 
 _RESULT = "/result.json"
 _MASTER = "/transcript.json"
-#: Seconds after the answer that told a caller of its lease's loss in which a write that it had begun may still arrive.
+#: How long after a caller was told that its lease is lost a write may still arrive that it had begun before.
 _WRITE_UNDER_WAY_SECONDS = 1.0
-#: What is said to a receipt from before the last receive.
+#: The code that refuses a receipt from before the last receive.
 _STALE = "ReceiptHandleIsInvalid"
-#: Attributes of a fresh copy of a message.
+#: Attributes that a fresh copy of a message has.
 _ORIGIN, _GENERATION = "sqscribe_origin", "sqscribe_generation"
 
 
@@ -57,7 +57,7 @@ class _Message:
 
 
 class Audit:
-    """Goes through a log once.
+    """Reads a log once, and finds the rules that were broken.
 
     Args:
         messages: By id, those that were sent past the proxy.
@@ -157,7 +157,7 @@ class Audit:
             key = f"{bucket}/{artifact['key']}"
             digest, _ = self._objects.get(key, ("nothing", 0))
             if digest != artifact["sha256"]:
-                self._report("incomplete", access, f"{key} is named with {artifact['sha256']}, {digest} stands")
+                self._report("incomplete", access, f"{key} is named with {artifact['sha256']}, the store has {digest}")
             self._final[key] = artifact["sha256"]
             if key.endswith(_MASTER):
                 self.masters[job].add(artifact["sha256"])

@@ -35,15 +35,15 @@ _MUTATIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request.
+    """A request to SQS or S3.
 
     Attributes:
         operation: AWS's name for it.
         caller: The access key that signed it; empty for an unsigned one.
         resource: The queue's name, or `bucket/key`.
         condition: `If-None-Match: *` or `If-Match: <etag>`, where it is a conditional write.
-        parameters: Of an SQS call.
-        body: Of the request as it came.
+        parameters: The parameters of an SQS call.
+        body: The request's body as it came.
     """
 
     operation: str
@@ -60,7 +60,7 @@ class Call:
 
     @property
     def mutates(self) -> bool:
-        """Whether it changes anything, so that a lost answer leaves its caller in the dark."""
+        """Whether it changes anything, so that its caller does not know the state when the answer is lost."""
         return self.operation in _MUTATIONS
 
 
@@ -68,10 +68,10 @@ def read_call(method: str, path: str, headers: Mapping[str, str], body: bytes) -
     """Reads a request.
 
     Args:
-        method: Of HTTP.
-        path: With its query.
-        headers: By names in lower case.
-        body: All of it.
+        method: The HTTP method.
+        path: The path with its query.
+        headers: The headers by names in lower case.
+        body: The whole body.
     """
     parts = urlsplit(path)
     query = parse_qs(parts.query, keep_blank_values=True)

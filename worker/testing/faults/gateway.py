@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes calls to the emulator, one at a time where it counts, and writes down what they did.
+"""Passes calls on to the emulator, one at a time where the order counts, and writes down what they did.
 
-moto guards nothing, takes any receipt that a message ever had, and deletes by them; so the mutations of a queue go
-through one after another, as do the writes of a key, and receipts are judged here.
+moto has no locks, and takes any receipt that a message ever had. So changes to a queue, and writes of the same key, go
+through here one after another, and receipts are checked here.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from worker.testing.faults.access_log import AccessLog, Entry
+from worker.testing.faults.call_fault import CallFault
 from worker.testing.faults.calls import Call
-from worker.testing.faults.misfortune import Misfortune
 from worker.testing.faults.receipts import Receipts
 
-__all__ = ["Answer", "Gateway"]
+__all__ = ["EmulatorAnswer", "Gateway"]
 
 #: Seconds after which a long poll looks again, for messages that time alone has made visible.
 _LOOK_AGAIN_SECONDS = 0.4
-#: Whose body the log keeps.
+#: The end of keys whose body the log keeps.
 _RESULT = "/result.json"
 
 
-class Answer(NamedTuple):
-    """An answer from behind the proxy; header names as they came."""
+class EmulatorAnswer(NamedTuple):
+    """An answer of the emulator; header names as they came."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -42,11 +42,11 @@ class Answer(NamedTuple):
         return self.status < 300
 
     def json(self) -> Any:
-        """The body of an SQS answer."""
+        """The body of an SQS answer, read as JSON."""
         return json.loads(self.body)
 
-    def with_json(self, body: Mapping[str, Any]) -> Answer:
-        """The same with another body."""
+    def with_json(self, body: Mapping[str, Any]) -> EmulatorAnswer:
+        """The same answer with another body."""
         return self._replace(body=json.dumps(body).encode())
 
 
@@ -57,29 +57,29 @@ class _Queue:
 
 
 class Gateway:
-    """Everything between the proxy and the emulator. Thread-safe.
+    """Stands between the proxy and the emulator, and does what SQS does and the emulator does not. Thread-safe.
 
     Args:
-        upstream: Sends a call with this body to the emulator.
+        upstream: Sends a call with another body to the emulator.
         log: Where calls are written down.
     """
 
-    def __init__(self, upstream: Callable[[Call, bytes], Answer], log: AccessLog) -> None:
+    def __init__(self, upstream: Callable[[Call, bytes], EmulatorAnswer], log: AccessLog) -> None:
         self._upstream = upstream
         self._log = log
         self._lock = threading.Lock()  # guards the two below; not what they hold
         self._queues: dict[str, _Queue] = defaultdict(_Queue)
         self._keys: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def take(self, call: Call, began: float, misfortune: Misfortune | None) -> Answer:
+    def take(self, call: Call, began: float, fault: CallFault | None) -> EmulatorAnswer:
         """Makes a call and writes it down.
 
         Args:
-            call: The caller's.
+            call: The call as it came.
             began: Unix time at which it arrived.
-            misfortune: What will happen to its answer.
+            fault: What will go wrong with its answer; None when nothing will.
         """
-        note = self._note(call, began, misfortune)
+        note = self._note(call, began, fault)
         match call.operation:
             case "ReceiveMessage":
                 return self._receive(call, note)
@@ -96,14 +96,14 @@ class Gateway:
                 note(answer)
                 return answer
 
-    def turn_away(self, call: Call, began: float, misfortune: Misfortune) -> None:
+    def turn_away(self, call: Call, began: float, fault: CallFault) -> None:
         """Writes down a call that never gets to the emulator."""
-        self._note(call, began, misfortune)(None)
+        self._note(call, began, fault)(None)
 
-    def _note(self, call: Call, began: float, misfortune: Misfortune | None) -> Callable[..., None]:
-        """What writes the call down, once its answer is known."""
+    def _note(self, call: Call, began: float, fault: CallFault | None) -> Callable[..., None]:
+        """A function that writes the call down once its answer is known."""
 
-        def note(answer: Answer | None, **facts: Any) -> None:
+        def note(answer: EmulatorAnswer | None, **facts: Any) -> None:
             self._log.write(
                 began=began,
                 ended=time.time(),
@@ -111,8 +111,8 @@ class Gateway:
                 operation=call.operation,
                 resource=call.resource,
                 status=answer.status if answer else None,
-                fault=misfortune.kind.value if misfortune else None,
-                answered=answer is not None and not (misfortune is not None and misfortune.after),
+                fault=fault.kind.value if fault else None,
+                answered=answer is not None and not (fault is not None and fault.after),
                 condition=call.condition,
                 **facts,
             )
@@ -125,7 +125,7 @@ class Gateway:
 
     # -- queues ----------------------------------------------------------------------------------------------------
 
-    def _receive(self, call: Call, note: Callable[..., None]) -> Answer:
+    def _receive(self, call: Call, note: Callable[..., None]) -> EmulatorAnswer:
         end = time.monotonic() + float(call.parameters.get("WaitTimeSeconds", 0))
         hidden = int(call.parameters["VisibilityTimeout"])
         # A poll that waits behind the proxy would bring messages before the proxy knows of it.
@@ -154,7 +154,7 @@ class Gateway:
             note(answer, entries=entries)
         return answer
 
-    def _change(self, call: Call, note: Callable[..., None]) -> Answer:
+    def _change(self, call: Call, note: Callable[..., None]) -> EmulatorAnswer:
         queue = self._queue(call)
         with queue.changed:
             now = time.monotonic()
@@ -177,7 +177,7 @@ class Gateway:
             queue.changed.notify_all()
         return answer
 
-    def _delete(self, call: Call, note: Callable[..., None]) -> Answer:
+    def _delete(self, call: Call, note: Callable[..., None]) -> EmulatorAnswer:
         queue = self._queue(call)
         with queue.changed:
             stale = {
@@ -197,11 +197,11 @@ class Gateway:
             note(answer, entries=tuple(entries))
         return answer
 
-    def _forward(self, call: Call, without: set[str], granted: Mapping[str, Any]) -> Answer:
+    def _forward(self, call: Call, without: set[str], granted: Mapping[str, Any]) -> EmulatorAnswer:
         """Makes a batch call without some of its entries, of which `granted` are answered with success."""
         entries = [entry for entry in call.parameters["Entries"] if entry["Id"] not in without]
         successful = [{"Id": name} for name in granted]
-        answer = Answer(200, (("Content-Type", "application/x-amz-json-1.0"),), b"{}")
+        answer = EmulatorAnswer(200, (("Content-Type", "application/x-amz-json-1.0"),), b"{}")
         if entries:
             answer = self._upstream(call, json.dumps({**call.parameters, "Entries": entries}).encode())
             if not answer.ok:
@@ -211,7 +211,7 @@ class Gateway:
             {"Successful": [*body.get("Successful", []), *successful], "Failed": body.get("Failed", [])}
         )
 
-    def _send(self, call: Call, note: Callable[..., None]) -> Answer:
+    def _send(self, call: Call, note: Callable[..., None]) -> EmulatorAnswer:
         queue = self._queue(call)
         attributes = {
             name: value["StringValue"]
@@ -227,7 +227,7 @@ class Gateway:
 
     # -- objects ---------------------------------------------------------------------------------------------------
 
-    def _write(self, call: Call, note: Callable[..., None]) -> Answer:
+    def _write(self, call: Call, note: Callable[..., None]) -> EmulatorAnswer:
         with self._lock:
             key = self._keys[call.resource]
         with key:
@@ -241,7 +241,7 @@ class Gateway:
         return answer
 
 
-def _with_failed(answer: Answer, refused: Mapping[str, tuple[str, str]]) -> Answer:
+def _with_failed(answer: EmulatorAnswer, refused: Mapping[str, tuple[str, str]]) -> EmulatorAnswer:
     body = answer.json()
     mine = [{"Id": name, "SenderFault": True, "Code": code, "Message": text} for name, (code, text) in refused.items()]
     return answer.with_json({**body, "Failed": [*body["Failed"], *mine]})

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fault proxy, as those see it who run workers against it."""
+"""Starts the fault proxy, and talks to it."""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -14,26 +13,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import worker
-from worker.testing.faults.misfortune import Misfortune
+from worker.embedded.environment import clean_environment
+from worker.testing.faults.call_fault import CallFault
 
 __all__ = ["FaultProxy"]
 
 
 class FaultProxy:
-    """A proxy in a process of its own before an emulator of SQS and S3: a context manager.
+    """A proxy in a process of its own, in front of an emulator of SQS and S3. A context manager.
 
-    It ends with the process that started it. See `gateway` for what it puts right about the emulator, `misfortune` for
-    what it puts wrong, and `access_log` for what it writes down.
+    It ends with the process that started it. See `gateway` for how it corrects the emulator, `call_fault` for what it
+    makes go wrong, and `access_log` for what it writes down.
 
     Args:
         upstream: The emulator's address.
         log: File for the access log.
-        seed: Of the faults.
+        seed: Decides the sequence of faults.
         rate: Share of calls that fail.
         truncated: Share of objects whose body breaks off.
         stall_seconds: Longest stall.
-        timeout_seconds: Longer than the clients' read time-out.
+        timeout_seconds: How long a time-out takes; longer than the clients' read time-out.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class FaultProxy:
         timeout_seconds: float = 40.0,
     ) -> None:
         self.log = log
-        self._lock = threading.Lock()  # guards the way to the process: one order and its answer at a time
+        self._lock = threading.Lock()  # guards the way to the process: one command and its answer at a time
         # Callers may connect at once: they wait in this socket's backlog until the process accepts them.
         with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
             self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -65,7 +64,7 @@ class FaultProxy:
             }
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", f"{__package__}.server"),
+                    *(sys.executable, "-P", "-m", f"{__package__}.server"),
                     *(str(part) for pair in arguments.items() for part in pair),
                 ],
                 # Orders come through this pipe. It ends when the pipe closes, which it does however this process goes.
@@ -73,7 +72,7 @@ class FaultProxy:
                 stdout=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=[descriptor],
-                env=os.environ | {"PYTHONPATH": str(Path(worker.__file__).parents[1])},
+                env=clean_environment(),
             )
 
     def __enter__(self) -> Self:
@@ -86,31 +85,31 @@ class FaultProxy:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the proxy's process runs."""
         return self._process.poll() is None
 
-    def order(self, operation: str, misfortune: Misfortune | None) -> None:
+    def force(self, operation: str, fault: CallFault | None) -> None:
         """Has every call of an operation that comes from now on go wrong in the same way.
 
         Args:
-            operation: AWS's name.
-            misfortune: None leaves it to chance again.
+            operation: AWS's name for it.
+            fault: None leaves it to chance again.
 
         Raises:
             RuntimeError: The process has ended.
         """
-        order = {"operation": operation, "misfortune": asdict(misfortune) if misfortune else None}
+        command = {"operation": operation, "fault": asdict(fault) if fault else None}
         with self._lock:
-            orders, answers = self._process.stdin, self._process.stdout
-            if orders is None or answers is None or not self.alive:
+            commands, answers = self._process.stdin, self._process.stdout
+            if commands is None or answers is None or not self.alive:
                 raise RuntimeError("the fault proxy does not run")
-            orders.write(json.dumps(order).encode() + b"\n")
-            orders.flush()
+            commands.write(json.dumps(command).encode() + b"\n")
+            commands.flush()
             if not answers.readline():
                 raise RuntimeError("the fault proxy has ended")
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Ends it, by force after `timeout` seconds. Repeating it is harmless."""
+        """Ends the proxy, by force after `timeout` seconds. Repeating it is harmless."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

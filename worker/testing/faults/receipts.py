@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receipts as SQS honours them, for an emulator that takes any that a message ever had."""
+"""Which receipts SQS would accept, for an emulator that takes any that a message ever had."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Receipts:
         self._messages: dict[str, str] = {}
 
     def received(self, message_id: str, receipt: str, hidden_until: float) -> None:
-        """A receive has brought a message."""
+        """Notes that a receive has brought a message."""
         self._held[message_id] = _Held(receipt, hidden_until)
         self._messages[receipt] = message_id
 
@@ -47,7 +47,7 @@ class Receipts:
         return _NOT_IN_FLIGHT if held.hidden_until <= now else None
 
     def changed(self, receipt: str, hidden_until: float) -> None:
-        """A change was granted and made."""
+        """Notes that a change of visibility was granted and made."""
         held = self._newest(receipt)
         if held is not None:
             held.hidden_until = hidden_until
@@ -60,7 +60,7 @@ class Receipts:
         return self._newest(receipt) is not None
 
     def deleted(self, receipt: str) -> None:
-        """A delete was made."""
+        """Notes that a message was deleted."""
         held = self._newest(receipt)
         if held is not None:
             held.deleted = True

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process behind `FaultProxy`: an HTTP server that hands calls on, or does not."""
+"""The process behind `FaultProxy`: an HTTP server that passes calls on, or makes them fail."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from worker.testing.faults.access_log import AccessLog
+from worker.testing.faults.call_fault import CallFault, Dice, Kind
 from worker.testing.faults.calls import Call, read_call
-from worker.testing.faults.gateway import Answer, Gateway
-from worker.testing.faults.misfortune import Dice, Kind, Misfortune
+from worker.testing.faults.gateway import EmulatorAnswer, Gateway
 
 __all__ = ["main"]
 
@@ -40,7 +40,7 @@ class ProxyServer(ThreadingHTTPServer):
         listening: The socket.
         upstream: Address of the emulator.
         log: Where calls are written down.
-        dice: Decide what goes wrong.
+        dice: Decide which calls go wrong.
     """
 
     daemon_threads = True
@@ -56,37 +56,37 @@ class ProxyServer(ThreadingHTTPServer):
         self._requests = threading.local()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Says nothing of callers that were killed in the middle of a call."""
+        """Keeps quiet about callers that were killed in the middle of a call."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def remember(self, handler: _Handler) -> None:
-        """Notes the request that this thread works on."""
+        """Keeps the request that this thread works on, for `_ask`."""
         self._requests.handler = handler
 
-    def _ask(self, _call: Call, body: bytes) -> Answer:
+    def _ask(self, _call: Call, body: bytes) -> EmulatorAnswer:
         handler: _Handler = self._requests.handler
         headers = {name: value for name, value in handler.headers.items() if name.lower() not in _HOP_BY_HOP}
         connection = HTTPConnection(self._upstream, timeout=_UPSTREAM_SECONDS)
         try:
             connection.request(handler.command, handler.path, body, headers)
             answer = connection.getresponse()
-            return Answer(answer.status, tuple(answer.getheaders()), answer.read())
+            return EmulatorAnswer(answer.status, tuple(answer.getheaders()), answer.read())
         finally:
             connection.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """One connection of a caller."""
 
     protocol_version = "HTTP/1.1"
     server: ProxyServer
 
     def log_message(self, *_: object) -> None:
-        """Says nothing; the access log does."""
+        """Prints nothing: calls are in the access log."""
 
     def handle_any(self) -> None:
-        """Answers a request, or fails to."""
+        """Answers a request, or makes it fail."""
         began = time.time()
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
@@ -94,26 +94,26 @@ class _Handler(BaseHTTPRequestHandler):
             raise ConnectionAbortedError("the caller was killed in the middle of its request")
         headers = {name.lower(): value for name, value in self.headers.items()}
         call = read_call(self.command, self.path, headers, body)
-        misfortune = self.server.dice.draw(call)
+        fault = self.server.dice.draw(call)
         self.server.remember(self)
         gateway = self.server.gateway
-        if misfortune is None or misfortune.after or misfortune.kind in (Kind.STALL, Kind.TRUNCATED):
-            if misfortune and misfortune.kind is Kind.STALL:
-                threading.Event().wait(misfortune.seconds)
-            answer = gateway.take(call, began, misfortune)
-            if misfortune is None or misfortune.kind is Kind.STALL:
+        if fault is None or fault.after or fault.kind in (Kind.STALL, Kind.TRUNCATED):
+            if fault and fault.kind is Kind.STALL:
+                threading.Event().wait(fault.seconds)
+            answer = gateway.take(call, began, fault)
+            if fault is None or fault.kind is Kind.STALL:
                 self._answer(answer)
-            elif misfortune.kind is Kind.TRUNCATED:
-                self._break_off(answer, misfortune.share)
+            elif fault.kind is Kind.TRUNCATED:
+                self._break_off(answer, fault.share)
             else:
-                self._fail(call, misfortune)
+                self._fail(call, fault)
         else:
-            gateway.turn_away(call, began, misfortune)
-            self._fail(call, misfortune)
+            gateway.turn_away(call, began, fault)
+            self._fail(call, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - http.server's names
 
-    def _answer(self, answer: Answer, share: float = 1.0) -> None:
+    def _answer(self, answer: EmulatorAnswer, share: float = 1.0) -> None:
         # The answer to HEAD tells the length of a body that does not come.
         told = {name.lower(): value for name, value in answer.headers}.get("content-length")
         length = told if self.command == "HEAD" and told else str(len(answer.body))
@@ -126,17 +126,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body[: int(len(answer.body) * share)])
         self.wfile.flush()
 
-    def _break_off(self, answer: Answer, share: float) -> None:
+    def _break_off(self, answer: EmulatorAnswer, share: float) -> None:
         self._answer(answer, share if answer.ok else 1.0)
         self.close_connection = True
 
-    def _fail(self, call: Call, misfortune: Misfortune) -> None:
-        match misfortune.kind:
+    def _fail(self, call: Call, fault: CallFault) -> None:
+        match fault.kind:
             case Kind.RESET:
                 self._reset()
             case Kind.TIMEOUT:
                 # Until the caller has had enough: then its end can be read.
-                select.select([self.connection], [], [], misfortune.seconds)
+                select.select([self.connection], [], [], fault.seconds)
                 self.close_connection = True
             case Kind.ERROR_500:
                 self._refuse(call, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalFailure", "InternalError")
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Kind.STALL | Kind.TRUNCATED:
                 raise RuntimeError("a call that is answered late or in part does not fail")
             case _:
-                assert_never(misfortune.kind)
+                assert_never(fault.kind)
 
     def _refuse(self, call: Call, status: HTTPStatus, sqs_code: str, s3_code: str) -> None:
         if call.sqs:
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             kind = "application/xml"
             body = f"<Error><Code>{s3_code}</Code><Message>a fault of the proxy's</Message></Error>".encode()
-        self._answer(Answer(status, (("Content-Type", kind),), b"" if self.command == "HEAD" else body))
+        self._answer(EmulatorAnswer(status, (("Content-Type", kind),), b"" if self.command == "HEAD" else body))
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serves until standard input ends; an order is a line of JSON there, and is answered with an empty one."""
+    """Serves until standard input ends; a command is a line of JSON there, which an empty line answers."""
     parser = argparse.ArgumentParser(prog="python -m worker.testing.faults.server")
     parser.add_argument("--socket", type=int, required=True, help="number of a socket that listens")
     parser.add_argument("--upstream", required=True)
@@ -190,9 +190,9 @@ def main() -> None:
 
 def _obey_parent(dice: Dice) -> None:
     for line in sys.stdin:  # comes to its end when the parent has closed its end, or is gone
-        order = json.loads(line)
-        facts = order["misfortune"]
-        dice.order(order["operation"], Misfortune(**{**facts, "kind": Kind(facts["kind"])}) if facts else None)
+        command = json.loads(line)
+        facts = command["fault"]
+        dice.force(command["operation"], CallFault(**{**facts, "kind": Kind(facts["kind"])}) if facts else None)
         print(flush=True)  # noqa: T201 - the parent waits for it
     os._exit(0)  # every line of the log is in its file
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from stages.fetch import FetchLimits
-from stages.ports import Cancellation
+from worker.testing.scratch import BoundlessReserve
 
 Route = Callable[[BaseHTTPRequestHandler], None]
 
@@ -84,20 +83,9 @@ def web() -> Iterator[Web]:
     thread.join()
 
 
-@dataclass
-class Reserve:
-    """Grants all and remembers it."""
-
-    totals: list[int] = field(default_factory=list)
-
-    def reserve(self, total: int, cancellation: Cancellation) -> None:
-        cancellation.check()
-        self.totals.append(total)
-
-
 @pytest.fixture
-def reserve() -> Reserve:
-    return Reserve()
+def reserve() -> BoundlessReserve:
+    return BoundlessReserve()
 
 
 @pytest.fixture

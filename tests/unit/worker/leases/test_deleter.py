@@ -15,6 +15,7 @@ from worker.leases import Heartbeat, Lease, LeaseState, LeaseTable
 from worker.leases.deleter import DeleteOutcome, Deleter
 from worker.queues import Outgoing
 from worker.testing.clock import FakeClock
+from worker.testing.leases import lease_new
 from worker.testing.queue import FakeQueue, Fault
 
 
@@ -26,12 +27,7 @@ class Bench:
     deleter: Deleter
 
     def receive(self, count: int) -> list[Lease]:
-        for number in range(count):
-            self.queue.send(None, Outgoing(f"body {number}"))
-        leases: list[Lease] = []
-        while len(leases) < count:
-            leases += self.table.add(self.queue.receive(10, 0))
-        return leases
+        return lease_new(self.queue, self.table, count)
 
     def deletes(self) -> list[tuple[str, ...]]:
         return [call.ids for call in self.queue.calls if call.operation == "delete"]

@@ -220,6 +220,23 @@ def test_a_long_poll_sees_a_message_come_back(clock: FakeClock, queue: FakeQueue
     assert brought[0][0].receive_count == 2
 
 
+def test_close_ends_a_long_poll_and_all_that_come_after_it(clock: FakeClock, queue: FakeQueue) -> None:
+    # Given a poll under way on a clock that stands still
+    brought: list[list[Message]] = []
+    thread = threading.Thread(target=lambda: brought.append(queue.receive(1, 20)))
+    thread.start()
+    clock.settle()
+    # When the queue is closed, then the poll ends, and so does the next one, though neither's time has come
+    queue.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert queue.receive(1, 20) == []
+    assert brought == [[]]
+    # And what is there is brought all the same
+    queue.send(None, Outgoing("body"))
+    assert one(queue).body == "body"
+
+
 def test_faults_hit_entries_requests_or_answers(clock: FakeClock, queue: FakeQueue) -> None:
     for number in range(3):
         queue.send(None, Outgoing(str(number)))

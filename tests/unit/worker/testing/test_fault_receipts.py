@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
+from worker.testing.faults.call_fault import CallFault, Dice, Kind
 from worker.testing.faults.calls import Call, read_call
-from worker.testing.faults.misfortune import Dice, Kind, Misfortune
 from worker.testing.faults.receipts import Receipts
 
 SIGNED = {"authorization": "AWS4-HMAC-SHA256 Credential=sim-1/20260101/us-east-1/sqs/aws4_request, Signature=x"}
@@ -137,12 +137,12 @@ def test_what_is_ordered_comes_whatever_the_dice_say() -> None:
         Call("PutObject", "w", "b/k", None, {}, b""),
         Dice(7),
     )
-    hang = Misfortune(Kind.TIMEOUT, seconds=9.0)
+    hang = CallFault(Kind.TIMEOUT, seconds=9.0)
 
-    dice.order("PutObject", hang)
+    dice.force("PutObject", hang)
 
     assert {dice.draw(write) for _ in range(100)} == {hang}
     assert hang not in {dice.draw(read) for _ in range(1000)}
     # And once it is called off, chance has its way again
-    dice.order("PutObject", None)
+    dice.force("PutObject", None)
     assert None in {dice.draw(write) for _ in range(100)}

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,109 +10,66 @@ from typing import Any
 import pytest
 
 from sqscribe.bundled import demo_clips
-from sqscribe.errors import ErrorCode, ExitCode, NodeFaultError, PermanentError
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
 from sqscribe.job import Job, JobDefaults, JobRef
 from sqscribe.job_message import parse_job
 from stages.inference.protocol import DecodeTask
 from worker import outcomes
-from worker.build import build_worker
-from worker.connect import Connections
-from worker.node.clock import SystemClock
-from worker.queues import Outgoing
+from worker.daemon import Daemon
 from worker.receive.messages import Parsed, Rejected
-from worker.settings import Settings
 from worker.testing.engine import FakeEngine
-from worker.testing.queue import FakeQueue
-from worker.testing.store import MemoryStore
+from worker.testing.waiting import eventually
+from worker.testing.world import OUTPUT, World
 
-OUTPUT = "s3://bucket/out"
 CLIPS = {clip.name: clip for clip in demo_clips()}
-#: Real seconds.
-PATIENCE = 30.0
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Waits until a condition holds that no event tells of (what stands in the fakes)."""
-    end, pause = time.monotonic() + PATIENCE, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.02)
-
-
 #: A record of the message that is no job.
 NO_JOB = Rejected(JobRef("no-job", OUTPUT), PermanentError(ErrorCode.BAD_MESSAGE, "no key"), '{"no": "key"}')
 
 
-class World:
-    """A worker whose one message holds a job for each of some clips, and perhaps records that are none."""
+class SeveralJobs(World):
+    """A worker whose one message holds a job for each of some clips, and perhaps records that are none.
 
-    def __init__(self, tmp_path: Path, *clips: str, max_receives: int = 3, rejected: tuple[Rejected, ...] = ()) -> None:
-        clock = SystemClock()
-        self.dead_letters = FakeQueue(clock, url="https://sqs.test/1/dead")
-        self.queue = FakeQueue(clock, max_receives=max_receives, dead_letters=self.dead_letters)
-        self.store = MemoryStore()
-        self.rejects: dict[str, ErrorCode] = {}
-        self.engine = FakeEngine(clock, text=lambda *_: " said", rejects=self._rejects)
+    Attributes:
+        rejects: The error code that the engine refuses a job with, by its id.
+    """
+
+    def __init__(self, scratch: Path, *clips: str, rejected: tuple[Rejected, ...] = (), **options: Any) -> None:
         jobs = tuple(Job(source=str(CLIPS[name].path), job_id=name, output=OUTPUT) for name in clips)
-        connections = Connections(self.queue, self.store, lambda _: Parsed(jobs, rejected), allow_local=True)
-        settings = Settings(_env_file=None, output=OUTPUT, http_port=0, scratch_dir=tmp_path, shutdown_grace=6)
-        self.daemon = build_worker(settings, lambda *_: connections, lambda *_: self.engine)
-        self._code: ExitCode | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__(scratch, parse=lambda _: Parsed(jobs, rejected), allow_local=True, **options)
+        self.rejects: dict[str, ErrorCode] = {}
+        self.engine = FakeEngine(self.clock, rejects=self._rejects)
 
     def _rejects(self, task: DecodeTask) -> ErrorCode | None:
         return next((code for job, code in self.rejects.items() if task.job_key.endswith(job)), None)
 
-    def _run(self) -> None:
-        self._code = self.daemon.run()
-
-    def start(self) -> None:
-        self.queue.send(None, Outgoing("several", {"tenant": "blue"}))
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.daemon.stop(ExitCode.DONE, "the test is over")
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def status(self, job: str) -> str | None:
-        body = self.store.objects.get(f"{OUTPUT}/{job}/result.json")
-        return str(json.loads(body)["status"]) if body else None
-
-    def released(self) -> list[int]:
-        """The delays with which the message was let go."""
-        return [seconds for call in self.queue.calls if call.operation == "release" for seconds in call.seconds]
-
-    def outcomes(self) -> dict[str, int]:
-        return {str(outcome): count for outcome, count in self.daemon._components.pipeline.totals().jobs.items()}
-
-    @property
-    def letters(self) -> list[dict[str, Any]]:
-        return [json.loads(letter.body) for letter in self.dead_letters.messages]
+    def start(self) -> Daemon:
+        self.send("several", {"tenant": "blue"})
+        return super().start()
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Iterator[Callable[..., World]]:
-    worlds: list[World] = []
+def build(tmp_path: Path) -> Iterator[Callable[..., SeveralJobs]]:
+    worlds: list[SeveralJobs] = []
 
-    def built(*clips: str, **options: Any) -> World:
-        worlds.append(World(tmp_path, *clips, **options))
+    def built(*clips: str, **options: Any) -> SeveralJobs:
+        worlds.append(SeveralJobs(tmp_path, *clips, **options))
         return worlds[-1]
 
     yield built
     for world in worlds:
-        world.stop()
+        world.close()
 
 
 def test_a_job_that_fails_for_good_is_dead_lettered_alone_while_its_message_waits_for_the_others(
-    build: Callable[..., World],
+    build: Callable[..., SeveralJobs],
 ) -> None:
     # Given a message of three jobs, one of them broken, and an engine that does not get on
     world = build("hello.wav", "broken.mp3", "numbers.mp3")
     world.engine.hold()
     world.start()
-    # Then the broken one is dead-lettered as a message of its own, which anybody may send again
-    eventually(lambda: world.letters)
+    # Then the broken one is dead-lettered as a message of its own, which anybody may send again, before its record
+    # says that it was
+    eventually(lambda: world.status("broken.mp3"))
     (letter,) = world.dead_letters.messages
     assert letter.attributes["error_code"] == "media_unreadable"
     assert letter.attributes["tenant"] == "blue"
@@ -136,7 +90,7 @@ def test_a_job_that_fails_for_good_is_dead_lettered_alone_while_its_message_wait
 
 
 def test_one_job_that_fails_for_now_brings_the_whole_message_back_and_only_that_job_is_done_again(
-    build: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., SeveralJobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a message of two jobs, one of which fails for now
     world = build("hello.wav", "numbers.mp3")
@@ -151,7 +105,7 @@ def test_one_job_that_fails_for_now_brings_the_whole_message_back_and_only_that_
 
 
 def test_a_message_that_came_back_has_only_the_rest_of_its_jobs_done(
-    build: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., SeveralJobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given the same, with a back-off that is over at once
     monkeypatch.setattr(outcomes, "BACKOFF_SECONDS", 0.0)
@@ -172,7 +126,7 @@ def test_a_message_that_came_back_has_only_the_rest_of_its_jobs_done(
     assert world.released() == [0]
 
 
-def test_at_the_last_receive_what_fails_for_now_is_dead_lettered_alone(build: Callable[..., World]) -> None:
+def test_at_the_last_receive_what_fails_for_now_is_dead_lettered_alone(build: Callable[..., SeveralJobs]) -> None:
     world = build("hello.wav", "numbers.mp3", max_receives=1)
     world.rejects["numbers.mp3"] = ErrorCode.INTERRUPTED
     world.start()
@@ -182,7 +136,7 @@ def test_at_the_last_receive_what_fails_for_now_is_dead_lettered_alone(build: Ca
     assert [letter.attributes["error_code"] for letter in world.dead_letters.messages] == ["interrupted"]
 
 
-def test_what_the_engine_refuses_for_good_is_not_tried_again(build: Callable[..., World]) -> None:
+def test_what_the_engine_refuses_for_good_is_not_tried_again(build: Callable[..., SeveralJobs]) -> None:
     world = build("hello.wav", "numbers.mp3")
     world.rejects["numbers.mp3"] = ErrorCode.INFERENCE_FAILED
     world.start()
@@ -193,7 +147,7 @@ def test_what_the_engine_refuses_for_good_is_not_tried_again(build: Callable[...
 
 
 def test_a_failure_beside_one_that_comes_back_is_dead_lettered_once(
-    build: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., SeveralJobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a message with a broken file, a record that is no job, and a job that fails for now, again and again
     monkeypatch.setattr(outcomes, "BACKOFF_SECONDS", 0.0)
@@ -208,7 +162,7 @@ def test_a_failure_beside_one_that_comes_back_is_dead_lettered_once(
     assert [world.status(job) for job in ("broken.mp3", "no-job", "numbers.mp3")] == ["failed"] * 3
 
 
-def test_a_store_that_is_away_after_a_letter_does_not_have_it_sent_again(build: Callable[..., World]) -> None:
+def test_a_store_that_is_away_after_a_letter_does_not_have_it_sent_again(build: Callable[..., SeveralJobs]) -> None:
     world = build("broken.mp3", "hello.wav")
     world.engine.hold()
     world.store.script("put_if_absent", NodeFaultError("away"), times=2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong with a call, and the dice that decide about it, where nobody has ordered it."""
+"""What goes wrong with a call, and the dice that decide about it unless a fault is forced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from worker.testing.faults.calls import Call
 
-__all__ = ["Dice", "Kind", "Misfortune"]
+__all__ = ["CallFault", "Dice", "Kind"]
 
 
 class Kind(StrEnum):
@@ -25,7 +25,7 @@ class Kind(StrEnum):
     TRUNCATED = "truncated"  # the body of an object breaks off
 
 
-#: How often each comes about. Time-outs are rare: one costs its caller half a minute.
+#: How often each kind comes up, out of 100. Time-outs are rare: one costs its caller half a minute.
 _WEIGHTS: Mapping[Kind, int] = {
     Kind.ERROR_500: 27,
     Kind.ERROR_503: 27,
@@ -36,13 +36,13 @@ _WEIGHTS: Mapping[Kind, int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Misfortune:
-    """One call's.
+class CallFault:
+    """What goes wrong with one call.
 
     Attributes:
         after: Whether the call has its effect all the same, and only its answer is lost.
         seconds: How long a stall or a time-out takes.
-        share: Of a truncated body, how much comes.
+        share: How much of a truncated body comes, 0 to 1.
     """
 
     kind: Kind
@@ -52,16 +52,16 @@ class Misfortune:
 
 
 class Dice:
-    """Draws misfortunes. Thread-safe.
+    """Decides at random which call goes wrong, and how. Thread-safe.
 
-    The same seed gives the same sequence of draws; which call meets which of them is up to the threads.
+    The same seed gives the same sequence of draws; which call meets which of them depends on the threads.
 
     Args:
-        seed: Of the sequence.
+        seed: Decides the sequence.
         rate: Share of calls that go wrong.
-        truncated: Share of GETs of objects whose body breaks off, besides.
+        truncated: Share of the other GETs of objects whose body breaks off.
         stall_seconds: Longest stall.
-        timeout_seconds: Longer than the clients' read time-out.
+        timeout_seconds: How long a time-out takes; longer than the clients' read time-out.
     """
 
     def __init__(
@@ -74,32 +74,32 @@ class Dice:
         timeout_seconds: float = 40.0,
     ) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
-        self._orders: dict[str, Misfortune] = {}
+        self._forced: dict[str, CallFault] = {}
         self._rate = rate
         self._truncated = truncated
         self._stall_seconds = stall_seconds
         self._timeout_seconds = timeout_seconds
-        self._lock = threading.Lock()  # guards _rng and _orders
+        self._lock = threading.Lock()  # guards _rng and _forced
 
-    def order(self, operation: str, misfortune: Misfortune | None) -> None:
+    def force(self, operation: str, fault: CallFault | None) -> None:
         """Has every call of an operation go wrong in the same way from now on; None leaves it to chance again."""
         with self._lock:
-            if misfortune is None:
-                self._orders.pop(operation, None)
+            if fault is None:
+                self._forced.pop(operation, None)
             else:
-                self._orders[operation] = misfortune
+                self._forced[operation] = fault
 
-    def draw(self, call: Call) -> Misfortune | None:
-        """What goes wrong with a call; None: nothing."""
+    def draw(self, call: Call) -> CallFault | None:
+        """Draws what goes wrong with a call; None when nothing does."""
         with self._lock:
-            if call.operation in self._orders:
-                return self._orders[call.operation]
+            if call.operation in self._forced:
+                return self._forced[call.operation]
             if self._rng.random() < self._rate:
                 kind = self._rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
                 after = call.mutates and kind is not Kind.STALL and self._rng.random() < 0.5
-                return Misfortune(kind, after, self._seconds(kind))
+                return CallFault(kind, after, self._seconds(kind))
             if call.operation == "GetObject" and self._rng.random() < self._truncated:
-                return Misfortune(Kind.TRUNCATED, share=self._rng.random())
+                return CallFault(Kind.TRUNCATED, share=self._rng.random())
         return None
 
     def _seconds(self, kind: Kind) -> float:

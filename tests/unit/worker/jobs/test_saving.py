@@ -9,6 +9,7 @@ from typing import Any
 
 from sqscribe.errors import NodeFaultError
 from worker.testing.queue import Fault
+from worker.testing.waiting import eventually
 
 # As in conftest.
 WINDOWS = 20
@@ -175,7 +176,7 @@ def test_a_last_window_that_comes_during_a_save_is_published_after_it(world: Any
 
     def slow(*args: Any, **options: Any) -> None:
         worker.engine.release()
-        world.eventually(lambda: worker.decoded == WINDOWS)
+        eventually(lambda: worker.decoded == WINDOWS)
         other = threading.Thread(target=worker.pipeline.upload_next, args=(0.1, lambda: None))
         other.start()
         other.join()

@@ -12,7 +12,6 @@ import json
 import math
 import random
 import threading
-import time
 import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ from worker.testing.clock import FakeClock
 from worker.testing.engine import FakeEngine
 from worker.testing.queue import FakeQueue
 from worker.testing.store import MemoryStore
+from worker.testing.waiting import eventually
 
 OUTPUT = "s3://bucket/out"
 BASE = f"{OUTPUT}/long"
@@ -42,6 +42,8 @@ WINDOWS = 20
 VISIBILITY = 30
 #: SQSCRIBE_CHECKPOINT_SECONDS
 INTERVAL = 60.0
+#: Seconds between two looks at what another thread does. Nothing that it waits for takes longer than a moment.
+PAUSE = 0.001
 
 
 @pytest.fixture(scope="module")
@@ -144,19 +146,10 @@ class WiredQueue:
         return batch
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits for what another thread brings about."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end, "it never came about"
-        pause.wait(0.005)
-
-
 class World:
     """The queue and the store, and the workers that come and go."""
 
     base = BASE
-    eventually = staticmethod(eventually)
 
     def __init__(self, tmp_path: Path, recording: Path, monkeypatch: pytest.MonkeyPatch, **queue: Any) -> None:
         self.tmp_path = tmp_path
@@ -330,7 +323,7 @@ class Worker:
         """Lets the engine finish so many windows."""
         wanted = self.decoded + windows
         self.engine.release(windows)
-        eventually(lambda: self.decoded == wanted)
+        eventually(lambda: self.decoded == wanted, pause=PAUSE)
 
     def pass_time(self, seconds: float) -> None:
         """Lets all heartbeats, and this worker's daemon and uploaders, do what they do meanwhile."""
@@ -352,7 +345,7 @@ class Worker:
 
     def _until(self, condition: Callable[[], object]) -> None:
         """Waits for what another thread brings about, unless that thread made the worker's last call."""
-        eventually(lambda: condition() or self.wire.calls <= 0)
+        eventually(lambda: condition() or self.wire.calls <= 0, pause=PAUSE)
         if not condition():
             raise Crash
 
