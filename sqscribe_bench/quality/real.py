@@ -75,7 +75,8 @@ def compare(arguments: argparse.Namespace) -> int:
         except CannotBeHadError as error:
             print(f"{part}: {error}", file=sys.stderr)
             continue
-        cases = [case for case in cases if arguments.match is None or arguments.match in case.recording]
+        wanted = (arguments.match or "").split(",")
+        cases = [case for case in cases if any(each in case.recording for each in wanted)]
         if not cases:
             continue
         rows = [

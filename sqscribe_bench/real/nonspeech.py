@@ -52,11 +52,11 @@ def _coloured(rng: np.random.Generator, slope: float, low: float = 20.0, high: f
     spectrum = np.fft.rfft(_white(rng))
     pitch = np.fft.rfftfreq(_TIME.size, 1 / RATE)
     spectrum *= np.where((pitch >= low) & (pitch <= high), np.maximum(pitch, 1.0) ** (-slope / 2), 0.0)
-    return np.fft.irfft(spectrum, _TIME.size)
+    return np.asarray(np.fft.irfft(spectrum, _TIME.size))
 
 
 def _tones(pitches: Sequence[float]) -> _Numbers:
-    return np.sum([np.sin(2 * np.pi * pitch * _TIME) for pitch in pitches], axis=0)
+    return np.asarray(sum(np.sin(2 * np.pi * pitch * _TIME) for pitch in pitches))
 
 
 def _notes(pitches: Sequence[float], seconds: float, harmonics: int = 6, decay: float = 3.0) -> _Numbers:
@@ -65,11 +65,11 @@ def _notes(pitches: Sequence[float], seconds: float, harmonics: int = 6, decay: 
     pitch = np.asarray(pitches, float)[step % len(pitches)]
     within = _TIME - step * seconds
     each = [np.sin(2 * np.pi * pitch * n * within) / n**1.5 for n in range(1, harmonics + 1)]
-    return np.sum(each, axis=0) * np.exp(-decay * within) * np.minimum(within / 0.01, 1.0)
+    return np.asarray(np.sum(each, axis=0)) * np.exp(-decay * within) * np.minimum(within / 0.01, 1.0)
 
 
 def _chords() -> _Numbers:
-    return np.sum([_notes(voice, 2.0, decay=0.6) for voice in zip(*_CHORDS, strict=True)], axis=0)
+    return np.asarray(sum(_notes(voice, 2.0, decay=0.6) for voice in zip(*_CHORDS, strict=True)))
 
 
 def _drums(rng: np.random.Generator) -> _Numbers:
@@ -87,7 +87,7 @@ def _claps(rng: np.random.Generator, a_second: float, decay: float) -> _Numbers:
     tail = rng.standard_normal(length) * np.exp(-decay * np.arange(length) / RATE)
     size = _TIME.size + length
     spectrum = np.fft.rfft(impulses, size) * np.fft.rfft(tail, size)
-    return np.fft.irfft(spectrum, size)[: _TIME.size]
+    return np.asarray(np.fft.irfft(spectrum, size))[: _TIME.size]
 
 
 def _engine(rng: np.random.Generator) -> _Numbers:
