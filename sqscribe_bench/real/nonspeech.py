@@ -87,12 +87,13 @@ def _claps(rng: np.random.Generator, a_second: float, decay: float) -> _Numbers:
     tail = rng.standard_normal(length) * np.exp(-decay * np.arange(length) / RATE)
     size = _TIME.size + length
     spectrum = np.fft.rfft(impulses, size) * np.fft.rfft(tail, size)
-    return np.asarray(np.fft.irfft(spectrum, size))[: _TIME.size]
+    claps: _Numbers = np.fft.irfft(spectrum, size)[: _TIME.size]
+    return claps
 
 
 def _engine(rng: np.random.Generator) -> _Numbers:
     turning = 2 * np.pi * np.cumsum(28 + 6 * np.sin(2 * np.pi * _TIME / 9)) / RATE
-    firing = np.sum([np.sin(turning * n) / n for n in range(1, 20)], axis=0)
+    firing: _Numbers = np.sum([np.sin(turning * n) / n for n in range(1, 20)], axis=0)
     return firing + 3 * _scaled(_coloured(rng, 2.0, 40, 1500), -20)
 
 
