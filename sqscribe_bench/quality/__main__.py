@@ -42,6 +42,7 @@ def main() -> int:
     real.add_argument("--only", type=_listed(PARTS), help=f"parts, of {','.join(PARTS)} (default: all; hours on a CPU)")
     real.add_argument("--contenders", type=_listed(CONTENDERS), help=f"of {','.join(CONTENDERS)} (default: all)")
     real.add_argument("--prompts", type=int, metavar="N", help="only N of the 15 prompts and lists of hotwords")
+    real.add_argument("--orders", type=int, default=1, metavar="N", help="join sentences in N orders (default: 1)")
     real.add_argument("--match", metavar="A,B", help="only recordings that have A or B in their name")
     real.add_argument("--each", action="store_true", help="one row of the table a prompt, instead of their sum")
     real.add_argument("--save", type=Path, metavar="DIR", help="keep every transcript, with what was said beside it")

@@ -71,7 +71,7 @@ def compare(arguments: argparse.Namespace) -> int:
     measured = False
     for part in arguments.only:
         try:
-            recordings, cases = plan(part, cache, prompts=arguments.prompts)
+            recordings, cases = plan(part, cache, prompts=arguments.prompts, orders=arguments.orders)
         except CannotBeHadError as error:
             print(f"{part}: {error}", file=sys.stderr)
             continue

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long recordings made of short ones: sentences of a language behind one another, alike or unlike in loudness."""
+"""Long recordings made of short ones: sentences of a language behind one another, alike or unlike in loudness.
+
+Each may be made in several orders: which sentence begins a window decides much, and one order is one throw of the dice.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +28,19 @@ LEVEL = -22.0
 HISS = -75.0
 
 
-def joined(recordings: Iterable[Recording], cache: Cache) -> tuple[Recording, ...]:
+def joined(recordings: Iterable[Recording], cache: Cache, order: int = 0) -> tuple[Recording, ...]:
     """One recording a language that has several: its sentences as they are."""
-    return _by_language(recordings, "joined", lambda group: _join(group, cache, "joined", None))
+    return _by_language(recordings, order, lambda group, name: _join(group, cache, f"joined{name}", None))
 
 
-def unlike(recordings: Iterable[Recording], cache: Cache) -> tuple[Recording, ...]:
+def unlike(recordings: Iterable[Recording], cache: Cache, order: int = 0) -> tuple[Recording, ...]:
     """One recording a language that has several: its sentences from loud to very quiet, with hiss."""
-    return _by_language(recordings, "unlike", lambda group: _join(group, cache, "unlike", LEVELS))
+    return _by_language(recordings, order, lambda group, name: _join(group, cache, f"unlike{name}", LEVELS))
 
 
-def levelled(recordings: Iterable[Recording], cache: Cache) -> tuple[Recording, ...]:
+def levelled(recordings: Iterable[Recording], cache: Cache, order: int = 0) -> tuple[Recording, ...]:
     """One recording a language that has several: its sentences at one level, with the same hiss."""
-    return _by_language(recordings, "levelled", lambda group: _join(group, cache, "levelled", (LEVEL,)))
+    return _by_language(recordings, order, lambda group, name: _join(group, cache, f"levelled{name}", (LEVEL,)))
 
 
 def made(
@@ -57,14 +60,17 @@ def made(
 
 
 def _by_language(
-    recordings: Iterable[Recording], kind: str, join: Callable[[Sequence[Recording]], Recording]
+    recordings: Iterable[Recording], order: int, join: Callable[[Sequence[Recording], str], Recording]
 ) -> tuple[Recording, ...]:
+    """Joins what belongs together, as it comes or, for an order above 0, shuffled: the same way every time."""
     groups: dict[str, list[Recording]] = {}
     for recording in recordings:
         groups.setdefault(recording.language, []).append(recording)
-    if not groups:
-        raise ValueError(f"{kind}: there is nothing to join")
-    return tuple(join(group) for group in groups.values() if len(group) > 1)
+    several = [group for group in groups.values() if len(group) > 1]
+    if not order:
+        return tuple(join(group, "") for group in several)
+    shuffled = [[group[at] for at in np.random.default_rng(order).permutation(len(group))] for group in several]
+    return tuple(join(group, f"-{order}") for group in shuffled)
 
 
 def _join(group: Sequence[Recording], cache: Cache, kind: str, levels: tuple[float, ...] | None) -> Recording:

@@ -26,18 +26,19 @@ Plan = tuple[dict[str, Recording], list[Case]]
 _Named = dict[str, Recording]
 
 
-def plan(part: str, cache: Cache, *, prompts: int | None = None) -> Plan:
+def plan(part: str, cache: Cache, *, prompts: int | None = None, orders: int = 1) -> Plan:
     """What belongs to a part.
 
     Args:
         part: One of `PARTS`.
         cache: Has the recordings, or brings them.
         prompts: Only so many prompts and lists of hotwords, taken in turns; all by default.
+        orders: Of the sentences in joined recordings, in the parts that are made of them.
 
     Raises:
         CannotBeHadError: A recording of the part is not to be had.
     """
-    recordings, cases = PARTS[part](cache)
+    recordings, cases = PARTS[part](cache, orders)
     if prompts is not None and part in {"prompts", "echo"}:
         kept = set(_turns()[:prompts])
         cases = [case for case in cases if "=" not in case.group or case.group.split("=")[1] in kept]
@@ -59,29 +60,33 @@ def _plain(part: str, recordings: Iterable[Recording], **options: Any) -> Plan:
     return named, [Case(f"{part} {recording.language}", name, options) for name, recording in named.items()]
 
 
-def _alone(cache: Cache) -> Plan:
-    del cache
+def _ordered(join: Callable[..., tuple[Recording, ...]], cache: Cache, orders: int) -> list[Recording]:
+    recordings = spoken()
+    return [each for order in range(orders) for each in join(recordings, cache, order)]
+
+
+def _alone(_cache: Cache, _orders: int) -> Plan:
     return _plain("alone", spoken())
 
 
-def _joined(cache: Cache) -> Plan:
-    return _plain("joined", joins.joined(spoken(), cache))
+def _joined(cache: Cache, orders: int) -> Plan:
+    return _plain("joined", _ordered(joins.joined, cache, orders))
 
 
-def _unlike(cache: Cache) -> Plan:
-    return _plain("unlike", joins.unlike(spoken(), cache))
+def _unlike(cache: Cache, orders: int) -> Plan:
+    return _plain("unlike", _ordered(joins.unlike, cache, orders))
 
 
-def _levelled(cache: Cache) -> Plan:
-    return _plain("levelled", joins.levelled(spoken(), cache))
+def _levelled(cache: Cache, orders: int) -> Plan:
+    return _plain("levelled", _ordered(joins.levelled, cache, orders))
 
 
-def _long(cache: Cache) -> Plan:
+def _long(cache: Cache, _orders: int) -> Plan:
     named = _named(long_recordings(cache))
     return named, [Case(f"long {name}", name) for name in named]
 
 
-def _sentences(cache: Cache) -> Plan:
+def _sentences(cache: Cache, _orders: int) -> Plan:
     return _plain("sentences", sentences(cache))
 
 
@@ -92,7 +97,7 @@ def _asked() -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def _prompts(cache: Cache) -> Plan:
+def _prompts(cache: Cache, _orders: int) -> Plan:
     """Joined and long recordings with each prompt and each list of hotwords, and with one that fits."""
     recordings = [*joins.joined(spoken(), cache), *long_recordings(cache)]
     cases = [
@@ -108,7 +113,7 @@ def _prompts(cache: Cache) -> Plan:
     return _named(recordings), cases
 
 
-def _translate(cache: Cache) -> Plan:
+def _translate(cache: Cache, _orders: int) -> Plan:
     """English to English: what is translated is what was said."""
     alone = spoken("en")
     recordings = {f"alone {each.name}": each for each in alone}
@@ -121,7 +126,7 @@ def _translate(cache: Cache) -> Plan:
     ]
 
 
-def _nonspeech(cache: Cache) -> Plan:
+def _nonspeech(cache: Cache, _orders: int) -> Plan:
     """Nothing is said; every word is made up."""
     named = _named(non_speech(cache))
     options: tuple[dict[str, Any], ...] = ({}, {"vad": False}, {"vad": False, "language": "en"})
@@ -133,7 +138,7 @@ def _nonspeech(cache: Cache) -> Plan:
     ]
 
 
-def _echo(cache: Cache) -> Plan:
+def _echo(cache: Cache, _orders: int) -> Plan:
     """Prompts over silence, noise, music, and one sentence within a minute of next to nothing."""
     sounds = {each.name: each for each in non_speech(cache) if each.name in {"silence", "hiss", "band", "applause"}}
     sentence = spoken("en")[0]
@@ -149,7 +154,7 @@ def _echo(cache: Cache) -> Plan:
     ]
 
 
-PARTS: dict[str, Callable[[Cache], Plan]] = {
+PARTS: dict[str, Callable[[Cache, int], Plan]] = {
     "alone": _alone,
     "joined": _joined,
     "levelled": _levelled,
