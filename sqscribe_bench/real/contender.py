@@ -40,6 +40,11 @@ class Task:
     path: Path
     options: Mapping[str, Any]
 
+    @property
+    def timed(self) -> bool:
+        """Whether its words have times: a translation's are not in the order in which they were said."""
+        return self.options.get("task") != "translate"
+
 
 class Contender(Protocol):
     """Transcribes files."""

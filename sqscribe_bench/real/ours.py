@@ -47,7 +47,7 @@ class Sqscribe:
 
 
 def _job(name: str, task: Task) -> Job:
-    fields = {"word_timestamps": True, **task.options, "job_id": name, "source": f"s3://local/{name}"}
+    fields = {"word_timestamps": task.timed, **task.options, "job_id": name, "source": f"s3://local/{name}"}
     return replace(parse_job(fields, JobDefaults(OUTPUT)), source=str(task.path.absolute()))
 
 

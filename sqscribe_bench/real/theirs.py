@@ -13,7 +13,7 @@ from typing import Any
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-from sqscribe_bench.real.audio import RATE, Sound, read
+from sqscribe_bench.real.audio import RATE, read
 from sqscribe_bench.real.cache import Cache
 from sqscribe_bench.real.contender import Engine, Task
 from sqscribe_bench.real.heard import Heard
@@ -54,12 +54,13 @@ class FasterWhisper:
             "batched": self._engine.batch_size if self._batched else None,
             "versions": [version("faster-whisper"), version("ctranslate2")],
         }
-        answer = self._cache.told(key, lambda: json.dumps(self._transcribe(read(task.path), dict(task.options))))
+        answer = self._cache.told(key, lambda: json.dumps(self._transcribe(task)))
         return Heard.from_json(json.loads(answer))
 
-    def _transcribe(self, sound: Sound, options: dict[str, Any]) -> dict[str, Any]:
+    def _transcribe(self, task: Task) -> dict[str, Any]:
+        sound, options = read(task.path), dict(task.options)
         vad = options.pop("vad", True)
-        settings = {"word_timestamps": True, "vad_filter": vad, **options}
+        settings = {"word_timestamps": task.timed, "vad_filter": vad, **options}
         if self._batched:
             settings |= {"batch_size": self._engine.batch_size, "without_timestamps": False}
             if not vad:
