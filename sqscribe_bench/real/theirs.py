@@ -27,8 +27,8 @@ _WINDOW = 30.0
 class FasterWhisper:
     """One window after another, or several at a time.
 
-    It has the settings that its authors chose, with two differences: text before is no prompt for text behind, since
-    sqscribe's windows are independent too, and its batched way writes segments, as sqscribe does.
+    It has the settings that its authors chose, so its batched way writes no timestamps, which loses less; but text
+    before is no prompt for text behind, since sqscribe's windows are independent too, and there is VAD.
 
     Args:
         engine: What it runs on.
@@ -51,7 +51,7 @@ class FasterWhisper:
             "sound": _digest(task.path),
             "options": dict(task.options),
             "engine": [self._engine.device, self._engine.compute_type],
-            "batched": self._engine.batch_size if self._batched else None,
+            "batched": {"size": self._engine.batch_size} if self._batched else None,
             "versions": [version("faster-whisper"), version("ctranslate2")],
         }
         answer = self._cache.told(key, lambda: json.dumps(self._transcribe(task)))
@@ -62,7 +62,7 @@ class FasterWhisper:
         vad = options.pop("vad", True)
         settings = {"word_timestamps": task.timed, "vad_filter": vad, **options}
         if self._batched:
-            settings |= {"batch_size": self._engine.batch_size, "without_timestamps": False}
+            settings["batch_size"] = self._engine.batch_size
             if not vad:
                 starts = range(0, len(sound), round(_WINDOW * RATE))
                 ends = (min(start / RATE + _WINDOW, len(sound) / RATE) for start in starts)
