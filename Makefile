@@ -7,7 +7,7 @@ ARGS ?=
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
-scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py bench/*.py bench/*/*.py sqscribe_bench/*.py sqscribe_bench/*/*.py deploy/*/*.py)
+scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py tests/*/*/*/*.py tests/*/*/*/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench quality real chaos soak clean
@@ -38,7 +38,7 @@ test: $(stamp) ## Runs all tests
 check: $(stamp) ## Checks format, lint, types, the Dockerfile and the CloudFormation template
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
-	@$(bin)/mypy sqscribe stages worker $(scripts)
+	@$(bin)/mypy sqscribe sqscribe_bench stages worker $(scripts)
 	$(bin)/hadolint Dockerfile
 	$(bin)/cfn-lint deploy/aws/template.yaml
 
@@ -57,10 +57,10 @@ real: $(stamp) ## Brings released models and recordings into a cache, and tests 
 	@$(bin)/python -m pytest tests/real $(ARGS)
 
 chaos: $(stamp) ## Kills, freezes and starves real workers for 20 minutes; nothing may be lost. ARGS='--seed 1'
-	@$(bin)/python -m bench.chaos $(ARGS)
+	@$(bin)/python -m sqscribe_bench.chaos $(ARGS)
 
 soak: $(stamp) ## Puts 2,300 jobs through one worker; its memory, files and threads must not grow
-	@$(bin)/python -m bench.soak $(ARGS)
+	@$(bin)/python -m sqscribe_bench.soak $(ARGS)
 
 clean: ## Removes what was built, the environment included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

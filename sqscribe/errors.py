@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors, each of which says what becomes of the message that met it.
 
-The table of fates stands in `docs/reference.md`. A stage raises one of these; only the pipeline acts on it.
+The table of dispositions stands in `docs/reference.md`. A stage raises one of these; only the pipeline acts on it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.formats import MASTER, RenderOptions
 from sqscribe.urls import without_presigned
 
-__all__ = ["JOB_ID", "Job", "JobDefaults", "JobMessageError", "JobRef", "derived_job_id", "parse_job"]
+__all__ = ["JOB_ID", "Job", "JobDefaults", "JobMessageError", "JobRef", "derived_job_id"]
 
 #: What a job id looks like.
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -58,7 +57,7 @@ class JobRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job, valid and complete. Made by `parse_job`.
+    """One job, valid and complete. Made by `sqscribe.job_message.parse_job`.
 
     Attributes:
         source: `http(s)://`, or `s3://bucket/key` with the key as it is. May hold secrets: see `urls.redact`.
@@ -171,26 +170,6 @@ class JobMessageError(PermanentError):
         self.output = output
         self.source = source
         self.metadata = metadata
-
-
-def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
-    """Makes a job of the fields of a message.
-
-    Besides the contract's fields it takes `object` with `version_id` and `etag`: which version of the S3 object is
-    meant. Jobs made from S3 events carry it.
-
-    Args:
-        raw: As `json.loads` gives it; nothing is converted ("5" is not 5, true is not 1).
-        defaults: For what the message does not say.
-
-    Raises:
-        JobMessageError: `bad_message` names every field at fault and why; `unsupported_option` an option that this
-            version lacks; `source_blocked` a scheme that is never fetched.
-    """
-    # Loads pydantic, which commands that parse no message need not wait for.
-    from sqscribe.job_message import read_job  # noqa: PLC0415
-
-    return read_job(raw, defaults)
 
 
 def derived_job_id(

@@ -19,7 +19,7 @@ from sqscribe.job import JOB_ID, Job, JobDefaults, JobMessageError, derived_job_
 from sqscribe.languages import LANGUAGES, language_code
 from sqscribe.urls import split_s3
 
-__all__ = ["JobMessage", "read_job"]
+__all__ = ["JobMessage", "parse_job"]
 
 #: Bytes of `metadata` as compact JSON.
 METADATA_BYTES = 16 * 1024
@@ -236,8 +236,20 @@ class JobMessage(BaseModel):
         )
 
 
-def read_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
-    """See `sqscribe.job.parse_job`."""
+def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
+    """Makes a job of the fields of a message.
+
+    Besides the contract's fields it takes `object` with `version_id` and `etag`: which version of the S3 object is
+    meant. Jobs made from S3 events carry it.
+
+    Args:
+        raw: As `json.loads` gives it; nothing is converted ("5" is not 5, true is not 1).
+        defaults: For what the message does not say.
+
+    Raises:
+        JobMessageError: `bad_message` names every field at fault and why; `unsupported_option` an option that this
+            version lacks; `source_blocked` a scheme that is never fetched.
+    """
     try:
         message = JobMessage.model_validate(dict(raw))
     except ValidationError as error:

@@ -39,7 +39,7 @@ from sqscribe.transcript import Transcript
 from sqscribe.urls import split_s3, storable
 from stages.ports import Clock, Store
 
-__all__ = ["JobFacts", "Publisher", "Standing"]
+__all__ = ["ExistingResult", "JobFacts", "Publisher"]
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ExistingResult:
     """The `result.json` that stands for a job.
 
     Attributes:
@@ -121,13 +121,13 @@ class Publisher:
         self._clock = clock
         self._worker = worker
 
-    def standing(self, job: Job | JobRef) -> Standing:
+    def existing(self, job: Job | JobRef) -> ExistingResult:
         """Looks at the `result.json` of a job, or of a message that cannot be one.
 
         Raises:
             PermanentError: `output_forbidden`, when something else stands in its place and the job does not force.
         """
-        return self._standing(job.ref, force=job.force) if isinstance(job, Job) else self._standing(job)
+        return self._existing(job.ref, force=job.force) if isinstance(job, Job) else self._existing(job)
 
     def succeed(self, job: Job, transcript: Transcript, facts: JobFacts, fence: Callable[[], None]) -> Result:
         """Publishes a transcript, or completes what somebody else published first.
@@ -146,11 +146,11 @@ class Publisher:
         body = self._put_first(_url(job, MASTER), ours, ARTIFACTS[MASTER].content_type, fence)
         if body != ours:
             log.info("master_adopted", job=job.job_id)
-        standing = self._read_master(job, body)
-        _require_words(job, standing)
+        existing = self._read_master(job, body)
+        _require_words(job, existing)
         artifacts = [_artifact(job, MASTER, body)]
-        artifacts += [self._add(job, name, standing, fence) for name in job.formats if name != MASTER]
-        return self._conclude(job.ref, self._success(job, standing, facts, artifacts, begun), fence)
+        artifacts += [self._add(job, name, existing, fence) for name in job.formats if name != MASTER]
+        return self._conclude(job.ref, self._success(job, existing, facts, artifacts, begun), fence)
 
     def complete(self, job: Job, result: Result, fence: Callable[[], None]) -> Result:
         """Adds the formats that a finished job lacks, from the master that stands. The result stays as it is.
@@ -249,16 +249,16 @@ class Publisher:
 
     # -- the result ------------------------------------------------------------------------------------------------
 
-    def _standing(self, ref: JobRef, *, force: bool = False) -> Standing:
+    def _existing(self, ref: JobRef, *, force: bool = False) -> ExistingResult:
         url = ref.url(RESULT_NAME)
         stored = self._store.get(url)
         if stored is None:
-            return Standing()
+            return ExistingResult()
         try:
-            return Standing(Result.from_json(stored.body), stored.etag)
+            return ExistingResult(Result.from_json(stored.body), stored.etag)
         except ValueError as error:
             if force:
-                return Standing(None, stored.etag)
+                return ExistingResult(None, stored.etag)
             # Of a later version, perhaps, and a success: not ours to replace.
             raise PermanentError(
                 ErrorCode.OUTPUT_FORBIDDEN,
@@ -272,10 +272,10 @@ class Publisher:
         if self._store.put_if_absent(url, body, RESULT_TYPE):
             return ours
         for _ in range(ROUNDS):
-            standing = self._standing(ref)
-            if standing.result and (standing.succeeded or _same_failure(standing.result, ours)):
-                return standing.result
-            if self._replaced(url, body, standing.etag, fence):
+            existing = self._existing(ref)
+            if existing.result and (existing.succeeded or _same_failure(existing.result, ours)):
+                return existing.result
+            if self._replaced(url, body, existing.etag, fence):
                 return ours
         raise NodeFaultError(f"{url} keeps changing; somebody else publishes the same job over and over")
 
@@ -290,15 +290,15 @@ class Publisher:
     ) -> Result:
         _require_words(job, transcript)
         for _ in range(ROUNDS):
-            standing = self._standing(job.ref, force=True)
-            if standing.result and standing.succeeded and standing.origin == facts.origin:
-                return self.complete(job, standing.result, fence)  # this message has forced its way already
+            existing = self._existing(job.ref, force=True)
+            if existing.result and existing.succeeded and existing.origin == facts.origin:
+                return self.complete(job, existing.result, fence)  # this message has forced its way already
             # Formats that were asked for earlier must not go on telling the old text.
             there = self._store.keys(job.url(""))
             names = dict.fromkeys([*job.formats, *(name for name in ARTIFACTS if _url(job, name) in there)])
             artifacts = [self._overwrite(job, name, transcript, fence) for name in names]
             ours = self._success(job, transcript, facts, artifacts, begun)
-            if self._replaced(job.url(RESULT_NAME), ours.to_json(), standing.etag, fence):
+            if self._replaced(job.url(RESULT_NAME), ours.to_json(), existing.etag, fence):
                 return ours
         raise NodeFaultError(f"{job.url(RESULT_NAME)} keeps changing; somebody else forces the same job over and over")
 

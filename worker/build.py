@@ -5,147 +5,65 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import boto3
 
 from sqscribe import __version__
-from sqscribe.errors import SettingsError
-from sqscribe.job import JobDefaults
 from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import DecodeLimits, Decoder
 from stages.fetch import Fetcher, FetchLimits
 from stages.fetch.address import AddressPolicy
-from stages.inference.client import DEFAULT_DECODER, EngineClient
+from stages.inference.client.client import DEFAULT_DECODER, EngineClient
 from stages.inference.protocol import Engine, EngineSettings
-from stages.ports import Clock, Store
+from stages.ports import Clock
 from stages.publish import Publisher
 from stages.segment import Segmenter
-from worker.aws import AwsClients
-from worker.buffer import AudioBuffer
-from worker.checkpoint import Checkpoints
-from worker.clock import SystemClock
-from worker.config import Settings
+from worker.components import Components
+from worker.connect import Connections, connect_aws, poll_seconds
 from worker.daemon import Daemon
-from worker.decoding import Decoding
-from worker.deletes import Deleter
-from worker.faults import NodeFaults
-from worker.finish import Finisher
-from worker.handover import Handover
-from worker.intake import BATCH, Intake
-from worker.keeper import Keeper
+from worker.jobs.buffer import AudioBuffer
+from worker.jobs.checkpoint import Checkpoints
+from worker.jobs.finish import Finisher
+from worker.jobs.handover import Handover
+from worker.jobs.in_engine import Decoding
+from worker.jobs.pipeline import Pipeline
+from worker.jobs.prepare import Preparer
+from worker.jobs.saving import CheckpointSaver
 from worker.leases import Heartbeat, LeaseTable
-from worker.messages import MessageParser, Parsed
-from worker.models import download_model, engine_settings, is_simulated
-from worker.parts import Parts
-from worker.pipeline import Pipeline
-from worker.prepare import Preparer
-from worker.queues import Message, Queue
-from worker.queues.sqs import SqsQueue
-from worker.saladcloud import node_name
-from worker.scratch import ScratchSpace
-from worker.sources import SourceOutage
-from worker.stores.s3 import S3Store
+from worker.leases.deleter import Deleter
+from worker.node.clock import SystemClock
+from worker.node.faults import NodeFaults
+from worker.node.models import SIMULATED, download_model, engine_settings, is_simulated
+from worker.node.name import node_name
+from worker.node.scratch import ScratchSpace
+from worker.node.source_outage import SourceOutage
+from worker.receive.intake import BATCH, Intake
+from worker.settings import Settings
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.trace import TraceWriter
-from worker.testing.decoder import SIMULATED
 
-__all__ = ["Outside", "build_worker", "connect_aws"]
+__all__ = ["build_worker"]
 
 #: Receives of a queue that has no redrive policy.
 DEFAULT_MAX_RECEIVES = 10
-#: The longest poll leaves most of the grace for giving back what it may bring.
-POLL_SHARE_OF_GRACE = 0.3
-LONGEST_POLL = 20.0
 #: Messages received at once for each downloader: one in hand and one to go on with.
 MESSAGES_PER_DOWNLOADER = 2
 
 #: Scratch that must be free before more is received: a common source. How large the next one is, only its fetch tells.
 SOURCE_BYTES = 64 << 20
-#: Seconds for which sources that do not answer may be taken for an outage of this node's network.
-SOURCE_OUTAGE_SECONDS = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """The world that a worker talks to.
-
-    Attributes:
-        parse: Message to jobs.
-        s3_client: For sources and models in S3.
-        allow_local: Whether a source may be a path on this machine.
-        source_outage: Longest time for which sources that do not answer may count as an outage; 0: never.
-    """
-
-    queue: Queue
-    store: Store
-    parse: Callable[[Message], Parsed]
-    s3_client: Callable[[], Any] = field(default=partial(boto3.client, "s3"))
-    allow_local: bool = False
-    source_outage: float = SOURCE_OUTAGE_SECONDS
-
-
-def connect_aws(settings: Settings, metrics: Metrics) -> Outside:
-    """The real world: SQS and S3, or what speaks their protocols.
-
-    Raises:
-        SettingsError: A setting that the worker needs is missing, or AWS's own cannot be used.
-    """
-    if not settings.queue_url:
-        raise SettingsError("SQSCRIBE_QUEUE_URL: not set; the worker needs the URL of its SQS queue (--queue-url)")
-    if not settings.output:
-        raise SettingsError(
-            "SQSCRIBE_OUTPUT: not set; the worker needs a place for results, s3://bucket/prefix (--output)"
-        )
-    threads = settings.downloaders + settings.uploaders
-
-    def count(service: str, operation: str) -> None:
-        (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
-
-    lease = settings.visibility_timeout
-    clients = AwsClients(
-        connections=threads + 4,
-        # A lease may be set shorter than the usual time-outs; no call is to hang for longer than it lasts.
-        connect_timeout=min(5.0, lease / 2),
-        read_timeout=min(30.0, max(_poll(settings) + 1.0, 0.9 * lease)),
-        heartbeat_connect_timeout=min(3.0, lease / 2),
-        heartbeat_read_timeout=min(5.0, lease / 2),
-        on_call=count,
-    )
-    s3 = clients.s3(
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key,
-        region=settings.s3_region,
-    )
-    parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
-    return Outside(
-        queue=SqsQueue(
-            settings.queue_url,
-            clients.sqs(settings.queue_url),
-            clients.heartbeat_sqs(settings.queue_url),
-            SystemClock(),
-            visibility_timeout=settings.visibility_timeout,
-        ),
-        store=S3Store(s3, conditional_writes=settings.conditional_writes),
-        parse=lambda message: parser.parse(message.body, message.id),
-        s3_client=lambda: s3,
-    )
 
 
 def build_worker(
     settings: Settings,
-    connect: Callable[[Settings, Metrics], Outside] = connect_aws,
+    connect: Callable[[Settings, Metrics], Connections] = connect_aws,
     make_engine: Callable[[EngineSettings, Clock], Engine] | None = None,
 ) -> Daemon:
     """Builds a worker; nothing is started, but the queue is asked for its attributes.
 
     Args:
-        settings: Read by `worker.config`.
+        settings: Read by `worker.settings`.
         connect: Makes the world.
         make_engine: Makes the engine; the real one by default.
 
@@ -156,51 +74,51 @@ def build_worker(
     """
     clock, node = SystemClock(), node_name()
     metrics, health = Metrics(TraceWriter(settings.trace) if settings.trace else None), Health()
-    outside = connect(settings, metrics)
+    connections = connect(settings, metrics)
     # Wrong settings end here, before a model is loaded.
-    facts = outside.queue.facts()
+    facts = connections.queue.facts()
     max_receives = settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES
     dead_letter_url = settings.dead_letter_queue_url or facts.dead_letter_url
 
     decoder, segmenter = Decoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
     scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, clock)
     try:
-        engine = _engine(settings, outside, scratch.root, clock, make_engine)
+        engine = _engine(settings, connections, scratch.root, clock, make_engine)
     except BaseException:
         scratch.close()  # no daemon will
         raise
     buffer = AudioBuffer(settings.buffer_seconds)
     faults = NodeFaults(clock)
     leases = LeaseTable(
-        outside.queue,
+        connections.queue,
         clock,
         visibility_timeout=settings.visibility_timeout,
         on_renewals=metrics.leases_renewed,
         on_lost=metrics.lease_lost,
     )
-    heartbeat = Heartbeat(leases, outside.queue, clock)
-    deleter = Deleter(leases, outside.queue, clock)
-    publisher = Publisher(outside.store, clock, WorkerFacts(__version__, node))
+    heartbeat = Heartbeat(leases, connections.queue, clock)
+    deleter = Deleter(leases, connections.queue, clock)
+    publisher = Publisher(connections.store, clock, WorkerFacts(__version__, node))
     fetch_limits, policy = (
         FetchLimits(max_bytes=settings.max_source_bytes),
         AddressPolicy(settings.allow_private_sources),
     )
     outage = SourceOutage(
-        clock, partial(policy.answers, timeout=fetch_limits.connect_timeout), longest=outside.source_outage
+        clock, partial(policy.answers, timeout=fetch_limits.connect_timeout), longest=connections.source_outage
     )
     fetcher = Fetcher(
         fetch_limits,
-        outside.s3_client,
-        allow_local=outside.allow_local,
+        connections.s3_client,
+        allow_local=connections.allow_local,
         allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
         policy=policy,
         on_answer=outage.answered,
     )
     preparer = Preparer(fetcher, decoder, segmenter, scratch, outage, faults, metrics, clock)
-    decoding, checkpoints = Decoding(engine, buffer), Checkpoints(outside.store)
-    keeper = Keeper(
+    decoding, checkpoints = Decoding(engine, buffer), Checkpoints(connections.store)
+    saver = CheckpointSaver(
         checkpoints,
-        Handover(outside.queue, checkpoints, clock, max_receives),
+        Handover(connections.queue, checkpoints, clock, max_receives),
         decoding,
         faults,
         clock,
@@ -210,8 +128,8 @@ def build_worker(
     pipeline = Pipeline(
         preparer=preparer,
         decoding=decoding,
-        keeper=keeper,
-        finisher=Finisher(publisher, checkpoints, outside.queue, leases, deleter, faults, dead_letter_url),
+        saver=saver,
+        finisher=Finisher(publisher, checkpoints, connections.queue, leases, deleter, faults, dead_letter_url),
         publisher=publisher,
         buffer=buffer,
         faults=faults,
@@ -220,20 +138,20 @@ def build_worker(
         max_receives=max_receives,
     )
     intake = Intake(
-        outside.queue,
+        connections.queue,
         leases,
-        outside.parse,
+        connections.parse,
         partial(_room, pipeline, scratch, min(BATCH, MESSAGES_PER_DOWNLOADER * settings.downloaders)),
         pipeline.settle,
         clock,
-        wait=_poll(settings),
+        wait=poll_seconds(settings),
     )
     metrics.watch(
         stage_jobs=pipeline.stage_jobs,
         buffered_audio_seconds=lambda: buffer.seconds,
         leases=lambda: leases.count,
     )
-    parts = Parts(
+    components = Components(
         node=node,
         clock=clock,
         metrics=metrics,
@@ -249,7 +167,7 @@ def build_worker(
         engine=engine,
     )
     return Daemon(
-        parts,
+        components,
         http_port=settings.http_port,
         downloaders=settings.downloaders,
         uploaders=settings.uploaders,
@@ -259,11 +177,6 @@ def build_worker(
     )
 
 
-def _poll(settings: Settings) -> float:
-    """Seconds of a long poll: less than the lease that its messages get, which counts from its beginning."""
-    return min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace, max(1.0, settings.visibility_timeout / 2))
-
-
 def _room(pipeline: Pipeline, scratch: ScratchSpace, most: int) -> int:
     """How many messages there is room for: seconds in the buffer, bytes in the scratch space."""
     return pipeline.room(most) if scratch.has_room(min(SOURCE_BYTES, scratch.budget // 4)) else 0
@@ -271,13 +184,13 @@ def _room(pipeline: Pipeline, scratch: ScratchSpace, most: int) -> int:
 
 def _engine(
     settings: Settings,
-    outside: Outside,
+    connections: Connections,
     scratch: Path,
     clock: Clock,
     make_engine: Callable[[EngineSettings, Clock], Engine] | None,
 ) -> Engine:
     log_format: LogFormat = settings.log_format or ("console" if sys.stderr.isatty() else "json")
-    resolved = engine_settings(settings, partial(download_model, outside.s3_client), scratch, log_format)
+    resolved = engine_settings(settings, partial(download_model, connections.s3_client), scratch, log_format)
     if make_engine:
         return make_engine(resolved, clock)
     decoder = SIMULATED if is_simulated(settings.model) else DEFAULT_DECODER

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: starts the parts, watches them, stops them. The order of either is the point of this file."""
+"""The daemon: starts the components, watches them, stops them. The order of either is the point of this file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import structlog
 
 from sqscribe.errors import CancelReason, ExitCode
 from stages.inference.protocol import EngineEvent
+from worker.components import Components
 from worker.lifecycle import Deadline, Phase, StageThread, stop_signals
-from worker.parts import Parts
+from worker.outcomes import Stage
 from worker.status import status_page
-from worker.telemetry.health import Part
+from worker.telemetry.health import ComponentHealth
 from worker.telemetry.http import Pages, StatusServer
-from worker.telemetry.metrics import Stage
 
 __all__ = ["Daemon"]
 
 log = structlog.get_logger()
 
-#: How often the daemon looks after its parts.
+#: How often the daemon looks after its components.
 WATCH_SECONDS = 0.5
 #: How long a stage waits for work before it looks whether it should end.
 POLL_SECONDS = 0.5
@@ -46,7 +46,7 @@ class Daemon:
     """One worker. `run` is its whole life.
 
     Args:
-        parts: What it is made of; see `worker.build`.
+        components: What it is made of; see `worker.build`.
         http_port: 0 for none.
         downloaders: Threads that fetch, decode and segment.
         uploaders: Threads that publish.
@@ -57,7 +57,7 @@ class Daemon:
 
     def __init__(
         self,
-        parts: Parts,
+        components: Components,
         *,
         http_port: int,
         downloaders: int,
@@ -66,8 +66,8 @@ class Daemon:
         engine_stall: float,
         exit_when_idle: float = 0.0,
     ) -> None:
-        self._parts = parts
-        self._built_at = parts.clock.now()
+        self._components = components
+        self._built_at = components.clock.now()
         self._grace = grace
         self._engine_stall = engine_stall
         self._exit_when_idle = exit_when_idle
@@ -81,9 +81,9 @@ class Daemon:
         self._idle_since: float | None = None
         self._downloaders = [self._stage(f"downloader-{n}", self._download) for n in range(1, downloaders + 1)]
         self._uploaders = [self._stage(f"uploader-{n}", self._upload) for n in range(1, uploaders + 1)]
-        self._heartbeat_part = parts.health.part("heartbeat", stuck_after=STUCK_HEARTBEAT_SECONDS)
-        self._deleter_part = parts.health.part("deleter", stuck_after=STUCK_SECONDS)
-        self._engine_part = parts.health.part("engine", stuck_after=2 * engine_stall)
+        self._heartbeat_part = components.health.component("heartbeat", stuck_after=STUCK_HEARTBEAT_SECONDS)
+        self._deleter_part = components.health.component("deleter", stuck_after=STUCK_SECONDS)
+        self._engine_part = components.health.component("engine", stuck_after=2 * engine_stall)
         self._http = StatusServer(self._pages(), http_port) if http_port else None
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -95,11 +95,11 @@ class Daemon:
             SettingsError: The queue does not exist or refuses access, or the port is taken.
             NodeFaultError: The queue cannot be reached at the start.
         """
-        with stop_signals(self._parts.clock) as signalled:
+        with stop_signals(self._components.clock) as signalled:
             try:
                 self._start()
                 while self._exit_code is None:
-                    self._parts.clock.wait(self._wake, WATCH_SECONDS)
+                    self._components.clock.wait(self._wake, WATCH_SECONDS)
                     self._wake.clear()
                     self._watch()
                     if asked := signalled():
@@ -122,131 +122,135 @@ class Daemon:
             if self._exit_code is not None:
                 return
             self._exit_code = code
-            self._asked_at = self._parts.clock.now() if at is None else at
+            self._asked_at = self._components.clock.now() if at is None else at
         log.info("stop_asked", reason=reason, exit_code=int(code))
         self._wake.set()
 
     def _start(self) -> None:
-        """Starts the parts; each is ready before the one that hands it work."""
-        parts = self._parts
+        """Starts the components; each is ready before the one that hands it work."""
+        components = self._components
         # Probes come first: loading a model takes minutes, and a node that does not answer is taken away.
         if self._http:
             self._http.start()
         # The heartbeat stands before the first message is received, so that none is ever without it.
-        parts.heartbeat.start()
+        components.heartbeat.start()
         # The deleter and the uploaders stand before anything can be finished.
-        parts.deleter.start()
+        components.deleter.start()
         for thread in self._uploaders:
             thread.start()
         # The engine loads in its own process; downloaders begin once it has proved that it works, so that a node
         # with a broken GPU never takes a message.
-        parts.health.starting("loading the model and checking it on a control clip")
-        parts.engine.start(self._on_engine_event)
-        log.info("worker_started", node=parts.node, downloaders=len(self._downloaders), uploaders=len(self._uploaders))
+        components.health.starting("loading the model and checking it on a control clip")
+        components.engine.start(self._on_engine_event)
+        log.info(
+            "worker_started", node=components.node, downloaders=len(self._downloaders), uploaders=len(self._uploaders)
+        )
 
     def _shut_down(self) -> None:
-        """Stops the parts inside the grace; every message that is not done is visible again at the end."""
-        parts = self._parts
+        """Stops the components inside the grace; every message that is not done is visible again at the end."""
+        components = self._components
         with self._lock:
             self._phase, since = Phase.DRAINING, self._asked_at
-        deadline = Deadline(parts.clock, self._grace, since)
-        drained = Deadline(parts.clock, self._grace * DRAIN_SHARE, since)
-        polled = Deadline(parts.clock, self._grace * (DRAIN_SHARE + SAVE_SHARE), since)
-        parts.health.draining("shutting down")
+        deadline = Deadline(components.clock, self._grace, since)
+        drained = Deadline(components.clock, self._grace * DRAIN_SHARE, since)
+        polled = Deadline(components.clock, self._grace * (DRAIN_SHARE + SAVE_SHARE), since)
+        components.health.draining("shutting down")
         # 1. Receive no more. What was not begun goes back first: others can begin on it at once.
-        parts.intake.stop()
+        components.intake.stop()
         # 2. What is being fetched, decoded or segmented will not get through the engine in time.
         self._downloads_stop.set()
-        parts.pipeline.cancel(CancelReason.SHUTDOWN, Stage.FETCH, Stage.DECODE, Stage.SEGMENT, Stage.WAIT)
+        components.pipeline.cancel(CancelReason.SHUTDOWN, Stage.FETCH, Stage.DECODE, Stage.SEGMENT, Stage.WAIT)
         # 3. What the engine and the uploaders have may be finished, for a while; heartbeats go on.
         idle = threading.Event()
-        while not parts.pipeline.idle and drained.left() > 0 and parts.pipeline.engine_failure is None:
-            parts.clock.wait(idle, min(0.1, drained.left()))
-            parts.pipeline.sweep()
+        while not components.pipeline.idle and drained.left() > 0 and components.pipeline.engine_failure is None:
+            components.clock.wait(idle, min(0.1, drained.left()))
+            components.pipeline.sweep()
         # 4. What is finished of the others is saved, if the store answers in time.
-        parts.pipeline.save(all_of_it=True)
-        saved = Deadline(parts.clock, self._grace * SAVE_SHARE)
-        while parts.pipeline.saving and saved.left() > 0:
-            parts.clock.wait(idle, min(0.1, saved.left()))
+        components.pipeline.save(all_of_it=True)
+        saved = Deadline(components.clock, self._grace * SAVE_SHARE)
+        while components.pipeline.saving and saved.left() > 0:
+            components.clock.wait(idle, min(0.1, saved.left()))
         # 5. They are called off and given back.
-        parts.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
+        components.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
         self._stop.set()
         # A poll is not broken off: messages that the queue sends to a connection that was closed stay hidden. It ends
         # by itself, long before this deadline if the queue answers, and what it brings goes back.
-        parts.intake.wait_polled(polled.left())
-        joined = Deadline(parts.clock, self._grace * JOIN_SHARE)
+        components.intake.wait_polled(polled.left())
+        joined = Deadline(components.clock, self._grace * JOIN_SHARE)
         for thread in (*self._downloaders, *self._uploaders):
             if thread.ident is not None:
                 thread.join(joined.left(deadline.left()))
-        parts.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
+        components.pipeline.cancel(CancelReason.SHUTDOWN, *Stage)
         # 6. Deletes that are still being gathered, then whatever lease is left (a stage that did not end in time).
-        parts.deleter.stop(deadline.left())
-        parts.leases.release_all(deadline.left())
+        components.deleter.stop(deadline.left())
+        components.leases.release_all(deadline.left())
         # 7. Only now may the heartbeat end: until its release, a message was ours to keep.
-        parts.heartbeat.stop(deadline.left(1.0))
+        components.heartbeat.stop(deadline.left(1.0))
         # 8. Nobody waits for the engine any more.
-        parts.engine.stop(deadline.left(min(self._grace * ENGINE_STOP_SHARE, ENGINE_STOP_SECONDS)))
+        components.engine.stop(deadline.left(min(self._grace * ENGINE_STOP_SHARE, ENGINE_STOP_SECONDS)))
         # 9. The scratch folder goes when nobody reads from it; probes answer to the last.
-        parts.scratch.close()
+        components.scratch.close()
         if self._http:
             self._http.stop()
         with self._lock:
             self._phase = Phase.STOPPED
-        log.info("worker_stopped", jobs=sum(parts.pipeline.totals().jobs.values()), exit_code=int(self._exit_code or 0))
+        log.info(
+            "worker_stopped", jobs=sum(components.pipeline.totals().jobs.values()), exit_code=int(self._exit_code or 0)
+        )
 
     # -- watching --------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """One look after everything; a worker that cannot work ends, with a code that says why."""
-        parts = self._parts
-        parts.pipeline.sweep()
-        parts.pipeline.save()
-        if self._phase is Phase.STARTING and parts.pipeline.engine_ready.is_set():
+        components = self._components
+        components.pipeline.sweep()
+        components.pipeline.save()
+        if self._phase is Phase.STARTING and components.pipeline.engine_ready.is_set():
             with self._lock:
                 self._phase = Phase.RUNNING
             for thread in self._downloaders:
                 thread.start()
-            parts.health.started()
-        self._note("queue", parts.intake.trouble)
-        self._note("node", parts.faults.current)
-        self._note("engine", parts.pipeline.engine_trouble)
+            components.health.started()
+        self._note("queue", components.intake.trouble)
+        self._note("node", components.faults.current)
+        self._note("engine", components.pipeline.engine_trouble)
         self._watch_engine()
         self._watch_helpers()
-        verdict = parts.health.live()
-        if not verdict.ok:
-            log.error("worker_not_live", reasons=list(verdict.reasons))
-            self.stop(ExitCode.UNEXPECTED, verdict.reasons[0])
+        answer = components.health.live()
+        if not answer.ok:
+            log.error("worker_not_live", reasons=list(answer.reasons))
+            self.stop(ExitCode.UNEXPECTED, answer.reasons[0])
         self._watch_idleness()
 
     def _watch_engine(self) -> None:
         """Ends with an engine that cannot work; replaces one that hangs: its windows are sent again to the next."""
-        failure = self._parts.pipeline.engine_failure
+        failure = self._components.pipeline.engine_failure
         if failure:
             self._engine_part.dead(failure.message)
             self.stop(ExitCode.UNFIT_NODE if failure.unfit else ExitCode.ENGINE_BROKEN, failure.message)
             return
-        still = self._parts.clock.now() - self._parts.engine.last_progress
+        still = self._components.clock.now() - self._components.engine.last_progress
         if still < self._engine_stall:
             self._engine_part.beat("decoding")
         else:
             log.error("engine_stalled", seconds=round(still, 1))
-            self._parts.engine.replace()
+            self._components.engine.replace()
 
     def _watch_helpers(self) -> None:
         """The heartbeat and the deleter report no beats of their own accord, so they are asked."""
-        parts = self._parts
-        if not parts.heartbeat.alive:
+        components = self._components
+        if not components.heartbeat.alive:
             self._heartbeat_part.dead("its thread has ended")
-        elif parts.clock.now() - parts.heartbeat.last_beat < STUCK_HEARTBEAT_SECONDS:
+        elif components.clock.now() - components.heartbeat.last_beat < STUCK_HEARTBEAT_SECONDS:
             self._heartbeat_part.beat("renewing")
-        if parts.deleter.alive:
+        if components.deleter.alive:
             self._deleter_part.beat("deleting")
         else:
             self._deleter_part.dead("its thread has ended")
 
     def _on_engine_event(self, event: EngineEvent) -> None:
         try:
-            self._parts.pipeline.on_event(event)
+            self._components.pipeline.on_event(event)
         except Exception as error:
             # The engine's thread ends with this; without it no window would ever be done.
             self._engine_part.dead(f"its listener failed: {error!r}")
@@ -256,8 +260,8 @@ class Daemon:
     def _watch_idleness(self) -> None:
         if not self._exit_when_idle or self._phase is not Phase.RUNNING:
             return
-        now = self._parts.clock.now()
-        if not self._parts.pipeline.idle or self._parts.intake.waiting or self._parts.leases.count:
+        now = self._components.clock.now()
+        if not self._components.pipeline.idle or self._components.intake.waiting or self._components.leases.count:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = now
@@ -266,14 +270,14 @@ class Daemon:
 
     def _note(self, what: str, trouble: str | None) -> None:
         if trouble:
-            self._parts.health.outage(what, trouble)
+            self._components.health.outage(what, trouble)
         else:
-            self._parts.health.restored(what)
+            self._components.health.restored(what)
 
     # -- threads ---------------------------------------------------------------------------------------------------
 
-    def _stage(self, name: str, loop: Callable[[Part], None]) -> StageThread:
-        part = self._parts.health.part(name, stuck_after=STUCK_SECONDS)
+    def _stage(self, name: str, loop: Callable[[ComponentHealth], None]) -> StageThread:
+        part = self._components.health.component(name, stuck_after=STUCK_SECONDS)
 
         def died(_: str, error: BaseException) -> None:
             part.dead(repr(error))
@@ -281,19 +285,19 @@ class Daemon:
 
         return StageThread(name, partial(loop, part), died)
 
-    def _download(self, part: Part) -> None:
+    def _download(self, part: ComponentHealth) -> None:
         while not self._downloads_stop.is_set():
             part.idle()
-            task = self._parts.intake.next(POLL_SECONDS)
+            task = self._components.intake.next(POLL_SECONDS)
             if task is not None:
                 part.beat("preparing")
-                self._parts.pipeline.prepare(task, part.beat)
+                self._components.pipeline.prepare(task, part.beat)
         part.end()
 
-    def _upload(self, part: Part) -> None:
+    def _upload(self, part: ComponentHealth) -> None:
         while not self._stop.is_set():
             part.idle()
-            self._parts.pipeline.upload_next(POLL_SECONDS, part.beat)
+            self._components.pipeline.upload_next(POLL_SECONDS, part.beat)
         part.end()
 
     # -- being seen ------------------------------------------------------------------------------------------------
@@ -305,14 +309,14 @@ class Daemon:
 
     def status(self) -> Mapping[str, Any]:
         """The `/status` page."""
-        return status_page(self._parts, self._phase, self._parts.clock.now() - self._built_at)
+        return status_page(self._components, self._phase, self._components.clock.now() - self._built_at)
 
     def _pages(self) -> Pages:
-        health = self._parts.health
+        health = self._components.health
         return Pages(
             startup=health.startup,
             live=health.live,
             ready=health.ready,
             status=self.status,
-            metrics=self._parts.metrics.render,
+            metrics=self._components.metrics.render,
         )

@@ -10,12 +10,13 @@ from typing import Any
 from sqscribe.errors import ExitCode
 from sqscribe.job import Job
 from sqscribe.result import RESULT_NAME, Result
-from worker.build import Outside, build_worker
-from worker.clock import SystemClock
-from worker.config import Settings
-from worker.messages import Parsed
+from worker.build import build_worker
+from worker.connect import Connections
+from worker.node.clock import SystemClock
 from worker.queues import Message, Outgoing
 from worker.queues.memory import MemoryQueue
+from worker.receive.messages import Parsed
+from worker.settings import Settings
 from worker.stores.folder import FolderStore
 from worker.telemetry.metrics import Metrics
 
@@ -79,9 +80,9 @@ class LocalRun:
             raise FileNotFoundError(bucket_key)
         return stored.body
 
-    def _connect(self, _settings: Settings, _metrics: Metrics) -> Outside:
+    def _connect(self, _settings: Settings, _metrics: Metrics) -> Connections:
         # Nor does it help to wait for a network: the person at the terminal can see for themselves.
-        return Outside(queue=self._queue, store=self._store, parse=self._parse, allow_local=True, source_outage=0.0)
+        return Connections(queue=self._queue, store=self._store, parse=self._parse, allow_local=True, source_outage=0.0)
 
     def _parse(self, message: Message) -> Parsed:
         return Parsed(jobs=(self._jobs[message.body],))

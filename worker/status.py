@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sqscribe import __version__
+from worker.components import Components
 from worker.lifecycle import Phase
-from worker.parts import Parts
-from worker.telemetry.metrics import Stage
+from worker.outcomes import Stage
 
 __all__ = ["status_page"]
 
@@ -18,27 +18,31 @@ __all__ = ["status_page"]
 LISTED = 20
 
 
-def status_page(parts: Parts, phase: Phase, uptime: float) -> Mapping[str, Any]:
+def status_page(components: Components, phase: Phase, uptime: float) -> Mapping[str, Any]:
     """What the worker does now.
 
     Args:
-        parts: The worker's.
+        components: The worker's.
         phase: Of its life.
         uptime: Seconds since it was built.
     """
-    pipeline, info = parts.pipeline, parts.pipeline.info
+    pipeline, info = components.pipeline, components.pipeline.info
     jobs = pipeline.snapshot()
     totals = pipeline.totals()
-    troubles = (parts.intake.trouble, parts.faults.current, pipeline.engine_trouble)
+    troubles = (components.intake.trouble, components.faults.current, pipeline.engine_trouble)
     return {
         "version": __version__,
-        "node": parts.node,
+        "node": components.node,
         "phase": phase,
         "uptime": round(uptime, 1),
-        "leases": parts.leases.count,
-        "waiting": parts.intake.waiting,
-        "buffer": {"seconds": round(parts.buffer.seconds, 1), "limit": parts.buffer.limit, "open": parts.buffer.open},
-        "scratch": {"used": parts.scratch.used, "free": parts.scratch.free},
+        "leases": components.leases.count,
+        "waiting": components.intake.waiting,
+        "buffer": {
+            "seconds": round(components.buffer.seconds, 1),
+            "limit": components.buffer.limit,
+            "open": components.buffer.open,
+        },
+        "scratch": {"used": components.scratch.used, "free": components.scratch.free},
         "engine": asdict(info) if info else None,
         "trouble": [trouble for trouble in troubles if trouble],
         "stages": {
@@ -69,5 +73,5 @@ def status_page(parts: Parts, phase: Phase, uptime: float) -> Mapping[str, Any]:
             "jobs_per_minute": round(60 * sum(totals.jobs.values()) / uptime, 2) if uptime else 0.0,
             "real_time_factor": round(totals.audio_seconds / uptime, 2) if uptime else 0.0,
         },
-        "parts": [asdict(part) for part in parts.health.parts()],
+        "parts": [asdict(component) for component in components.health.components()],
     }

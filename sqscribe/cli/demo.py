@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sqscribe.bundled import DemoClip
+    from sqscribe.cli.demo_report import DemoRun
     from sqscribe.result import Result
-    from worker.embedded import EmbeddedAws, EmbeddedQueue
+    from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 
 __all__ = ["app"]
 
@@ -46,27 +47,6 @@ class DemoError(SqscribeError):
     """The demo did not come to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class DemoRun:
-    """What came out.
-
-    Attributes:
-        results: By the clip's name.
-        folder: Where each job's files were fetched to, in a folder named after the job.
-        seconds: From the first message sent to the last result.
-        left: Messages in the queue at the end, hidden ones included.
-        dead: Job id and error code of each dead letter.
-        worker_exit: The worker's exit code.
-    """
-
-    results: Mapping[str, Result]
-    folder: Path
-    seconds: float
-    left: int
-    dead: tuple[tuple[str, str], ...]
-    worker_exit: int
-
-
 @app.command(name="demo")
 def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for transcripts and the worker's log.")] = Path(
@@ -83,7 +63,7 @@ def demo(
 
     from sqscribe.bundled import demo_clips  # noqa: PLC0415
     from sqscribe.cli.demo_report import report  # noqa: PLC0415
-    from worker.embedded import EmbeddedAws  # noqa: PLC0415
+    from worker.embedded.aws import EmbeddedAws  # noqa: PLC0415
 
     console = Console()
     clips = demo_clips()
@@ -96,6 +76,7 @@ def demo(
 
 
 def _run(aws: EmbeddedAws, clips: tuple[DemoClip, ...], folder: Path, timeout: float, console: Console) -> DemoRun:
+    from sqscribe.cli.demo_report import DemoRun  # noqa: PLC0415
     from sqscribe.sender.fetch import fetch_results  # noqa: PLC0415
 
     queue = aws.make_queue("demo", max_receives=3, visibility_timeout=30)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +17,36 @@ from sqscribe.wer import count_words, word_errors
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sqscribe.cli.demo import DemoRun
+    from sqscribe.result import Result
     from sqscribe.transcript import Transcript
 
-__all__ = ["report"]
+__all__ = ["DemoRun", "report"]
 
 #: Word errors per word, over all clips, that are still taken for right.
 MAX_ERROR_RATE = 0.05
 #: The same for each clip: a few words misheard are few over all, but one clip's wrong transcript must show.
 MAX_CLIP_ERROR_RATE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRun:
+    """What came out.
+
+    Attributes:
+        results: By the clip's name.
+        folder: Where each job's files were fetched to, in a folder named after the job.
+        seconds: From the first message sent to the last result.
+        left: Messages in the queue at the end, hidden ones included.
+        dead: Job id and error code of each dead letter.
+        worker_exit: The worker's exit code.
+    """
+
+    results: Mapping[str, Result]
+    folder: Path
+    seconds: float
+    left: int
+    dead: tuple[tuple[str, str], ...]
+    worker_exit: int
 
 
 def report(console: Console, clips: tuple[DemoClip, ...], run: DemoRun) -> list[str]:

@@ -24,7 +24,7 @@ def with_settings(only: Collection[str] | None = None) -> Callable[[Callable[...
     Args:
         only: Names of the settings; all of them by default.
     """
-    from worker.config import Settings  # noqa: PLC0415 - `worker` is loaded by the commands that need it
+    from worker.settings import Settings  # noqa: PLC0415 - `worker` is loaded by the commands that need it
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)  # typer would look for their names in this module
@@ -50,7 +50,7 @@ def with_settings(only: Collection[str] | None = None) -> Callable[[Callable[...
 
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
-    # The values are text here: `worker.config` reads them as it reads the environment.
+    # The values are text here: `worker.settings` reads them as it reads the environment.
     kind = bool | None if field.annotation is bool else str | None
     option = typer.Option(
         f"--{name.replace('_', '-')}",

@@ -21,8 +21,8 @@ from sqscribe.urls import redact
 
 if TYPE_CHECKING:
     from sqscribe.job import Job
-    from worker.config import Settings
     from worker.local import LocalRun
+    from worker.settings import Settings
 
 __all__ = ["app"]
 
@@ -77,7 +77,7 @@ def transcribe(
     code is then 5.
     """
     from sqscribe.logs import configure  # noqa: PLC0415
-    from worker.config import read_settings  # noqa: PLC0415 - `--help` should answer at once
+    from worker.settings import read_settings  # noqa: PLC0415 - `--help` should answer at once
 
     configured = read_settings(
         **settings,
@@ -111,7 +111,8 @@ def _jobs(sources: list[str], options: dict[str, Any]) -> list[Job]:
     Raises:
         SettingsError: An option is wrong; the message names it.
     """
-    from sqscribe.job import JobDefaults, parse_job  # noqa: PLC0415
+    from sqscribe.job import JobDefaults  # noqa: PLC0415
+    from sqscribe.job_message import parse_job  # noqa: PLC0415
     from worker.local import OUTPUT  # noqa: PLC0415
 
     jobs: list[Job] = []

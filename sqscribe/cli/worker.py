@@ -30,7 +30,7 @@ def worker(**settings: Any) -> None:
     # Loaded here, because `--help` should answer at once.
     from sqscribe.logs import configure, log_uncaught  # noqa: PLC0415
     from worker.build import build_worker  # noqa: PLC0415
-    from worker.config import read_settings  # noqa: PLC0415
+    from worker.settings import read_settings  # noqa: PLC0415
 
     configured = read_settings(**settings)
     configure(configured.log_format, configured.log_level)

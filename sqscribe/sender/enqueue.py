@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from sqscribe.errors import ErrorCode, PermanentError, SqscribeError
-from sqscribe.job import JobDefaults, JobMessageError, parse_job
+from sqscribe.job import JobDefaults, JobMessageError
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -100,6 +100,9 @@ def send_jobs(
 
 
 def _checked(index: int, message: Mapping[str, Any]) -> _Outgoing:
+    # Loads pydantic, which `sqscribe fetch` need not wait for.
+    from sqscribe.job_message import parse_job  # noqa: PLC0415
+
     try:
         job = parse_job(message, JobDefaults(_ANY_OUTPUT))
     except JobMessageError as error:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqscribe.job import Job, JobDefaults, parse_job
+from sqscribe.job import Job, JobDefaults
+from sqscribe.job_message import parse_job
 from sqscribe.logs import configure
 from sqscribe_bench.real.contender import Engine, Task
 from sqscribe_bench.real.heard import Heard
-from worker.config import read_settings
 from worker.local import OUTPUT, LocalRun
+from worker.settings import read_settings
 
 __all__ = ["Sqscribe"]
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import ControlClip, EngineSettings
-from worker.clock import SystemClock
-from worker.testing.decoder import SIMULATED, SIMULATED_SAMPLES
+from worker.node.clock import SystemClock
+from worker.node.models import SIMULATED
+from worker.testing.decoder import SIMULATED_SAMPLES
 from worker.testing.listener import EngineListener
 
 

@@ -17,15 +17,15 @@ import pytest
 
 from sqscribe.bundled import model_path
 from sqscribe.errors import ExitCode
-from worker.bench.contender import Sqscribe
-from worker.bench.library import Library
-from worker.bench.model import ARCHITECTURES, Architecture, model_folder
-from worker.bench.nvml import NvmlSampler
-from worker.bench.run import Conditions, Task
-from worker.bench.site import Site
-from worker.bench.trace import Trace
-from worker.bench.workload import WARM_UP, workload
-from worker.models import RANDOM_MARK
+from sqscribe_bench.compare.contender import Sqscribe
+from sqscribe_bench.lab.library import Library
+from sqscribe_bench.lab.model import ARCHITECTURES, Architecture, model_folder
+from sqscribe_bench.lab.nvml import NvmlSampler
+from sqscribe_bench.lab.run import Conditions, Task
+from sqscribe_bench.lab.site import Site
+from sqscribe_bench.lab.trace import Trace
+from sqscribe_bench.lab.workload import WARM_UP, workload
+from worker.node.models import RANDOM_MARK
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

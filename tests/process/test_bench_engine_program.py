@@ -10,13 +10,13 @@ import ctranslate2
 import numpy as np
 import pytest
 
-from stages.inference.decoder import WhisperDecoder
+from sqscribe_bench.engine.figures import EngineFigure, engine_figures
+from sqscribe_bench.engine.sweep import EnginePlan, EngineRun, EngineSetup, EngineSweep, engine_launcher, write_windows
+from sqscribe_bench.programs.feed import Feed
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings, WindowDone
-from stages.inference.random_model import make_random_model
+from stages.inference.whisper.decoder import WhisperDecoder
+from stages.inference.whisper.random_model import make_random_model
 from stages.values import SAMPLE_RATE, Piece, Window
-from worker.bench.engine import EnginePlan, EngineRun, EngineSetup, EngineSweep, engine_launcher, write_windows
-from worker.bench.engine_figures import EngineFigure, engine_figures
-from worker.bench.programs.feed import Feed
 
 pytestmark = pytest.mark.process
 

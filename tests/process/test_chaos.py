@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 def test_nothing_is_lost_whatever_happens(tmp_path: Path) -> None:
     # Given three workers, a few dozen jobs of every kind, and a seed
-    command = [sys.executable, "-m", "bench.chaos", "--short", "--seed", "4", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "sqscribe_bench.chaos", "--short", "--seed", "4", "--folder", str(tmp_path)]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     # When processes die and freeze and calls fail
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=400, check=False)

@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
-from stages.inference.attempt import Attempt
-from stages.inference.decoder import WhisperDecoder
-from stages.inference.encoder import Encoded
-from stages.inference.model import load_model
+from stages.inference.engine.rows import Again, EngineJob, Finished, Rejected, Row
+from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import (
     DecodeOptions,
     DecodeTask,
@@ -26,9 +24,11 @@ from stages.inference.protocol import (
     Progress,
     WindowDone,
 )
-from stages.inference.random_model import make_random_model
-from stages.inference.rows import Again, EngineJob, Finished, Rejected, Row
-from stages.inference.scheduler import Scheduler
+from stages.inference.whisper.attempt import Attempt
+from stages.inference.whisper.decoder import WhisperDecoder
+from stages.inference.whisper.encoder import Encoded
+from stages.inference.whisper.model import load_model
+from stages.inference.whisper.random_model import make_random_model
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
 
 pytestmark = pytest.mark.process

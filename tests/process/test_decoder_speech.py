@@ -16,11 +16,11 @@ import pytest
 from faster_whisper import WhisperModel
 
 import sqscribe.bundled
-from stages.inference.decoder import WhisperDecoder
-from stages.inference.model import load_model
+from stages.inference.engine.rows import EngineJob
+from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
-from stages.inference.rows import EngineJob
-from stages.inference.scheduler import Scheduler
+from stages.inference.whisper.decoder import WhisperDecoder
+from stages.inference.whisper.model import load_model
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
 
 pytestmark = pytest.mark.process

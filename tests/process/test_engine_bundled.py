@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sqscribe import bundled
-from stages.inference.client import EngineClient
-from stages.inference.control import word_error_rate
+from stages.inference.client.client import EngineClient
+from stages.inference.engine.control import word_error_rate
 from stages.inference.protocol import (
     ControlClip,
     DecodeOptions,
@@ -25,7 +25,7 @@ from stages.inference.protocol import (
     WindowDone,
 )
 from stages.values import Piece, Window, WindowResult
-from worker.clock import SystemClock
+from worker.node.clock import SystemClock
 
 pytestmark = pytest.mark.process
 

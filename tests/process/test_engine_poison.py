@@ -17,7 +17,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sqscribe.errors import ErrorCode
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import (
     ControlClip,
     DecodeTask,
@@ -28,7 +28,7 @@ from stages.inference.protocol import (
     JobRejected,
     WindowDone,
 )
-from worker.clock import SystemClock
+from worker.node.clock import SystemClock
 from worker.testing.decoder import SIMULATED_SAMPLES, digest_text
 from worker.testing.decoder import simulated_task as task
 from worker.testing.listener import EngineListener

@@ -20,7 +20,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sqscribe.errors import ErrorCode
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import (
     ControlClip,
     EngineFailed,
@@ -31,7 +31,7 @@ from stages.inference.protocol import (
     JobRejected,
     WindowDone,
 )
-from worker.clock import SystemClock
+from worker.node.clock import SystemClock
 from worker.testing.decoder import digest_text
 from worker.testing.decoder import simulated_task as task
 from worker.testing.listener import EngineListener
@@ -450,10 +450,10 @@ def test_signals_to_the_whole_group_do_not_end_the_process(start: Start, listene
 
 PROGRAM = """
 import sys, threading
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import *
 from stages.values import Piece, Window
-from worker.clock import SystemClock
+from worker.node.clock import SystemClock
 from worker.testing.decoder import SIMULATED
 
 def main():

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from sqscribe import bundled
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 
 pytestmark = pytest.mark.process
 
@@ -34,9 +34,9 @@ PROGRAM = f"""
 import sys
 from dataclasses import replace
 from sqscribe.logs import configure
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from worker.build import build_worker
-from worker.config import read_settings
+from worker.settings import read_settings
 from worker.testing.decoder import SIMULATED
 
 def engine(settings, clock):

@@ -18,11 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.chaos.site import Site
-from bench.chaos.workers import Worker
 from sqscribe.bundled import demo_clips
+from sqscribe_bench.chaos.site import Site
+from sqscribe_bench.chaos.workers import Worker
 from stages.ffmpeg import find_ffmpeg
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 from worker.testing.faults import Access, FaultProxy, Kind, Misfortune
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]

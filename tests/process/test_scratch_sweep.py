@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.clock import SystemClock
-from worker.scratch import ScratchSpace
+from worker.node.clock import SystemClock
+from worker.node.scratch import ScratchSpace
 
 OTHER_WORKER = """
 import sys
 from pathlib import Path
-from worker.clock import SystemClock
-from worker.scratch import ScratchSpace
+from worker.node.clock import SystemClock
+from worker.node.scratch import ScratchSpace
 space = ScratchSpace(Path(sys.argv[1]), 100, SystemClock())
 with space.job("talk") as scratch:
     (scratch.path / "audio.pcm").write_bytes(b"x")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-from stages.inference.decoder import WhisperDecoder
+from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
-from stages.inference.random_model import make_random_model
-from stages.inference.scheduler import Scheduler
+from stages.inference.whisper.decoder import WhisperDecoder
+from stages.inference.whisper.random_model import make_random_model
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
 
 pytestmark = pytest.mark.process

@@ -19,7 +19,7 @@ import pytest
 
 from sqscribe.bundled import demo_clips
 from sqscribe.errors import ExitCode
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
 
@@ -30,9 +30,9 @@ MIB = 1 << 20
 PROGRAM = """
 from dataclasses import replace
 from sqscribe.logs import configure
-from stages.inference.client import EngineClient
+from stages.inference.client.client import EngineClient
 from worker.build import build_worker
-from worker.config import read_settings
+from worker.settings import read_settings
 from worker.testing.decoder import SIMULATED
 
 def simulated(settings, clock):

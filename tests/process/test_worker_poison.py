@@ -15,16 +15,18 @@ import pytest
 
 from sqscribe import bundled
 from sqscribe.errors import ExitCode
-from sqscribe.job import JobDefaults, parse_job
-from stages.inference.client import EngineClient
+from sqscribe.job import JobDefaults
+from sqscribe.job_message import parse_job
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import EngineSettings
 from stages.ports import Clock
-from worker.build import Outside, build_worker
-from worker.clock import SystemClock
-from worker.config import Settings
-from worker.messages import Parsed
+from worker.build import build_worker
+from worker.connect import Connections
+from worker.node.clock import SystemClock
+from worker.node.models import SIMULATED
 from worker.queues import Message, Outgoing
-from worker.testing.decoder import SIMULATED
+from worker.receive.messages import Parsed
+from worker.settings import Settings
 from worker.testing.queue import FakeQueue
 from worker.testing.store import MemoryStore
 
@@ -59,7 +61,7 @@ class World:
         values = {"output": OUTPUT, "http_port": 0, "scratch_dir": folder, "shutdown_grace": 6, "model": "demo"}
         self.daemon = build_worker(
             Settings(_env_file=None, **{**values, **settings}),
-            lambda *_: Outside(self.queue, self.store, parse, allow_local=True),
+            lambda *_: Connections(self.queue, self.store, parse, allow_local=True),
             make_engine,
         )
         self.thread = threading.Thread(target=self._run)
@@ -75,7 +77,7 @@ class World:
         return dict(json.loads(self.store.objects[f"{OUTPUT}/{job}/result.json"]))
 
     def metric(self, name: str, **labels: str) -> float | None:
-        return self.daemon._parts.metrics.registry.get_sample_value(name, labels)
+        return self.daemon._components.metrics.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def test_a_job_that_crashes_the_engine_is_recorded_and_dead_lettered_and_costs_n
             world.send("bad", hotwords="crash")
             world.send("stuck", hotwords="hang")
 
-    # When all messages have met their fate
+    # When all messages have met their disposition
     eventually(lambda: not len(world.queue))
 
     # Then five have succeeded, and two are recorded and dead-lettered with their reason
@@ -166,7 +168,7 @@ def test_the_engine_is_built_with_the_setting_for_its_recycling(tmp_path: Path) 
     queue = FakeQueue(SystemClock())
     settings = Settings(_env_file=None, model="demo", scratch_dir=tmp_path, http_port=0, engine_recycle_windows=7)
 
-    parts = build_worker(settings, lambda *_: Outside(queue, MemoryStore(), lambda _: Parsed(jobs=())))._parts
+    parts = build_worker(settings, lambda *_: Connections(queue, MemoryStore(), lambda _: Parsed(jobs=())))._components
 
     assert isinstance(parts.engine, EngineClient)
     assert parts.engine._recycle_windows == 7

@@ -27,9 +27,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sqscribe.bundled import demo_clips
 from sqscribe.errors import ExitCode
-from sqscribe.job import JobDefaults, parse_job
+from sqscribe.job import JobDefaults
+from sqscribe.job_message import parse_job
 from sqscribe.wer import count_words, word_errors
-from worker.embedded import EmbeddedAws, EmbeddedQueue
+from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
 

@@ -11,8 +11,10 @@ import pytest
 from sqscribe.errors import ErrorCode, ExitCode
 from sqscribe.formats import ARTIFACTS
 from sqscribe.job_message import JobMessage
-from worker.config import ENV_PREFIX, Settings
-from worker.telemetry.metrics import JobOutcome, Metrics, RenewalOutcome, Stage
+from worker.leases.lease import RenewalOutcome
+from worker.outcomes import JobOutcome, Stage
+from worker.settings import ENV_PREFIX, Settings
+from worker.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

@@ -14,32 +14,28 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+PACKAGES = ("sqscribe", "sqscribe_bench", "stages", "worker")
+
 #: Loaded by the inference process alone; faster_whisper imports ctranslate2.
 HEAVY = {"torch", "ctranslate2", "faster_whisper"}
 
 #: Turns the worker's settings into flags; loaded by the commands that run a worker, and by them alone.
 WORKERS_FLAGS = "sqscribe/cli/settings.py"
 
-#: The worker's side of the engine.
-LIGHT_INFERENCE = {
-    "__init__.py",
-    "child.py",
-    "client.py",
-    "control.py",
-    "process.py",
-    "protocol.py",
-    "request.py",
-    "rows.py",
-    "scheduler.py",
-    "turns.py",
-}
-
+#: The only folder that loads the heavy libraries: another engine has one of its own.
+HEAVY_HOME = "stages/inference/whisper/"
 
 #: What sqscribe is compared with: programs of the benchmark, each in a process of its own that has no leases.
-CONTENDERS = {"worker/bench/programs/loop.py"}
+CONTENDERS = {
+    "sqscribe_bench/programs/loop.py",
+    "sqscribe_bench/frontend.py",
+    "sqscribe_bench/quality/clips.py",
+    "sqscribe_bench/real/audio.py",
+    "sqscribe_bench/real/theirs.py",
+}
 
 #: Programs of the benchmark that look at the device themselves, likewise.
-ENGINE_PROGRAMS = {"worker/bench/programs/engine.py", "worker/bench/programs/memory.py"}
+ENGINE_PROGRAMS = {"sqscribe_bench/programs/engine.py", "sqscribe_bench/programs/memory.py"}
 
 
 def modules(package: str) -> list[Path]:
@@ -76,7 +72,7 @@ def offences(package: str, forbidden: set[str], *, when_loaded: bool = False) ->
 
 
 def test_there_is_something_to_look_at() -> None:
-    for package in ("sqscribe", "stages", "worker"):
+    for package in PACKAGES:
         assert any(list(imports(path)) for path in modules(package))
 
 
@@ -93,17 +89,10 @@ def test_stages_import_no_worker() -> None:
 
 
 def test_heavy_libraries_are_imported_in_the_inference_process_alone() -> None:
-    allowed = {
-        f"stages/inference/{path.relative_to(ROOT / 'stages/inference')}"
-        for path in modules("stages/inference")
-        if path.parent.name != "inference" or path.name not in LIGHT_INFERENCE
-    }
+    found = [each for package in PACKAGES for each in offences(package, HEAVY)]
 
-    allowed |= CONTENDERS | ENGINE_PROGRAMS
-
-    found = offences("sqscribe", HEAVY) + offences("stages", HEAVY) + offences("worker", HEAVY)
-
-    assert [each for each in found if each.partition(":")[0] not in allowed] == []
+    outside = [each for each in found if not each.startswith(HEAVY_HOME)]
+    assert [each for each in outside if each.partition(":")[0] not in CONTENDERS | ENGINE_PROGRAMS] == []
 
 
 def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
@@ -113,7 +102,7 @@ def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
         "SharedMemory", "RawArray", "RawValue", "Semaphore", "BoundedSemaphore", "set_start_method", "preexec_fn",
     }  # fmt: skip
     contexts, found = [], []
-    for path in (path for package in ("sqscribe", "stages", "worker") for path in modules(package)):
+    for path in (path for package in PACKAGES for path in modules(package)):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = {getattr(node, field, None) for field in ("id", "attr", "arg", "module")}
             if isinstance(node, ast.ImportFrom | ast.Import):
@@ -123,7 +112,7 @@ def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
                 contexts += [ast.literal_eval(argument) for argument in node.args]
 
     # `SpawnContext.Process` is the one that is meant; the benchmark looks at processes with psutil's.
-    meant = re.compile(r"(stages/inference/child|worker/bench/[/\w]+)\.py: Process")
+    meant = re.compile(r"(stages/inference/client/child|sqscribe_bench/[/\w]+)\.py: Process")
     assert [each for each in found if not meant.fullmatch(each)] == []
     assert set(contexts) == {"spawn"}
 
@@ -132,8 +121,8 @@ def test_processes_are_spawned_and_share_nothing_but_pipes() -> None:
     ("module", "stranger"),
     [
         ("worker.daemon", HEAVY),
-        ("stages.inference.client", HEAVY),
-        ("worker.bench.compare", HEAVY),
+        ("stages.inference.client.client", HEAVY),
+        ("sqscribe_bench.compare.compare", HEAVY),
         ("sqscribe", HEAVY | {"worker", "stages", "boto3", "pydantic", "numpy"}),
         *(
             (module, HEAVY | {"worker", "stages", "boto3", "moto", "numpy", "onnxruntime", "yt_dlp"})

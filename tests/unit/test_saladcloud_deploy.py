@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from worker.config import Settings
+from worker.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "saladcloud"
 KEY = "salad-key"

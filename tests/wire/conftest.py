@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker.embedded import EmbeddedAws, EmbeddedQueue
+from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

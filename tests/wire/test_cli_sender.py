@@ -15,11 +15,12 @@ import pytest
 
 from sqscribe.cli import main
 from sqscribe.errors import ErrorCode, ExitCode, PermanentError
-from sqscribe.job import Job, JobDefaults, parse_job
+from sqscribe.job import Job, JobDefaults
+from sqscribe.job_message import parse_job
 from sqscribe.result import WorkerFacts
 from sqscribe.transcript import Segment, Transcript
 from stages.publish import JobFacts, Publisher
-from worker.embedded import EmbeddedQueue
+from worker.embedded.aws import EmbeddedQueue
 from worker.stores.s3 import S3Store
 from worker.testing.clock import FakeClock
 

@@ -28,7 +28,7 @@ from sqscribe.errors import (
 from stages.fetch import Fetcher, FetchLimits, FetchRequest
 from stages.ports import Cancellation
 from stages.values import Source
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

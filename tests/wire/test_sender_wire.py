@@ -18,7 +18,7 @@ from sqscribe.sender import fetch_results, send_jobs
 from sqscribe.sender.fetch import FetchError
 from sqscribe.transcript import Segment, Transcript
 from stages.publish import JobFacts, Publisher
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 from worker.stores.s3 import S3Store
 from worker.testing.clock import FakeClock
 
@@ -135,10 +135,10 @@ def test_a_job_is_published_with_real_conditional_writes(aws: EmbeddedAws, outpu
     other = replace(TALK, text="other")
     publisher.succeed(job, other, replace(FACTS, origin="m-3"), no_fence)
 
-    standing = publisher.standing(job)
+    standing = publisher.existing(job)
     assert (standing.succeeded, standing.origin) == (True, "m-2")
     publisher.succeed(replace(job, force=True), other, replace(FACTS, origin="m-4"), no_fence)
-    assert publisher.standing(job).origin == "m-4"
+    assert publisher.existing(job).origin == "m-4"
     stored = store.get(job.url("transcript.json"))
     assert stored is not None
     assert b"other" in stored.body

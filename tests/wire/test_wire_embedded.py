@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from sqscribe.errors import NodeFaultError
-from worker.embedded import EmbeddedAws
+from worker.embedded.aws import EmbeddedAws
 
 
 def test_it_ends_when_it_is_told_to() -> None:
@@ -34,7 +34,7 @@ def test_it_ends_when_it_is_told_to() -> None:
 def test_it_ends_with_its_parent_however_that_goes() -> None:
     program = (
         "import sys\n"
-        "from worker.embedded import EmbeddedAws\n"
+        "from worker.embedded.aws import EmbeddedAws\n"
         "server = EmbeddedAws()\n"
         "server.start()\n"
         "print(server._process.pid, flush=True)\n"

@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError, ResponseStreamingError
 
-from worker.embedded import REGION, EmbeddedAws
+from worker.embedded.aws import REGION, EmbeddedAws
 from worker.testing.faults import FaultProxy, Kind, Misfortune, read_log
 
 # `aws` is in conftest.py: a queue and a bucket of the test's own.

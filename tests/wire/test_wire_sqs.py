@@ -10,13 +10,13 @@ import pytest
 
 from sqscribe.errors import NodeFaultError, SettingsError
 from worker.aws import AwsClients
-from worker.clock import SystemClock
-from worker.deletes import DeleteOutcome, Deleter
-from worker.handover import copy_of
+from worker.jobs.handover import copy_of
 from worker.leases import Heartbeat, LeaseState, LeaseTable
-from worker.lineage import Lineage
+from worker.leases.deleter import DeleteOutcome, Deleter
+from worker.node.clock import SystemClock
 from worker.queues import Message, Outgoing
 from worker.queues.sqs import SqsQueue
+from worker.receive.lineage import Lineage
 
 
 def connect(url: str, *, visibility_timeout: int = 60, **options: Any) -> SqsQueue:

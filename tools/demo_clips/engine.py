@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 from stages.assemble import assemble
 from stages.decode import DecodeLimits, Decoder
-from stages.inference.decoder import WhisperDecoder
+from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
-from stages.inference.scheduler import Scheduler
+from stages.inference.whisper.decoder import WhisperDecoder
 from stages.ports import Cancellation
 from stages.segment import Segmenter
 from stages.values import Source

@@ -16,6 +16,14 @@ from worker.queues import Message
 __all__ = ["Lease", "LeaseRecord", "LeaseState"]
 
 
+class RenewalOutcome(StrEnum):
+    """What the queue said to a renewal."""
+
+    RENEWED = "renewed"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 class LeaseState(StrEnum):
     """What is known of a lease."""
 

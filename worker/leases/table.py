@@ -14,9 +14,8 @@ import structlog
 
 from sqscribe.errors import CancelReason
 from stages.ports import Clock
-from worker.leases.lease import Lease, LeaseRecord, LeaseState
+from worker.leases.lease import Lease, LeaseRecord, LeaseState, RenewalOutcome
 from worker.queues import BatchResult, Message, Queue
-from worker.telemetry.metrics import RenewalOutcome
 
 __all__ = ["LeaseSnapshot", "LeaseTable", "Renewal"]
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from sqscribe.errors import NodeFaultError, SettingsError
 from stages.ports import Clock
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
-from worker.queues.verdict import code_name, gather
+from worker.queues.sqs_errors import code_name, gather
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient

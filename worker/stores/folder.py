@@ -77,12 +77,12 @@ class FolderStore:
         *,
         temporary: bool = False,  # noqa: ARG002 - as above
     ) -> bool:
-        """Writes the object if the standing one still has this ETag; False otherwise."""
+        """Writes the object if the existing one still has this ETag; False otherwise."""
         with self._errors("write", url), self._written(body) as file:
             path = self._path(url)
             with self._lock:
-                standing = self._read(path)
-                if standing is None or _etag(standing) != etag:
+                existing = self._read(path)
+                if existing is None or _etag(existing) != etag:
                     return False
                 file.replace(path)
                 return True

@@ -104,14 +104,14 @@ class S3Store:
         """Writes the object unless one stands; False when one does."""
         condition = {"IfNoneMatch": "*"}
         return self._put_on_condition(
-            url, body, content_type, condition, temporary, holds=lambda standing: standing is None
+            url, body, content_type, condition, temporary, holds=lambda existing: existing is None
         )
 
     def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:
-        """Writes the object if the standing one still has this ETag; False otherwise."""
+        """Writes the object if the existing one still has this ETag; False otherwise."""
         condition = {"IfMatch": etag}
         return self._put_on_condition(
-            url, body, content_type, condition, temporary, holds=lambda standing: standing == etag
+            url, body, content_type, condition, temporary, holds=lambda existing: existing == etag
         )
 
     def delete(self, url: str) -> None:
@@ -170,7 +170,7 @@ class S3Store:
             content_type: Of the body.
             condition: For the store to check.
             temporary: As `put` has it.
-            holds: The same, asked of the standing object's ETag, where the store cannot.
+            holds: The same, asked of the existing object's ETag, where the store cannot.
         """
         if self._conditional:
             try:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from sqscribe.errors import SettingsError
-from worker.telemetry.health import Verdict
+from worker.telemetry.health import ProbeAnswer
 
 __all__ = ["Pages", "StatusServer"]
 
@@ -43,9 +43,9 @@ class Pages:
         metrics: `/metrics`: content type and body.
     """
 
-    startup: Callable[[], Verdict]
-    live: Callable[[], Verdict]
-    ready: Callable[[], Verdict]
+    startup: Callable[[], ProbeAnswer]
+    live: Callable[[], ProbeAnswer]
+    ready: Callable[[], ProbeAnswer]
     status: Callable[[], Mapping[str, Any]]
     metrics: Callable[[], tuple[str, bytes]]
 
@@ -115,11 +115,11 @@ def _refusal(status: HTTPStatus, reason: str) -> _Answer:
     return _json(status, {"ok": False, "reasons": [reason]})
 
 
-def _probe(ask: Callable[[], Verdict]) -> Callable[[], _Answer]:
+def _probe(ask: Callable[[], ProbeAnswer]) -> Callable[[], _Answer]:
     def answer() -> _Answer:
-        verdict = ask()
-        status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(status, {"ok": verdict.ok, "reasons": list(verdict.reasons)})
+        answer = ask()
+        status = HTTPStatus.OK if answer.ok else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(status, {"ok": answer.ok, "reasons": list(answer.reasons)})
 
     return answer
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 
 from prometheus_client import (
@@ -25,41 +24,11 @@ from prometheus_client import (
 
 from sqscribe.errors import ErrorCode
 from stages.inference.protocol import EngineStats
+from worker.leases.lease import RenewalOutcome
+from worker.outcomes import JobOutcome, Stage
 from worker.telemetry.trace import SpanKind, TraceWriter
 
-__all__ = ["JobOutcome", "Metrics", "RenewalOutcome", "Stage"]
-
-
-class Stage(StrEnum):
-    """Where a job is; also the keys of `timings` in `result.json`."""
-
-    FETCH = "fetch"
-    DECODE = "decode"
-    SEGMENT = "segment"
-    WAIT = "wait"
-    INFERENCE = "inference"
-    PUBLISH = "publish"
-
-
-class JobOutcome(StrEnum):
-    """How one delivery of a job ended on this worker."""
-
-    SUCCEEDED = "succeeded"
-    ALREADY_DONE = "already_done"  # a succeeded result stood; missing formats may have been rendered
-    FAILED = "failed"  # recorded and dead-lettered
-    RETRIED = "retried"  # put back with a back-off
-    RELEASED = "released"  # put back at shutdown
-    LEASE_LOST = "lease_lost"
-    HANDED_OVER = "handed_over"  # goes on in a fresh copy of the message
-    SUPERSEDED = "superseded"  # a later copy of the message was on its way
-
-
-class RenewalOutcome(StrEnum):
-    """What the queue said to a renewal."""
-
-    RENEWED = "renewed"
-    REFUSED = "refused"
-    FAILED = "failed"
+__all__ = ["Metrics"]
 
 
 #: Seconds. From a clip that is ready at once to a ten-hour file.

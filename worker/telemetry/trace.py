@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trace: what each stage and the engine did, and when, one JSON line each; `worker.bench.trace` reads it."""
+"""A trace: what each stage and the engine did, and when, one JSON line each; `sqscribe_bench.lab.trace` reads it."""
 
 from __future__ import annotations
 

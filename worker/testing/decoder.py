@@ -18,16 +18,15 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
-from stages.inference.audio import loudness, read_window
+from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, EngineSettings
-from stages.inference.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
-from stages.inference.words import trim_to_sound
+from stages.inference.whisper.audio import loudness, read_window
+from stages.inference.whisper.words import trim_to_sound
 from stages.values import Piece, RawSegment, RawWord, Window, WindowResult
 from worker.telemetry.trace import TraceWriter
 from worker.testing.device import SimulatedDevice
 
 __all__ = [
-    "SIMULATED",
     "SIMULATED_SAMPLES",
     "SimulatedDecoder",
     "Simulation",
@@ -37,8 +36,6 @@ __all__ = [
     "simulated_task",
 ]
 
-#: What `EngineClient(decoder=…)` and `Launch.decoder` call it.
-SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
 
 #: Samples of each of the windows of `simulated_task`: so short that many of them cost nothing.
 SIMULATED_SAMPLES = 160

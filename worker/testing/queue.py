@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from sqscribe.errors import NodeFaultError, SettingsError
 from stages.ports import Clock
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
-from worker.queues.verdict import gather
+from worker.queues.sqs_errors import gather
 
 __all__ = ["FakeQueue", "Fault", "Gate", "QueueCall"]
 

@@ -98,15 +98,15 @@ class MemoryStore:
 
     def put(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> None:
         """Writes the object whatever stands."""
-        self._write("put", url, body, content_type, temporary, holds=lambda _standing: True)
+        self._write("put", url, body, content_type, temporary, holds=lambda _existing: True)
 
     def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
         """Writes the object unless one stands; False when one does."""
-        return self._write("put_if_absent", url, body, content_type, temporary, holds=lambda standing: standing is None)
+        return self._write("put_if_absent", url, body, content_type, temporary, holds=lambda existing: existing is None)
 
     def replace(self, url: str, body: bytes, content_type: str, etag: str, *, temporary: bool = False) -> bool:
-        """Writes the object if the standing one still has this ETag; False otherwise."""
-        return self._write("replace", url, body, content_type, temporary, holds=lambda standing: standing == etag)
+        """Writes the object if the existing one still has this ETag; False otherwise."""
+        return self._write("replace", url, body, content_type, temporary, holds=lambda existing: existing == etag)
 
     def delete(self, url: str) -> None:
         """Removes the object; it is no error when there is none."""
@@ -133,8 +133,8 @@ class MemoryStore:
     ) -> bool:
         with self._lock:
             error = self._meet(operation, url)
-            standing = self._objects.get(url)
-            written = holds(None if standing is None else _etag(standing))
+            existing = self._objects.get(url)
+            written = holds(None if existing is None else _etag(existing))
             if written:
                 self._objects[url] = body
                 self._content_types[url] = content_type

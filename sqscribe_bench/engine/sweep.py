@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine by itself: each configuration in a process of its own, round after round, one batch size after another."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqscribe_bench.compare.contender import START_SECONDS
+from sqscribe_bench.lab.nvml import NvmlSampler, nvml_sampler
+from sqscribe_bench.lab.program import Program, environment
+from sqscribe_bench.lab.run import BenchError
+from sqscribe_bench.lab.speech import Speech
+from sqscribe_bench.lab.workload import SEED
+
+__all__ = [
+    "WINDOW_SECONDS",
+    "EnginePlan",
+    "EnginePoint",
+    "EngineRun",
+    "EngineSetup",
+    "EngineSweep",
+    "Loaded",
+    "engine_launcher",
+    "write_windows",
+]
+
+#: Of every window: full ones.
+WINDOW_SECONDS = 30.0
+#: Windows that differ; a run takes them by turns.
+_WINDOWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSetup:
+    """One configuration.
+
+    Attributes:
+        model: As it was asked for.
+        folder: What the engine loads.
+        compute_type: As CTranslate2; None for the device's default.
+        parallel: Batches under way at once; None: the engine's own choice.
+        cores: Of the host, to which the process is pinned; None: all.
+    """
+
+    model: str
+    folder: str
+    compute_type: str | None
+    beam_size: int
+    parallel: int | None
+    cores: int | None
+
+    def __str__(self) -> str:
+        flight = f"{self.parallel or 'its own number of'} in flight"
+        cores = f", {self.cores} cores" if self.cores else ""
+        return f"{self.model}, {self.compute_type or 'default type'}, beam {self.beam_size}, {flight}{cores}"
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """What is measured.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        batch_sizes: Ascending.
+        seconds: How long each is measured, about.
+        batches: How many it is measured on, at least.
+        relapse: One in so many windows is decoded again in a run more; 0: no such run.
+        timeout: Seconds for one batch size.
+    """
+
+    device: str
+    setups: Sequence[EngineSetup]
+    batch_sizes: Sequence[int]
+    rounds: int
+    seconds: float
+    batches: int
+    relapse: int
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a process says of itself.
+
+    Attributes:
+        device: `cpu`, or the GPU's name.
+        uuid: What NVML knows the GPU by.
+        parallel: Batches under way at once.
+        cores: That it may use.
+        model_memory: Bytes that loading the model took.
+        auto_batch_size: Windows of a batch that the worker would take.
+        row_bytes: Memory of a window as `stages.inference.whisper.shape` reckons it for this beam.
+        mel: Seconds of a batch's log-mel by batch size: on the device, and on the host where that is not the same.
+    """
+
+    device: str
+    uuid: str | None
+    compute_type: str
+    revision: str
+    parallel: int
+    cores: int
+    model_memory: int
+    auto_batch_size: int
+    row_bytes: int
+    mel: Mapping[int, Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePoint:
+    """One batch size of one configuration in one round.
+
+    Attributes:
+        relapse: One in so many windows was decoded again; 0: none was made to.
+        windows: That were finished.
+        rows: That were decoded; one that went round again counts again.
+        began: On the machine's monotonic clock.
+        seconds: From the first batch's start to the last one's end.
+        under_way: Share of them with a batch under way.
+        busy: Share in which the device computed; on a CPU, `under_way`; None where nobody could tell.
+        batch_median: Seconds.
+        batch_p95: Seconds.
+        cpu_seconds: Of the host, by the whole process.
+        peak_memory: Bytes beyond those in use before the model was loaded; of the device, or on a CPU of the process.
+        encode: Seconds of all calls together, waiting for other batches included.
+        generate: Likewise.
+        align: Likewise.
+        text_words: Of all windows.
+        failure: Why there is nothing.
+        out_of_memory: Whether that is why.
+    """
+
+    batch_size: int
+    relapse: int = 0
+    windows: int = 0
+    rows: int = 0
+    batches: int = 0
+    began: float = 0.0
+    seconds: float = 0.0
+    under_way: float = 0.0
+    busy: float | None = None
+    batch_median: float = 0.0
+    batch_p95: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    encode: float = 0.0
+    generate: float = 0.0
+    align: float = 0.0
+    text_words: int = 0
+    failure: str | None = None
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRun:
+    """What came of one process.
+
+    Attributes:
+        loaded: None if it did not come so far.
+        failure: Why it ended before it was through.
+    """
+
+    setup: EngineSetup
+    round: int
+    loaded: Loaded | None = None
+    points: Sequence[EnginePoint] = field(default_factory=tuple)
+    failure: str | None = None
+
+
+class Speaker(Protocol):
+    """A process that answers line by line; see `sqscribe_bench.lab.program.Program`."""
+
+    def line(self, timeout: float) -> str:
+        """The next one."""
+
+
+#: Starts the program with an order, pinned to so many cores.
+Launch = Callable[[Mapping[str, Any], int | None], AbstractContextManager[Speaker]]
+#: Watches a GPU; see `sqscribe_bench.lab.nvml.nvml_sampler`.
+Watch = Callable[[str | None], AbstractContextManager[NvmlSampler]]
+
+
+class EngineSweep:
+    """Measures a plan.
+
+    Args:
+        pcm: File with windows of 30 s, one behind the other.
+        launch: Starts an engine's process.
+        tell: Told what happens, line by line.
+        watch: Watches the GPU.
+    """
+
+    def __init__(
+        self, plan: EnginePlan, pcm: Path, launch: Launch, tell: Callable[[str], None], watch: Watch = nvml_sampler
+    ) -> None:
+        self._plan = plan
+        self._pcm = pcm
+        self._launch = launch
+        self._tell = tell
+        self._watch = watch
+        #: What was left out, and why; each once.
+        self.notes: list[str] = []
+
+    def runs(self) -> Iterator[EngineRun]:
+        """All configurations by turns, round after round. One that fails says why, and the others go on."""
+        for number in range(1, self._plan.rounds + 1):
+            for setup in self._plan.setups:
+                self._tell(f"round {number}: {setup}")
+                yield self._run(setup, number)
+
+    def _run(self, setup: EngineSetup, number: int) -> EngineRun:
+        loaded: Loaded | None = None
+        points: list[EnginePoint] = []
+        try:
+            with ExitStack() as stack:
+                program = stack.enter_context(self._launch(self._order(setup, number), setup.cores))
+                about = json.loads(program.line(START_SECONDS))
+                loaded = Loaded(**about | {"mel": {int(size): took for size, took in about["mel"].items()}})
+                sampler = self._sampler(stack, loaded)
+                while line := program.line(self._plan.timeout):
+                    points.append(self._point(setup, json.loads(line), sampler))
+        except BenchError as error:
+            self._tell(f"{setup} failed: {error}")
+            return EngineRun(setup, number, loaded, points, str(error))
+        return EngineRun(setup, number, loaded, points)
+
+    def _order(self, setup: EngineSetup, number: int) -> dict[str, Any]:
+        plan = self._plan
+        return {
+            "model": setup.folder,
+            "device": plan.device,
+            "compute_type": setup.compute_type,
+            "beam_size": setup.beam_size,
+            "parallel": setup.parallel,
+            "pcm": str(self._pcm),
+            "batch_sizes": list(plan.batch_sizes),
+            "seconds": plan.seconds,
+            "batches": plan.batches,
+            "relapse": plan.relapse,
+            "mel": number == 1,
+        }
+
+    def _sampler(self, stack: ExitStack, loaded: Loaded) -> NvmlSampler | None:
+        if self._plan.device != "cuda":
+            return None
+        try:
+            return stack.enter_context(self._watch(loaded.uuid))
+        except BenchError as error:
+            self._note(f"Busy is not measured: {error}.")
+            return None
+
+    def _point(self, setup: EngineSetup, said: dict[str, Any], sampler: NvmlSampler | None) -> EnginePoint:
+        point = EnginePoint(**said)
+        what = f"batch {point.batch_size}{f', one in {point.relapse} again' if point.relapse else ''}"
+        if point.failure is not None:
+            why = "did not fit into the device's memory" if point.out_of_memory else f"failed: {point.failure}"
+            self._note(f"{setup}: {what} {why}{'' if point.relapse else '; larger ones were not tried'}.")
+            return point
+        self._tell(f"{what}: {point.windows / point.seconds:.2f} windows/s")
+        if self._plan.device != "cuda":
+            return EnginePoint(**said | {"busy": point.under_way})
+        return EnginePoint(**said | {"busy": sampler and sampler.busy(point.began, point.began + point.seconds)})
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+            self._tell(note)
+
+
+def engine_launcher(folder: Path) -> Launch:
+    """Starts `sqscribe_bench.programs.engine`, whose logs go into a folder."""
+    numbers = itertools.count(1)
+
+    def launch(order: Mapping[str, Any], cores: int | None) -> Program:
+        # The engine is to find CUDA's libraries without being told where they are.
+        environ = environment(LD_LIBRARY_PATH=os.environ.get("LD_LIBRARY_PATH", ""))
+        module = "sqscribe_bench.programs.engine"
+        start = ["-m", "sqscribe_bench.programs.pinned", str(cores), module] if cores else ["-m", module]
+        return Program([*start, json.dumps(order)], environ, folder / f"engine-{next(numbers):03}.log")
+
+    return launch
+
+
+def write_windows(path: Path) -> None:
+    """Writes windows full of speech, one behind the other, as PCM."""
+    speech = Speech()
+    with path.open("wb") as file:
+        for number in range(_WINDOWS):
+            file.write(speech.say(f"{SEED}/engine-{number}", WINDOW_SECONDS).tobytes())

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds, checks and loads a Whisper model into CTranslate2."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import ctranslate2
+import structlog
+import torch
+from faster_whisper.utils import download_model
+
+from sqscribe.errors import UnfitNodeError
+from stages.inference.engine.memory import keep_memory
+from stages.inference.protocol import EngineInfo, EngineSettings
+from stages.inference.whisper.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
+from stages.inference.whisper.vocabulary import Vocabulary
+
+__all__ = ["LoadedModel", "cpu_cores", "find_device", "load_model"]
+
+#: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
+_PARALLEL_ON_GPU = 2
+#: Likewise on a CPU, at most. Threads of one batch wait for one another many times a layer, those of two never: on two
+#: cores, two batches of one thread each get through a third more than one of two (docs/performance.md).
+_PARALLEL_ON_CPU = 4
+#: Retries sample; the same order of batches gives the same samples.
+_SEED = 20_250_101
+#: Models with the languages of the one they were distilled from in their vocabulary, but trained on English alone
+#: (https://huggingface.co/distil-whisper); other languages would come out as English-looking nonsense.
+_ENGLISH_ONLY = ("distil-large-v2", "distil-large-v3", "distil-large-v3.5")
+_COMPUTE_TYPES = ("default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16",
+                  "bfloat16", "float32")  # fmt: skip
+_CUBLAS_HELP = (
+    "CTranslate2 needs the CUDA 12 cuBLAS: install nvidia-cublas-cu12 (a torch built for CUDA 12 brings it, one for "
+    "CUDA 13 does not), or use a CUDA 12 runtime image"
+)
+
+_DIGEST_SAMPLES = 64
+_DIGEST_SAMPLE_BYTES = 4096
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model that is ready to work.
+
+    Attributes:
+        shape: As its files have it.
+        device: Torch's name of the device that it is on.
+        parallel: Batches that it works on at once.
+    """
+
+    whisper: ctranslate2.models.Whisper
+    vocabulary: Vocabulary
+    info: EngineInfo
+    shape: ModelShape
+    device: torch.device
+    parallel: int
+
+
+def load_model(settings: EngineSettings, *, parallel: int | None = None) -> LoadedModel:
+    """Loads the model onto the device, and works out what it can do and how much of it at once.
+
+    Args:
+        settings: What to load, and where to.
+        parallel: Batches to work on at once; None: as many as are best on the device.
+
+    Raises:
+        UnfitNodeError: There is no such device, library, compute type or model on this node.
+    """
+    device = find_device(settings.device)
+    compute_type = _compute_type(settings.compute_type, device)
+    folder = _folder(settings)
+    shape = read_shape(folder)
+    cores = cpu_cores()
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        _preload_cublas()
+    else:
+        # The features take a few per cent of a batch's time; more threads would only spin beside CTranslate2's.
+        torch.set_num_threads(1)
+    ctranslate2.set_random_seed(_SEED)
+    threads = settings.cpu_threads or cores
+    parallel = parallel or (_PARALLEL_ON_GPU if on_gpu else min(threads, _PARALLEL_ON_CPU))
+    try:
+        whisper = ctranslate2.models.Whisper(
+            str(folder),
+            device=device.type,
+            compute_type=compute_type,
+            inter_threads=parallel,
+            intra_threads=max(1, threads // parallel),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UnfitNodeError(f"model {settings.name} in {folder} cannot be loaded on {device.type}: {error}") from error
+    if not on_gpu:
+        keep_memory()
+    vocabulary = Vocabulary(folder, multilingual=whisper.is_multilingual, language_ids=shape.language_ids)
+    languages = ("en",) if _english_only(settings.model) else vocabulary.languages
+    info = EngineInfo(
+        name=settings.name,
+        revision=_revision(folder, settings.revision),
+        device=torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        compute_type=str(whisper.compute_type),
+        languages=languages,
+        can_translate=whisper.is_multilingual and not shape.pruned and len(languages) > 1,
+        can_align=shape.can_align,
+        batch_size=settings.batch_size
+        or _batch_size(shape, device, settings.beam_size, parallel, str(whisper.compute_type)),
+        startup_seconds=0.0,
+        short_encode=settings.short_encode,
+    )
+    log.info(
+        "model_loaded",
+        model=info.name,
+        revision=info.revision,
+        device=info.device,
+        compute_type=info.compute_type,
+        batch_size=info.batch_size,
+    )
+    return LoadedModel(whisper, vocabulary, info, shape, device, parallel)
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use, by its affinity and by its container's quota, whichever is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no quota
+        return cores
+
+
+def find_device(wanted: str) -> torch.device:
+    """The device that `auto`, `cuda` or `cpu` stands for on this node.
+
+    Raises:
+        UnfitNodeError: There is none, or not all libraries can use it.
+    """
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if wanted not in ("auto", "cuda"):
+        raise UnfitNodeError(f"device {wanted!r} is unknown; use auto, cuda or cpu.")
+    count = ctranslate2.get_cuda_device_count()
+    if count == 0 and wanted == "auto":
+        return torch.device("cpu")
+    if count == 0:
+        raise UnfitNodeError(
+            "CUDA was asked for, but CTranslate2 sees no GPU: check that the container was given one and that its "
+            "driver supports CUDA 12."
+        )
+    if not torch.cuda.is_available():
+        raise UnfitNodeError(
+            f"torch {torch.__version__} cannot use the GPU that CTranslate2 sees: install a torch built for CUDA 12, "
+            "or set the device to cpu."
+        )
+    return torch.device("cuda", 0)
+
+
+def _compute_type(wanted: str | None, device: torch.device) -> str:
+    chosen = wanted or ("float16" if device.type == "cuda" else "int8")
+    if chosen not in _COMPUTE_TYPES:
+        raise UnfitNodeError(f"compute type {chosen!r} is unknown; CTranslate2 has {', '.join(_COMPUTE_TYPES)}.")
+    supported = ctranslate2.get_supported_compute_types(device.type)
+    if chosen not in ("default", "auto") and chosen not in supported:
+        # CTranslate2 would quietly take another one.
+        raise UnfitNodeError(
+            f"compute type {chosen} is not supported by this {device.type} device; "
+            f"it has {', '.join(sorted(supported))}."
+        )
+    return chosen
+
+
+def _folder(settings: EngineSettings) -> Path:
+    local = Path(settings.model)
+    if local.is_dir():
+        return local
+    if local.is_absolute() or settings.model.startswith("."):
+        raise UnfitNodeError(f"model folder {local} does not exist.")
+    try:
+        return Path(download_model(settings.model, revision=settings.revision))
+    except Exception as error:  # whatever the hub's client of the day raises
+        raise UnfitNodeError(
+            f"model {settings.model} cannot be had ({type(error).__name__}: {error}); name one of faster-whisper's "
+            "models or a local folder, and check the network."
+        ) from error
+
+
+def _preload_cublas() -> None:
+    """Loads cuBLAS by path, so that CTranslate2's own dlopen by name finds it.
+
+    Wheels put it where the dynamic loader does not look (https://github.com/SYSTRAN/faster-whisper/issues/516).
+    cublasLt comes first, because cublas needs it.
+
+    Raises:
+        UnfitNodeError: It is neither among the wheels nor on the system.
+    """
+    folders = []
+    spec = importlib.util.find_spec("nvidia")
+    if spec is not None:
+        folders = [Path(root) / "cublas" / "lib" for root in spec.submodule_search_locations or ()]
+    for name in ("libcublasLt.so.12", "libcublas.so.12"):
+        candidates = [str(folder / name) for folder in folders if (folder / name).is_file()]
+        try:
+            ctypes.CDLL((*candidates, name)[0], mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise UnfitNodeError(f"{name} is missing, or cannot be loaded ({error}). {_CUBLAS_HELP}.") from error
+
+
+def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, parallel: int, compute_type: str) -> int:
+    if device.type == "cpu":
+        return BATCH_SIZE_ON_CPU
+    free, _total = torch.cuda.mem_get_info(device)
+    return batch_size_on_gpu(shape, free, beam_size, parallel, value_bytes(compute_type))
+
+
+def _english_only(model: str) -> bool:
+    return model.rsplit("/", 1)[-1].removeprefix("faster-") in _ENGLISH_ONLY
+
+
+def _revision(folder: Path, wanted: str | None) -> str:
+    """The commit of a downloaded model, the revision asked for, or a digest of what tells local folders apart."""
+    if folder.parent.name == "snapshots":  # the hub's cache names folders by commit
+        return folder.name
+    if wanted is not None:
+        return wanted
+    # Fine-tunes of one model share their configuration, so weights are sampled all over the file.
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    with (folder / "model.bin").open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(str(size).encode())
+        for place in range(_DIGEST_SAMPLES):
+            file.seek(size * place // _DIGEST_SAMPLES)
+            digest.update(file.read(_DIGEST_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texts that were never spoken."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages.inference.whisper.quality import echoes_prompt, is_repetition
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "expected"),
+    [
+        ("Thank you. " * 14, 1.5, True),
+        ("Thank you. " * 14, 20.0, False),  # there was time to say it
+        ("no no no no", 0.3, False),  # people do
+        ("one two three four five six seven eight nine ten", 0.5, False),  # fast, but nothing repeats
+        ("ご視聴ありがとうございました" * 8, 2.0, True),
+        ("And then, we went on and on. " + "la " * 30, 3.0, True),
+        ("", 0.0, False),
+    ],
+)
+def test_repetition(text: str, seconds: float, expected: bool) -> None:
+    assert is_repetition(text, seconds) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "expected"),
+    [
+        ("Glossary: SQS, S3, Whisper", "glossary, sqs, s3, whisper", True),
+        ("sqs s3 whisper batch", "Glossary: SQS, S3, Whisper, batch, window, beam.", True),
+        ("a b c d e a b c d e", "A, b, c, d, e.", True),  # over and over
+        ("We put it on SQS and then into S3 with Whisper", "Glossary: SQS, S3, Whisper", False),
+        ("whisper", "Glossary: SQS, S3, Whisper", False),  # a word of the prompt may well be said
+        ("", "Glossary", False),
+        ("Hello there my friends", "", False),
+    ],
+)
+def test_prompt_echo(text: str, prompt: str, expected: bool) -> None:
+    assert echoes_prompt(text, prompt) is expected

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of a model, read from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sqscribe.errors import UnfitNodeError
+from stages.inference.whisper.random_model import make_random_model
+from stages.inference.whisper.shape import ModelShape, batch_size_on_gpu, read_shape, row_bytes, value_bytes
+
+LARGE_V3 = ModelShape(128, 1280, 20, 32, 32, 51866, (), can_align=True)
+TURBO = ModelShape(128, 1280, 20, 32, 4, 51866, (), can_align=True)
+GIB = 2**30
+
+
+def test_shape_is_read_from_the_files(tmp_path: Path) -> None:
+    folder = make_random_model(
+        tmp_path, layers=3, decoder_layers=2, d_model=48, heads=4, n_mels=128, languages=("en", "yue"), words=10
+    )
+
+    shape = read_shape(folder)
+
+    assert (shape.encoder_layers, shape.decoder_layers, shape.pruned) == (3, 2, True)
+    assert (shape.d_model, shape.heads, shape.n_mels) == (48, 4, 128)
+    assert shape.vocabulary == 11 + 2 + 2 + 6 + 1501
+    assert len(shape.language_ids) == 2
+    assert shape.can_align
+
+
+def test_mel_bands_default_to_80_and_alignment_heads_to_none(tmp_path: Path) -> None:
+    folder = make_random_model(tmp_path, n_mels=80, alignment_heads=False)
+    (folder / "preprocessor_config.json").unlink()
+
+    shape = read_shape(folder)
+
+    assert shape.n_mels == 80
+    assert not shape.can_align
+    assert not shape.pruned
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnfitNodeError, match=r"config\.json is missing"):
+        read_shape(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UnfitNodeError, match="not a usable"):
+        read_shape(tmp_path)
+    (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00" + b"\xff" * 3)
+    with pytest.raises(UnfitNodeError, match="not a usable"):
+        read_shape(tmp_path)
+
+
+def test_batches_are_smaller_for_bigger_models_and_less_memory() -> None:
+    assert row_bytes(LARGE_V3, 5) > 2 * row_bytes(TURBO, 5)
+    assert batch_size_on_gpu(TURBO, 20 * GIB, 5, 2) > batch_size_on_gpu(LARGE_V3, 20 * GIB, 5, 2) >= 4
+    assert batch_size_on_gpu(LARGE_V3, GIB // 2, 5, 2) == 1
+    assert batch_size_on_gpu(TURBO, 139 * GIB, 5, 2) == 64
+
+
+def test_single_precision_takes_twice_the_room_and_so_half_the_rows() -> None:
+    assert [value_bytes(each) for each in ("float16", "int8_float16", "bfloat16", "int8_bfloat16")] == [2] * 4
+    assert [value_bytes(each) for each in ("float32", "int8_float32", "int16")] == [4] * 3
+    halves, singles = (batch_size_on_gpu(LARGE_V3, 16 * GIB, 5, 2, size) for size in (2, 4))
+    assert halves // 2 <= singles < halves

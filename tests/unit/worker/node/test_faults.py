@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from structlog.testing import capture_logs
+
+from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, PermanentError, TransientError
+from sqscribe.errors import ErrorCode as Code
+from stages.ports import Cancellation
+from worker.node.faults import NodeFaults
+from worker.testing.clock import FakeClock
+
+LONGEST = 30.0
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def faults(clock: FakeClock) -> NodeFaults:
+    return NodeFaults(clock, first=1.0, longest=LONGEST)
+
+
+class Step:
+    """Work that fails so many times."""
+
+    def __init__(self, failures: float, message: str = "the disk is full") -> None:
+        self.tries = 0
+        self._failures = failures
+        self._message = message
+
+    def __call__(self) -> str:
+        self.tries += 1
+        if self.tries <= self._failures:
+            raise NodeFaultError(self._message)
+        return "done"
+
+
+class Outlasting:
+    """`outlast` on a thread of its own."""
+
+    def __init__(self, faults: NodeFaults, step: Callable[[], object], cancellation: Cancellation) -> None:
+        self.result: object = None
+        self._thread = threading.Thread(target=self._run, args=(faults, step, cancellation), daemon=True)
+        self._thread.start()
+
+    def _run(self, faults: NodeFaults, step: Callable[[], object], cancellation: Cancellation) -> None:
+        try:
+            self.result = faults.outlast("fetch", step, cancellation)
+        except Cancelled as cancelled:
+            self.result = cancelled.reason
+
+    def join(self) -> object:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return self.result
+
+
+def test_what_works_is_done_once_and_nothing_is_wrong(faults: NodeFaults) -> None:
+    step = Step(0)
+    assert faults.outlast("fetch", step, Cancellation()) == "done"
+    assert step.tries == 1
+    assert faults.current is None
+
+
+def test_a_fault_is_outlasted_and_told_while_it_lasts(clock: FakeClock, faults: NodeFaults) -> None:
+    step = Step(6)
+    with capture_logs() as lines:
+        work = Outlasting(faults, step, Cancellation())
+        for tries in range(1, 7):
+            clock.settle()
+            # Then between two tries it is known what is wrong
+            assert step.tries == tries
+            assert faults.current == "fetch: the disk is full"
+            clock.advance(LONGEST)  # no wait is longer
+        assert work.join() == "done"
+    # And it is forgotten once it is over
+    assert faults.current is None
+    assert [line["attempt"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert {(line["event"], line["step"]) for line in lines} == {("node_fault", "fetch")}
+
+
+def test_being_called_off_ends_the_wait_at_once(clock: FakeClock, faults: NodeFaults) -> None:
+    step, cancellation = Step(float("inf")), Cancellation()
+    work = Outlasting(faults, step, cancellation)
+    clock.settle()
+    cancellation.cancel(CancelReason.SHUTDOWN)
+    assert work.join() is CancelReason.SHUTDOWN
+    # Without another try, and without a fault that nobody would ever clear
+    assert step.tries == 1
+    assert faults.current is None
+
+
+def test_what_is_called_off_before_is_not_tried(faults: NodeFaults) -> None:
+    step, cancellation = Step(0), Cancellation()
+    cancellation.cancel(CancelReason.LEASE_LOST)
+    with pytest.raises(Cancelled):
+        faults.outlast("fetch", step, cancellation)
+    assert step.tries == 0
+
+
+@pytest.mark.parametrize(
+    "error", [TransientError(Code.SOURCE_UNREACHABLE, "x"), PermanentError(Code.MEDIA_UNREADABLE, "x"), KeyError("x")]
+)
+def test_any_other_error_is_not_the_nodes(faults: NodeFaults, error: Exception) -> None:
+    tries: list[None] = []
+
+    def work() -> None:
+        tries.append(None)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        faults.outlast("fetch", work, Cancellation())
+    assert raised.value is error
+    assert len(tries) == 1
+    assert faults.current is None
+
+
+def test_a_fault_that_becomes_another_error_is_over(clock: FakeClock, faults: NodeFaults) -> None:
+    errors: list[Exception] = [PermanentError(Code.OUTPUT_FORBIDDEN, "no"), NodeFaultError("away")]
+
+    def work() -> None:
+        raise errors.pop()
+
+    raised: list[Exception] = []
+
+    def outlast() -> None:
+        try:
+            faults.outlast("publish", work, Cancellation())
+        except PermanentError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=outlast, daemon=True)
+    thread.start()
+    clock.settle()
+    clock.advance(LONGEST)
+    thread.join(10)
+    assert [str(error) for error in raised] == ["output_forbidden: no"]
+    assert faults.current is None
+
+
+def test_of_two_faults_the_one_that_lasts_is_told(clock: FakeClock, faults: NodeFaults) -> None:
+    # Given two jobs that meet faults
+    lasting, short = Cancellation(), Cancellation()
+    first = Outlasting(faults, Step(float("inf"), "the store is away"), lasting)
+    clock.settle()
+    second = Outlasting(faults, Step(float("inf"), "the disk is full"), short)
+    clock.settle(2)
+    # When the work of either is called off
+    short.cancel(CancelReason.SHUTDOWN)
+    second.join()
+    assert faults.current == "fetch: the store is away"
+    lasting.cancel(CancelReason.SHUTDOWN)
+    first.join()
+    assert faults.current is None

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker is made of: one frozen value that the daemon starts and stops, built by `worker.build`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.inference.protocol import Engine
+from stages.ports import Clock
+from worker.jobs.buffer import AudioBuffer
+from worker.jobs.pipeline import Pipeline
+from worker.leases import Heartbeat, LeaseTable
+from worker.leases.deleter import Deleter
+from worker.node.faults import NodeFaults
+from worker.node.scratch import ScratchSpace
+from worker.receive.intake import Intake
+from worker.telemetry.health import Health
+from worker.telemetry.metrics import Metrics
+
+__all__ = ["Components"]
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The components; each has one owner of its state, itself.
+
+    Attributes:
+        node: Name of this node in logs and results.
+    """
+
+    node: str
+    clock: Clock
+    metrics: Metrics
+    health: Health
+    faults: NodeFaults
+    buffer: AudioBuffer
+    scratch: ScratchSpace
+    leases: LeaseTable
+    heartbeat: Heartbeat
+    deleter: Deleter
+    intake: Intake
+    pipeline: Pipeline
+    engine: Engine

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker's connections to its world: queue, store and source clients, from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import boto3
+
+from sqscribe.errors import SettingsError
+from sqscribe.job import JobDefaults
+from stages.ports import Store
+from worker.aws import AwsClients
+from worker.node.clock import SystemClock
+from worker.queues import Message, Queue
+from worker.queues.sqs import SqsQueue
+from worker.receive.messages import MessageParser, Parsed
+from worker.settings import Settings
+from worker.stores.s3 import S3Store
+from worker.telemetry.metrics import Metrics
+
+__all__ = ["Connections", "connect_aws", "poll_seconds"]
+
+#: The longest poll leaves most of the grace for giving back what it may bring.
+POLL_SHARE_OF_GRACE = 0.3
+LONGEST_POLL = 20.0
+#: Seconds for which sources that do not answer may be taken for an outage of this node's network.
+SOURCE_OUTAGE_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The world that a worker talks to.
+
+    Attributes:
+        parse: Message to jobs.
+        s3_client: For sources and models in S3.
+        allow_local: Whether a source may be a path on this machine.
+        source_outage: Longest time for which sources that do not answer may count as an outage; 0: never.
+    """
+
+    queue: Queue
+    store: Store
+    parse: Callable[[Message], Parsed]
+    s3_client: Callable[[], Any] = field(default=partial(boto3.client, "s3"))
+    allow_local: bool = False
+    source_outage: float = SOURCE_OUTAGE_SECONDS
+
+
+def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
+    """The real world: SQS and S3, or what speaks their protocols.
+
+    Raises:
+        SettingsError: A setting that the worker needs is missing, or AWS's own cannot be used.
+    """
+    if not settings.queue_url:
+        raise SettingsError("SQSCRIBE_QUEUE_URL: not set; the worker needs the URL of its SQS queue (--queue-url)")
+    if not settings.output:
+        raise SettingsError(
+            "SQSCRIBE_OUTPUT: not set; the worker needs a place for results, s3://bucket/prefix (--output)"
+        )
+    threads = settings.downloaders + settings.uploaders
+
+    def count(service: str, operation: str) -> None:
+        (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
+
+    lease = settings.visibility_timeout
+    clients = AwsClients(
+        connections=threads + 4,
+        # A lease may be set shorter than the usual time-outs; no call is to hang for longer than it lasts.
+        connect_timeout=min(5.0, lease / 2),
+        read_timeout=min(30.0, max(poll_seconds(settings) + 1.0, 0.9 * lease)),
+        heartbeat_connect_timeout=min(3.0, lease / 2),
+        heartbeat_read_timeout=min(5.0, lease / 2),
+        on_call=count,
+    )
+    s3 = clients.s3(
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+        region=settings.s3_region,
+    )
+    parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
+    return Connections(
+        queue=SqsQueue(
+            settings.queue_url,
+            clients.sqs(settings.queue_url),
+            clients.heartbeat_sqs(settings.queue_url),
+            SystemClock(),
+            visibility_timeout=settings.visibility_timeout,
+        ),
+        store=S3Store(s3, conditional_writes=settings.conditional_writes),
+        parse=lambda message: parser.parse(message.body, message.id),
+        s3_client=lambda: s3,
+    )
+
+
+def poll_seconds(settings: Settings) -> float:
+    """Seconds of a long poll: less than the lease that its messages get, which counts from its beginning."""
+    return min(LONGEST_POLL, POLL_SHARE_OF_GRACE * settings.shutdown_grace, max(1.0, settings.visibility_timeout / 2))
