@@ -11,7 +11,7 @@ stamp := $(VENV)/.installed
 scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py tests/*/*/*/*.py tests/*/*/*/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench quality chaos soak clean
+.PHONY: help setup demo test check format bench quality real chaos soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,11 @@ bench: $(stamp) ## Compares the worker's speed with faster-whisper's, in a few m
 	@$(bin)/sqscribe bench --short --name short $(ARGS)
 
 quality: $(stamp) ## Compares the engine's words and word times with faster-whisper's own
-	@$(bin)/python sqscribe_bench/quality.py $(ARGS)
+	@$(bin)/python -m sqscribe_bench.quality $(ARGS)
+
+real: $(stamp) ## Brings released models and recordings into a cache, and tests the engine with them
+	@$(bin)/python -m sqscribe_bench.real
+	@$(bin)/python -m pytest tests/real $(ARGS)
 
 chaos: $(stamp) ## Kills, freezes and starves real workers for 20 minutes; nothing may be lost. ARGS='--seed 1'
 	@$(bin)/python -m sqscribe_bench.chaos $(ARGS)

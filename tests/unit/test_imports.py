@@ -27,7 +27,13 @@ WORKERS_FLAGS = "sqscribe/cli/settings.py"
 HEAVY_HOME = "stages/inference/whisper/"
 
 #: What sqscribe is compared with: programs of the benchmark, each in a process of its own that has no leases.
-CONTENDERS = {"sqscribe_bench/programs/loop.py", "sqscribe_bench/frontend.py", "sqscribe_bench/quality.py"}
+CONTENDERS = {
+    "sqscribe_bench/programs/loop.py",
+    "sqscribe_bench/frontend.py",
+    "sqscribe_bench/quality/clips.py",
+    "sqscribe_bench/real/audio.py",
+    "sqscribe_bench/real/theirs.py",
+}
 
 #: Programs of the benchmark that look at the device themselves, likewise.
 ENGINE_PROGRAMS = {"sqscribe_bench/programs/engine.py", "sqscribe_bench/programs/memory.py"}

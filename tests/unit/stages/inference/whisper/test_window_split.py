@@ -11,8 +11,8 @@ import pytest
 
 from stages.inference.whisper.split import (
     Half,
-    Transcribed,
     Join,
+    Transcribed,
     better,
     cut_window,
     may_split,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare the words and word times of sqscribe with those of faster-whisper, over the demo's clips.
+"""The words and word times of sqscribe and of faster-whisper, over the demo's clips or a folder of recordings.
 
 The clips were chosen because the bundled model transcribes them, and because sqscribe hears every word
 (docs/demo-model.md): the table shows what sqscribe does to a model's results, not how good the model is, and its word
@@ -28,6 +28,8 @@ from rich.table import Table
 
 from sqscribe import bundled
 from sqscribe.bundled import Expected, SpokenWord
+
+__all__ = ["compare"]
 
 #: faster-whisper's ways; conditioning on previous text is left out, since sqscribe's windows are independent as well.
 _MODES: dict[str, tuple[bool, dict[str, Any]]] = {
@@ -59,23 +61,14 @@ class Run:
     took: float
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--media", type=Path, help="folder of recordings with their words (default: the demo's clips)")
-    parser.add_argument("--model", default="demo", help="as SQSCRIBE_MODEL (default: demo)")
-    parser.add_argument("--language", default="en", help="what is spoken (default: en)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--compute-type", default="int8", help="as CTranslate2 (default: int8)")
-    parser.add_argument("--batch-size", type=int, default=8, help="windows of a batch (default: 8)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
-    arguments = parser.parse_args()
-
+def compare(arguments: argparse.Namespace) -> None:
+    """Prints a table, or one JSON object a line."""
     recordings = list(_recordings(arguments.media))
     rows = [_figures(recordings, run) for run in _runs(recordings, arguments)]
     if arguments.json:
         for row in rows:
             print(json.dumps(row))
-        return 0
+        return
     minutes = sum(recording.seconds for recording in recordings) / 60
     table = Table(title=f"{len(recordings)} recordings, {minutes:.1f} min, {_total(recordings)} words")
     for column in ("", "word error rate", "word starts: median", "mean", "95 %", "bias", "x real time"):
@@ -88,7 +81,6 @@ def main() -> int:
             f"{row['speed']:.0f}",
         )
     Console(width=140 if not sys.stdout.isatty() else None).print(table)
-    return 0
 
 
 def _recordings(folder: Path | None) -> Iterator[Recording]:
@@ -130,7 +122,7 @@ def _sqscribe(recordings: list[Recording], arguments: argparse.Namespace) -> Run
         began = time.monotonic()
         subprocess.run(
             [
-                *(sys.executable, "-m", "sqscribe", "transcribe", "--word-timestamps", "--output", folder),
+                *(sys.executable, "-P", "-m", "sqscribe", "transcribe", "--word-timestamps", "--output", folder),
                 *("--model", arguments.model, "--language", arguments.language, "--device", arguments.device),
                 *("--compute-type", arguments.compute_type, "--batch-size", str(arguments.batch_size)),
                 *(str(recording.path) for recording in recordings),
@@ -179,7 +171,3 @@ def _bare(word: str) -> str:
 
 def _total(recordings: list[Recording]) -> int:
     return sum(len(recording.words) for recording in recordings)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared: sqscribe as it is, and faster-whisper in its two ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqscribe_bench.real.cache import Cache
+from sqscribe_bench.real.heard import Heard
+
+__all__ = ["CONTENDERS", "Contender", "Engine", "Task", "contender"]
+
+CONTENDERS = ("sqscribe", "sequential", "batched")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What all contenders run on.
+
+    Attributes:
+        model: Name or folder, as SQSCRIBE_MODEL.
+        device: cpu or cuda.
+        compute_type: As CTranslate2.
+        batch_size: Windows of a batch.
+    """
+
+    model: str
+    device: str = "cpu"
+    compute_type: str = "int8"
+    batch_size: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file and the options of a job, under the names that they have in a message."""
+
+    path: Path
+    options: Mapping[str, Any]
+
+    @property
+    def timed(self) -> bool:
+        """Whether its words have times: a translation's are not in the order in which they were said."""
+        return self.options.get("task") != "translate"
+
+
+class Contender(Protocol):
+    """Transcribes files."""
+
+    def hear(self, tasks: Sequence[Task]) -> list[Heard]:
+        """One transcript a task, in the same order."""
+
+
+def contender(name: str, engine: Engine, cache: Cache) -> Contender:
+    """One of `CONTENDERS`."""
+    if name == "sqscribe":
+        from sqscribe_bench.real.ours import Sqscribe  # noqa: PLC0415 - each loads what only it needs
+
+        return Sqscribe(engine)
+    from sqscribe_bench.real.theirs import FasterWhisper  # noqa: PLC0415
+
+    return FasterWhisper(engine, cache, batched=name == "batched")
