@@ -47,7 +47,7 @@ def test_a_message_may_ask_for_it() -> None:
 
 @pytest.mark.usefixtures("_semaphore")
 def test_the_settings_may_make_it_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SQSCRIBE_FORMATS", "json,lrc")
+    monkeypatch.setenv("SQSCRIBE_FORMATS", "json,semaphore")
     assert read_settings().formats == ("json", "semaphore")
 
 
