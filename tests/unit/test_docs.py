@@ -149,6 +149,25 @@ def test_modules_and_their_names_that_are_named_exist(page: Path) -> None:
     assert not re.search(r"python -m (?!sqscribe|pytest|venv|pip)", text), "measuring is in sqscribe_bench"
 
 
+@pytest.fixture(scope="module")
+def words_of_the_code() -> frozenset[str]:
+    files = [path for folder in FOLDERS if folder not in ("docs", "tests") for path in (ROOT / folder).rglob("*.*")]
+    sources = [path for path in files if path.suffix in {".py", ".yaml", ".json"}]
+    return frozenset(word for path in sources for word in re.findall(r"\w+", path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_classes_and_constants_that_are_named_exist(page: Path, words_of_the_code: frozenset[str]) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    classes = set(re.findall(r"`([A-Z][a-z]+[A-Z]\w*)[.`]", text))
+    constants = set(re.findall(r"`(_?[A-Z]+(?:_[A-Z]+)+)`", text)) | set(re.findall(r"`(_[A-Z]+)`", text))
+    # Settings are in the code without their prefix, and those of AWS are boto3's
+    ours = {name for name in constants if not name.startswith((ENV_PREFIX, "AWS_"))}
+
+    assert sorted((classes | ours) - words_of_the_code) == []
+
+
 def module(parts: list[str]) -> bool:
     return ROOT.joinpath(*parts).with_suffix(".py").is_file()
 
