@@ -15,7 +15,7 @@ from sqscribe.result import WorkerFacts
 from stages.decode import AudioDecoder, DecodeLimits
 from stages.fetch import Fetcher, FetchLimits
 from stages.fetch.address import AddressPolicy
-from stages.inference.client.client import DEFAULT_DECODER, EngineClient
+from stages.inference.client.client import EngineClient
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock
 from stages.publish import Publisher
@@ -38,7 +38,7 @@ from worker.leases.deleter import Deleter
 from worker.lifecycle import INTERVALS, Intervals
 from worker.node.clock import SystemClock
 from worker.node.faults import NodeFaults
-from worker.node.models import SIMULATED, download_model, engine_settings, is_simulated
+from worker.node.models import decoder_of, download_model, engine_settings
 from worker.node.name import node_name
 from worker.node.scratch import ScratchSpace
 from worker.node.source_outage import SourceOutage
@@ -157,8 +157,9 @@ def _engine(ground: _Ground, scratch: Path, make_engine: Callable[[EngineSetting
     resolved = engine_settings(settings, download, scratch, log_format)
     if make_engine:
         return make_engine(resolved, ground.clock)
-    decoder = SIMULATED if is_simulated(settings.model) else DEFAULT_DECODER
-    return EngineClient(resolved, ground.clock, decoder, recycle_windows=settings.engine_recycle_windows)
+    return EngineClient(
+        resolved, ground.clock, decoder_of(settings.model), recycle_windows=settings.engine_recycle_windows
+    )
 
 
 def _components(

@@ -15,21 +15,21 @@ from sqscribe import __version__
 from sqscribe.errors import EngineBrokenError, ExitCode, SettingsError, SqscribeError, UnfitNodeError
 from sqscribe.shadows import hidden_package
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
-#: In the order in which `--help` lists them. A module that is not asked for is not loaded: a sender's machine need not
-#: wait for what only the worker needs.
-_COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch", "bench")
+#: The one list of commands, in the order in which `--help` lists them. A module that is not asked for is not loaded: a
+#: sender's machine need not wait for what only the worker needs.
+COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch", "bench")
 
 
 class _LazyGroup(TyperGroup):
     """A group that finds its commands in the modules of this package."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the group's interface
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the group's interface
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         command = typer.main.get_command(import_module(f"sqscribe.cli.{cmd_name}").app)
         command.name = cmd_name  # a group of commands has none of its own

@@ -19,7 +19,7 @@ from stages.fetch.http import HttpDownload, PageFoundError
 from stages.fetch.local import open_local
 from stages.fetch.request import FetchLimits, FetchRequest
 from stages.fetch.watch import TransferWatch
-from stages.fetch.writer import Room, SourceWriter
+from stages.fetch.writer import SourceSpace, SourceWriter
 from stages.ports import Cancellation, ScratchReserve
 from stages.values import Source
 
@@ -112,18 +112,18 @@ class Fetcher:
             )
         # No least rate: the store is the user's own, and its client has time-outs.
         with TransferWatch(cancellation, 0, self._limits.period) as watch:
-            room = Room(self._limits.max_bytes, reserve, cancellation, watch)
-            with SourceWriter(path, room, watch) as writer:
+            space = SourceSpace(self._limits.max_bytes, reserve, cancellation, watch)
+            with SourceWriter(path, space, watch) as writer:
                 S3Download(target, request, self._s3_client(), writer, watch, self._limits).run(cancellation)
                 return writer.finish()
 
     def _fetch_http(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
         limits = self._limits
         with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period) as watch:
-            room = Room(limits.max_bytes, reserve, cancellation, watch)
+            space = SourceSpace(limits.max_bytes, reserve, cancellation, watch)
             client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT, self._on_answer)
             try:
-                with SourceWriter(path, room, watch) as writer:
+                with SourceWriter(path, space, watch) as writer:
                     HttpDownload(url, client, writer, watch, limits).run(cancellation)
                     return writer.finish()
             except PageFoundError as page:
@@ -132,7 +132,7 @@ class Fetcher:
 
             if refusal and not knows(url):
                 raise refusal
-            return PageDownload(url, client, room, watch, limits).run(path.parent)
+            return PageDownload(url, client, space, watch, limits).run(path.parent)
 
 
 def _extension(source: str) -> str:

@@ -21,7 +21,7 @@ from stages.fetch.http import CHUNK
 from stages.fetch.page_network import CheckedYoutubeDL, DebugLogger, Line, causes
 from stages.fetch.request import FetchLimits
 from stages.fetch.watch import TransferWatch
-from stages.fetch.writer import Room
+from stages.fetch.writer import SourceSpace
 from stages.values import Media, Source
 
 __all__ = ["PageDownload", "knows"]
@@ -47,10 +47,12 @@ def knows(url: str) -> bool:
 class PageDownload:
     """The one recording of one page on its way to disk."""
 
-    def __init__(self, url: str, client: HttpClient, room: Room, watch: TransferWatch, limits: FetchLimits) -> None:
+    def __init__(
+        self, url: str, client: HttpClient, space: SourceSpace, watch: TransferWatch, limits: FetchLimits
+    ) -> None:
         self._url = url
         self._line = Line(client, self._check)
-        self._room = room
+        self._space = space
         self._watch = watch
         self._limits = limits
         self._bytes = 0
@@ -148,8 +150,8 @@ class PageDownload:
             self._watch.received(max(0, have - self._bytes))
             self._bytes = have
             if report.get("total_bytes"):
-                self._room.declare(report["total_bytes"])
-            self._room.need(have)
+                self._space.declare(report["total_bytes"])
+            self._space.need(have)
         except SqscribeError as error:
             self._stopped = error
 
@@ -166,7 +168,7 @@ class PageDownload:
             raise TransientError(ErrorCode.SOURCE_UNREACHABLE, f"{redact(self._url)}: yt-dlp brought no file")
         self._check()
         size = path.stat().st_size
-        self._room.settle(size)
+        self._space.settle(size)
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):

@@ -14,13 +14,13 @@ from stages.fetch.watch import TransferWatch
 from stages.ports import Cancellation, ScratchReserve
 from stages.values import Source
 
-__all__ = ["Room", "SourceWriter"]
+__all__ = ["SourceSpace", "SourceWriter"]
 
 #: Bytes that are reserved at a time while the length of a source is unknown.
 _STEP = 32 * 2**20
 
 
-class Room:
+class SourceSpace:
     """The scratch space that one source may take; more is reserved before it is needed."""
 
     def __init__(
@@ -69,9 +69,9 @@ class Room:
 class SourceWriter:
     """Writes a source in chunks; memory stays flat. A context manager: after an error the file is gone."""
 
-    def __init__(self, path: Path, room: Room, watch: TransferWatch) -> None:
+    def __init__(self, path: Path, space: SourceSpace, watch: TransferWatch) -> None:
         self._path = path
-        self._room = room
+        self._space = space
         self._watch = watch
         with disk_faults():
             self._file = path.open("wb", buffering=0)
@@ -89,8 +89,8 @@ class SourceWriter:
             self._path.unlink()
 
     def declare(self, total: int) -> None:
-        """As `Room.declare`."""
-        self._room.declare(total)
+        """As `SourceSpace.declare`."""
+        self._space.declare(total)
 
     def write(self, chunk: bytes) -> None:
         """Appends.
@@ -101,7 +101,7 @@ class SourceWriter:
             PermanentError: `source_too_large`.
         """
         self._watch.received(len(chunk))
-        self._room.need(self.size + len(chunk))
+        self._space.need(self.size + len(chunk))
         with disk_faults():
             view = memoryview(chunk)
             while view:
@@ -122,5 +122,5 @@ class SourceWriter:
     def finish(self) -> Source:
         """The complete file."""
         self._file.close()
-        self._room.settle(self.size)
+        self._space.settle(self.size)
         return Source(path=self._path, bytes=self.size, sha256=self._digest.hexdigest())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from sqscribe.bundled import demo_clips
+from sqscribe.cli import COMMANDS
 from sqscribe.errors import ExitCode
 from sqscribe.formats import ARTIFACTS
 from sqscribe.wer import count_words, word_errors
@@ -24,7 +25,6 @@ from worker.testing.media_server import MediaServer
 pytestmark = pytest.mark.process
 
 CLIPS = {clip.name: clip for clip in demo_clips()}
-COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch", "bench")
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,18 @@ The engine's process is real, its device simulated: the text of a window is a di
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
 import threading
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sqscribe import bundled
 from worker.embedded.aws import EmbeddedAws
 from worker.embedded.program import worker_environment
+from worker.testing.recordings import looped
 
 pytestmark = pytest.mark.process
 
@@ -103,23 +101,11 @@ def aws() -> Iterator[EmbeddedAws]:
         yield server
 
 
-def recording() -> bytes:
-    (clip,) = (clip.path for clip in bundled.demo_clips() if clip.path.name == "hello.wav")
-    with wave.open(str(clip), "rb") as one:
-        parameters, frames = one.getparams(), one.readframes(one.getnframes())
-    file = io.BytesIO()
-    with wave.open(file, "wb") as many:
-        many.setparams(parameters)
-        for _ in range(TILES):
-            many.writeframes(frames)
-    return file.getvalue()
-
-
 @pytest.mark.slow
 def test_the_next_worker_decodes_what_is_missing_and_one_interval_at_most(aws: EmbeddedAws, tmp_path: Path) -> None:
     # Given a long file and a worker that is killed in the middle of it
     queue, bucket = aws.make_queue("jobs", max_receives=5), aws.make_bucket("bucket")
-    aws.s3.put_object(Bucket="bucket", Key="long.wav", Body=recording())
+    aws.s3.put_object(Bucket="bucket", Key="long.wav", Body=looped("hello.wav", TILES, tmp_path).read_bytes())
     settings = {
         "queue_url": queue.url,
         "output": f"{bucket}/out",

@@ -7,7 +7,6 @@ The engines are real processes with a simulated device: the text of a window is 
 
 from __future__ import annotations
 
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,9 +19,9 @@ import pytest
 from sqscribe.bundled import demo_clips
 from sqscribe_bench.chaos.site import CaseSite
 from sqscribe_bench.chaos.workers import Worker
-from stages.ffmpeg import find_ffmpeg
 from worker.embedded.aws import EmbeddedAws
 from worker.testing.faults import Access, CallFault, FaultProxy, Kind
+from worker.testing.recordings import looped
 from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
@@ -51,10 +50,7 @@ def aws() -> Iterator[EmbeddedAws]:
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Five minutes."""
-    path = tmp_path_factory.mktemp("recording") / "long.mp3"
-    ffmpeg = [find_ffmpeg(), "-v", "error", "-stream_loop", "1", "-i", str(CLIPS["lecture.mp3"])]
-    subprocess.run([*ffmpeg, "-c", "copy", str(path)], check=True)
-    return path.read_bytes()
+    return looped("lecture.mp3", 2, tmp_path_factory.mktemp("recording")).read_bytes()
 
 
 class Case:

@@ -13,7 +13,6 @@ import os
 import random
 import signal
 import statistics
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -31,9 +30,9 @@ import pytest
 from sqscribe.bundled import demo_clips
 from sqscribe_bench.chaos.site import CaseSite
 from sqscribe_bench.chaos.workers import Worker
-from stages.ffmpeg import find_ffmpeg
 from worker.embedded.aws import EmbeddedAws
 from worker.testing.faults import CallFault, FaultProxy, Kind
+from worker.testing.recordings import looped
 from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire, pytest.mark.slow]
@@ -54,13 +53,6 @@ PATIENCE = 90.0
 RENEWALS, RECEIVES = "ChangeMessageVisibilityBatch", "ReceiveMessage"
 #: A call that gets no answer for longer than any stop takes.
 NO_ANSWER = CallFault(Kind.TIMEOUT, seconds=60.0)
-
-
-def looped(clip: str, times: int, path: Path) -> bytes:
-    """A recording that goes round several times."""
-    ffmpeg = [find_ffmpeg(), "-v", "error", "-stream_loop", str(times - 1), "-i", str(CLIPS[clip])]
-    subprocess.run([*ffmpeg, "-c", "copy", str(path)], check=True)
-    return path.read_bytes()
 
 
 # -- what every stop has to keep ---------------------------------------------------------------------------------------
@@ -306,7 +298,7 @@ def test_during_a_decode_of_a_long_file(
     one = start(here, "one", batch_seconds=60)
     here.send("held", here.upload("clip.wav", CLIPS["hello.wav"].read_bytes()))
     eventually(lambda: prepared(here, one, "held"))
-    here.send("long", here.upload("long.mp3", looped("lecture.mp3", 72, tmp_path / "long.mp3")))
+    here.send("long", here.upload("long.mp3", looped("lecture.mp3", 72, tmp_path).read_bytes()))
     eventually(lambda: decoders(one))
     (ffmpeg,) = decoders(one)
     # When the worker is told to stop

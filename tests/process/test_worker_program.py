@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -29,6 +27,7 @@ from worker.embedded.aws import EmbeddedAws, EmbeddedQueue
 from worker.embedded.environment import free_port
 from worker.embedded.program import WorkerProgram, worker_environment
 from worker.testing.media_server import MediaServer
+from worker.testing.recordings import looped
 from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
@@ -198,10 +197,8 @@ def start(place: Place, tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 
 def repeat(aws: EmbeddedAws, clip: str, times: int, folder: Path) -> str:
-    """A recording that goes round several times."""
-    path = folder / f"{times}-{clip}"
-    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-stream_loop", str(times - 1)]
-    subprocess.run([*ffmpeg, "-i", str(CLIPS[clip].path), "-c", "copy", str(path)], check=True)
+    """Uploads a recording in which a clip is heard several times."""
+    path = looped(clip, times, folder)
     aws.s3.upload_file(str(path), "media", path.name)
     return f"s3://media/{path.name}"
 

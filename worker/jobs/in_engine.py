@@ -44,13 +44,13 @@ class JobsInEngine:
         """Sends the windows of a job that was withdrawn, under a key that no event of its first time bears."""
         self._send(run, f"{run.key}/adopted")
 
-    def _send(self, run: JobRun, key: str) -> None:
+    def _send(self, run: JobRun, job_key: str) -> None:
         if run.windows is None:
             raise RuntimeError("a job without windows has nothing to decode")
-        task = decode_task(key, run.job, run.windows, done=run.results, language=run.language)
+        task = decode_task(job_key, run.job, run.windows, done=run.results, language=run.language)
         with self._lock:
-            self._runs[key] = run
-            self._keys[run.key] = key
+            self._runs[job_key] = run
+            self._keys[run.key] = job_key
         self._engine.submit(task)
 
     # -- being here ------------------------------------------------------------------------------------------------
@@ -96,27 +96,27 @@ class JobsInEngine:
 
     # -- leaving ---------------------------------------------------------------------------------------------------
 
-    def complete(self, key: str) -> JobRun | None:
+    def complete(self, job_key: str) -> JobRun | None:
         """Takes a job out if it has all its results.
 
         Args:
-            key: The engine's.
+            job_key: The engine's name for it.
         """
         with self._lock:
-            run = self._runs.get(key)
+            run = self._runs.get(job_key)
             if run is None or not run.complete:
                 return None
             self._remove(run)
             return run
 
-    def rejected(self, key: str) -> JobRun | None:
+    def rejected(self, job_key: str) -> JobRun | None:
         """Takes out a job that the engine refuses; None when it is no longer there.
 
         Args:
-            key: The engine's.
+            job_key: The engine's name for it.
         """
         with self._lock:
-            run = self._runs.get(key)
+            run = self._runs.get(job_key)
             if run is None:
                 return None
             self._remove(run)
@@ -135,14 +135,14 @@ class JobsInEngine:
         with self._lock:
             if run.key not in self._keys or run.complete:
                 return False
-            key = self._remove(run)
-        self._engine.cancel(key)
+            job_key = self._remove(run)
+        self._engine.cancel(job_key)
         return True
 
     def _remove(self, run: JobRun) -> str:
-        key = self._keys.pop(run.key)
-        del self._runs[key]
-        return key
+        job_key = self._keys.pop(run.key)
+        del self._runs[job_key]
+        return job_key
 
     def _give_back(self, run: JobRun) -> None:
         self._buffer.give_back(run.buffered)

@@ -8,6 +8,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
 
 import structlog
 
@@ -255,16 +256,19 @@ class LeaseTable:
         record, message_id, outcome = renewal.record, renewal.message.id, renewal.outcome(result)
         if record.message is not renewal.message:
             return outcome  # received again meanwhile: this was about a receipt that no longer counts
-        if outcome is RenewalOutcome.RENEWED:
-            self._confirm(record, sent_at, renewal.seconds)
-            if renewal.last:
+        match outcome:
+            case RenewalOutcome.RENEWED:
+                self._confirm(record, sent_at, renewal.seconds)
+                if renewal.last:
+                    self._end(record)
+            case RenewalOutcome.REFUSED:
+                self._lose(renewal.lease, result.refused[message_id])
+            case RenewalOutcome.FAILED if message_id in result.beyond:
                 self._end(record)
-        elif outcome is RenewalOutcome.REFUSED:
-            self._lose(renewal.lease, result.refused[message_id])
-        elif message_id in result.beyond:
-            self._end(record)
-        else:
-            record.failing, record.due_at = True, retry_at
+            case RenewalOutcome.FAILED:
+                record.failing, record.due_at = True, retry_at
+            case _:
+                assert_never(outcome)
         return outcome
 
     def _confirm(self, record: LeaseRecord, sent_at: float, seconds: int) -> None:

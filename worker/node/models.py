@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,13 +16,14 @@ from sqscribe import bundled
 from sqscribe.errors import NodeFaultError, SettingsError
 from sqscribe.logs import LogFormat
 from sqscribe.urls import split_s3
+from stages.inference.client.client import DEFAULT_DECODER
 from stages.inference.protocol import ControlClip, EngineSettings
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["RANDOM_MARK", "SIMULATED", "download_model", "engine_settings", "is_simulated"]
+__all__ = ["ENGINES", "RANDOM_MARK", "SIMULATED", "EngineKind", "decoder_of", "download_model", "engine_settings"]
 
 log = structlog.get_logger()
 
@@ -28,8 +31,6 @@ log = structlog.get_logger()
 DEMO = "demo"
 #: What the engine's process loads in place of a Whisper decoder for a simulated model.
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
-#: What comes before the query string of a simulated model: see `worker.testing.decoder.Simulation`.
-SIMULATED_PREFIX = "simulated:"
 #: A file beside a model's own that says that its weights are random, as the benchmark's are: it understands no speech,
 #: so that no recording can show whether the device works.
 RANDOM_MARK = "random-weights"
@@ -38,6 +39,29 @@ REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 #: Share of the control clip's words that may be wrong. A model for real speech understands its synthetic voice with
 #: errors (and writes numbers as digits); with a broken device, no word is right.
 CONTROL_ERROR_RATE = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """An engine that models are named for by a prefix; what follows the prefix is for its decoder alone.
+
+    Attributes:
+        decoder: What its process loads, as `package.module:name` of a callable that takes `EngineSettings`.
+        transcribes: Whether it turns speech into its text, so that the control clip can show whether the device works.
+    """
+
+    decoder: str
+    transcribes: bool = True
+
+
+# The one list of engines. A model without any of these prefixes is Whisper's.
+_ENGINES = {
+    # A testing aid: a query string follows, as `worker.testing.decoder.Simulation` reads it.
+    "simulated": EngineKind(SIMULATED, transcribes=False),
+}
+
+#: By the prefix of the model's name, without the colon.
+ENGINES: Mapping[str, EngineKind] = MappingProxyType(_ENGINES)
 
 
 def download_model(s3_client: Callable[[], S3Client], url: str, folder: Path) -> None:
@@ -64,9 +88,15 @@ def download_model(s3_client: Callable[[], S3Client], url: str, folder: Path) ->
         raise SettingsError(f"SQSCRIBE_MODEL: nothing stands below {url}")
 
 
-def is_simulated(model: str) -> bool:
-    """Whether `SQSCRIBE_MODEL` names a simulated model, whose text is a digest of the audio: a testing aid."""
-    return model.startswith(SIMULATED_PREFIX)
+def decoder_of(model: str) -> str:
+    """What the engine's process loads for a model of this name: `package.module:name`."""
+    kind = _kind(model)
+    return kind.decoder if kind else DEFAULT_DECODER
+
+
+def _kind(model: str) -> EngineKind | None:
+    prefix, separator, _ = model.partition(":")
+    return ENGINES.get(prefix) if separator else None
 
 
 def engine_settings(
@@ -86,9 +116,9 @@ def engine_settings(
     """
     clip = bundled.control_clip()
     model, error_rate = settings.model, CONTROL_ERROR_RATE
-    simulated = is_simulated(model)
-    if simulated:
-        model = model.removeprefix(SIMULATED_PREFIX)
+    kind = _kind(model)
+    if kind:
+        model = model.partition(":")[2]
     elif model == DEMO:
         model, error_rate = str(bundled.model_path()), clip.max_error_rate
     elif model.startswith("s3://"):
@@ -97,11 +127,12 @@ def engine_settings(
         log.info("model_download_started", model=model)
         fetch(model, folder)
         model = str(folder)
-    if not simulated and (Path(model).is_dir() or settings.model.startswith((".", "/", "s3://"))):
+    if not kind and (Path(model).is_dir() or settings.model.startswith((".", "/", "s3://"))):
         _check_folder(settings.model, Path(model))
     return EngineSettings(
         model=model,
-        name=SIMULATED_PREFIX.rstrip(":") if simulated else settings.model,
+        # What follows the prefix of an engine that does not transcribe is no name of a model.
+        name=settings.model if not kind or kind.transcribes else settings.model.partition(":")[0],
         revision=settings.model_revision,
         device=settings.device,
         compute_type=settings.compute_type,
@@ -111,7 +142,7 @@ def engine_settings(
         short_encode=settings.short_encode,
         # Neither a simulated model nor one with random weights can transcribe the control clip.
         control=None
-        if simulated or (Path(model) / RANDOM_MARK).is_file()
+        if (kind and not kind.transcribes) or (Path(model) / RANDOM_MARK).is_file()
         else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),
         log_level=settings.log_level,
         log_format=log_format,

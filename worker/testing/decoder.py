@@ -269,7 +269,7 @@ def digest_text(pcm_path: str, window: Window) -> str:
 
 
 def simulated_task(
-    job: str, pcm_path: str, count: int = 3, *, language: str | None = "en", **options: Any
+    job_key: str, pcm_path: str, count: int = 3, *, language: str | None = "en", **options: Any
 ) -> DecodeTask:
     """A job of `count` windows, one behind the other in the PCM file; `options` are those of `DecodeOptions`."""
     windows = tuple(
@@ -283,7 +283,7 @@ def simulated_task(
     )
     given = {"task": "transcribe", "initial_prompt": None, "hotwords": None, "beam_size": 5, **options}
     probes = () if language else tuple(range(0, count, max(1, count // 5)))[:5]
-    return DecodeTask(job, pcm_path, windows, DecodeOptions(language=language, **given), probes)
+    return DecodeTask(job_key, pcm_path, windows, DecodeOptions(language=language, **given), probes)
 
 
 def simulated_info(

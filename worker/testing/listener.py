@@ -59,6 +59,6 @@ class EngineListener:
             self.events.append(self._queue.get())
         return self.events
 
-    def windows(self, job: str) -> list[int]:
+    def windows(self, job_key: str) -> list[int]:
         """The windows of a job that are done, in the order in which they came."""
-        return [event.result.index for event in self.all(WindowDone) if event.job_key == job]
+        return [event.result.index for event in self.all(WindowDone) if event.job_key == job_key]

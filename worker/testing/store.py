@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqscribe.urls import split_s3
 from stages.ports import StoredObject
 
 __all__ = ["MemoryStore", "StoreCall"]
@@ -120,7 +121,8 @@ class MemoryStore:
         """The addresses that begin with `prefix`, sorted."""
         with self._lock:
             self._meet("keys", prefix)
-            return sorted(url for url in self._objects if url.startswith(prefix))
+            bucket = split_s3(prefix).bucket
+            return sorted(url for url in self._objects if split_s3(url).bucket == bucket and url.startswith(prefix))
 
     def _write(
         self,

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import worker
 from sqscribe.errors import SettingsError
 from worker.settings import Settings, read_settings
 
@@ -86,3 +88,15 @@ def test_a_secret_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_output_loses_its_trailing_slash() -> None:
     assert read_settings(output="s3://bucket/prefix/").output == "s3://bucket/prefix"
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    package = Path(worker.__path__[0])
+    read = {
+        node.attr
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("settings")
+    }
+
+    assert set(Settings.model_fields) - read == set()

@@ -25,54 +25,58 @@ OUTPUT = "s3://results/out"
 HELLO = Transcript(" Hello.", "en", None, 2.0, (Segment(0, 1.0, 2.0, " Hello.", -0.1, 1.0, 0.0, 0.0),))
 
 
-def lyrics(transcript: Transcript, _options: RenderOptions) -> bytes:
+def flags(transcript: Transcript, _options: RenderOptions) -> bytes:
     return "".join(f"[{segment.start:05.2f}]{segment.text}\n" for segment in transcript.segments).encode()
 
 
 @pytest.fixture
-def _lrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _semaphore(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The whole addition of a format: one entry."""
     monkeypatch.chdir(tmp_path)  # away from anybody's .env
-    monkeypatch.setitem(formats._FORMATS, "lrc", ArtifactKind("transcript.lrc", "text/plain", lyrics))
+    monkeypatch.setitem(formats._FORMATS, "semaphore", ArtifactKind("transcript.semaphore", "text/plain", flags))
 
 
 def job(*names: str) -> Job:
     return parse_job({"source": "https://x.test/a", "formats": list(names)}, JobDefaults(OUTPUT))
 
 
-@pytest.mark.usefixtures("_lrc")
+@pytest.mark.usefixtures("_semaphore")
 def test_a_message_may_ask_for_it() -> None:
-    assert job("lrc").formats == ("json", "lrc")
+    assert job("semaphore").formats == ("json", "semaphore")
 
 
-@pytest.mark.usefixtures("_lrc")
+@pytest.mark.usefixtures("_semaphore")
 def test_the_settings_may_make_it_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SQSCRIBE_FORMATS", "json,lrc")
-    assert read_settings().formats == ("json", "lrc")
+    monkeypatch.setenv("SQSCRIBE_FORMATS", "json,semaphore")
+    assert read_settings().formats == ("json", "semaphore")
 
 
-@pytest.mark.usefixtures("_lrc")
+@pytest.mark.usefixtures("_semaphore")
 def test_the_commands_take_it() -> None:
-    (made,) = transcribe._jobs(["a.mp3"], {"formats": ["lrc"]})
-    assert made.formats == ("json", "lrc")
+    (made,) = transcribe._jobs(["a.mp3"], {"formats": ["semaphore"]})
+    assert made.formats == ("json", "semaphore")
     # The next argument of `fetch` is looked at only once the format is taken
-    refused = CliRunner().invoke(fetch.app, ["job", "--output", "nowhere", "--format", "lrc"])
+    refused = CliRunner().invoke(fetch.app, ["job", "--output", "nowhere", "--format", "semaphore"])
     assert "--output" in str(refused.exception)
 
 
-@pytest.mark.usefixtures("_lrc")
+@pytest.mark.usefixtures("_semaphore")
 def test_it_is_rendered_and_published() -> None:
     store = MemoryStore()
     publisher = Publisher(store, FakeClock(), WorkerFacts("1", "node"))
-    asked = job("lrc")
+    asked = job("semaphore")
 
     result = publisher.succeed(asked, HELLO, JobFacts("message", 1), lambda: None)
 
-    assert [artifact.format for artifact in result.artifacts] == ["json", "lrc"]
-    assert store.objects[asked.url("transcript.lrc")] == b"[01.00] Hello.\n" == render("lrc", HELLO, RenderOptions())
+    assert [artifact.format for artifact in result.artifacts] == ["json", "semaphore"]
+    assert (
+        store.objects[asked.url("transcript.semaphore")]
+        == b"[01.00] Hello.\n"
+        == render("semaphore", HELLO, RenderOptions())
+    )
 
 
-@pytest.mark.parametrize("name", ["lrc", *LATER_FORMATS])
+@pytest.mark.parametrize("name", ["semaphore", *LATER_FORMATS])
 def test_without_an_entry_nothing_takes_it(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PermanentError, match=name):
@@ -85,5 +89,5 @@ def test_without_an_entry_nothing_takes_it(name: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", LATER_FORMATS)
 def test_a_format_of_the_contract_is_supported_once_it_has_an_entry(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(formats._FORMATS, name, ArtifactKind(f"transcript.{name}", "text/plain", lyrics))
+    monkeypatch.setitem(formats._FORMATS, name, ArtifactKind(f"transcript.{name}", "text/plain", flags))
     assert job(name).formats == ("json", name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.node.models import RANDOM_MARK, REQUIRED_FILES, engine_settings, is_simulated
+from stages.inference.client.client import DEFAULT_DECODER
+from worker.node.models import RANDOM_MARK, REQUIRED_FILES, SIMULATED, decoder_of, engine_settings
 from worker.settings import Settings
 from worker.testing.decoder import Simulation
 
@@ -15,7 +16,7 @@ def test_a_simulated_model_is_a_query_string_and_hears_no_control_clip(tmp_path:
 
     resolved = engine_settings(settings, lambda *_: None, tmp_path, "json")
 
-    assert is_simulated(settings.model)
+    assert decoder_of(settings.model) == SIMULATED
     assert Simulation.parse(resolved.model) == Simulation(window_seconds=0.5, parallel=2, log="/tmp/windows")
     assert resolved.name == "simulated"
     assert resolved.control is None
@@ -42,6 +43,6 @@ def test_the_bundled_model_is_checked_on_the_control_clip(tmp_path: Path) -> Non
 
     resolved = engine_settings(settings, lambda *_: None, tmp_path, "json")
 
-    assert not is_simulated(settings.model)
+    assert decoder_of(settings.model) == DEFAULT_DECODER
     assert resolved.name == "demo"
     assert resolved.control is not None

@@ -24,7 +24,7 @@ def test_a_web_address_is_a_queue_of_sqs(url: str) -> None:
     assert isinstance(connected_queue(url), SqsQueue)
 
 
-@pytest.mark.parametrize("url", ["redis://host/jobs", "jobs", "arn:aws:sqs:eu-west-1:1:jobs", "://x"])
+@pytest.mark.parametrize("url", ["pigeon://loft/jobs", "jobs", "arn:aws:sqs:eu-west-1:1:jobs", "://x"])
 def test_an_address_of_no_known_kind_is_a_wrong_setting(url: str) -> None:
     with pytest.raises(SettingsError, match=r"SQSCRIBE_QUEUE_URL.*https://, http://"):
         connected_queue(url)

@@ -24,7 +24,7 @@ def deliver(jobs: int, **attributes: str) -> Delivery:
 
 
 @pytest.mark.parametrize("disposition", Disposition)
-def test_the_fate_of_the_only_job_is_the_messages(disposition: Disposition) -> None:
+def test_the_disposition_of_the_only_job_is_the_messages(disposition: Disposition) -> None:
     delivery = deliver(1)
     assert delivery.single_job
     assert delivery.settle(disposition) is disposition
@@ -45,7 +45,7 @@ def test_a_message_somebody_else_has_is_left_alone_whatever_else_happened() -> N
     assert Disposition.DELETE < Disposition.RETRY < Disposition.RELEASE
 
 
-def test_jobs_that_end_at_the_same_time_give_one_fate() -> None:
+def test_jobs_that_end_at_the_same_time_give_one_disposition() -> None:
     delivery = deliver(32)
     start = threading.Barrier(8)
     dispositions: list[Disposition] = []

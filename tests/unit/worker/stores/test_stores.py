@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every store promises, and what each has of its own."""
+"""What the folder and the store in memory have of their own; what every store promises is in `tests/wire`."""
 
 from __future__ import annotations
 
@@ -17,31 +17,14 @@ from worker.testing.store import MemoryStore, StoreCall
 URL = "s3://bucket/out/job/result.json"
 
 
-@pytest.fixture(params=["memory", "folder"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return MemoryStore() if request.param == "memory" else FolderStore(tmp_path / "root")
+@pytest.mark.parametrize("kind", [FolderStore, lambda _: MemoryStore()], ids=["folder", "memory"])
+def test_a_bucket_that_was_never_written_to_is_empty(tmp_path: Path, kind: Callable[[Path], Store]) -> None:
+    assert kind(tmp_path).keys("s3://nobody/") == []
 
 
-def test_what_is_put_is_got(store: Store) -> None:
-    assert store.get(URL) is None
-    assert not store.exists(URL)
-    store.put(URL, b"one", "application/json")
-    store.put(URL, b"two", "application/json")
-    standing = store.get(URL)
-    assert standing is not None
-    assert standing.body == b"two"
-    assert store.exists(URL)
-
-
-def test_the_first_to_put_if_absent_wins(store: Store) -> None:
-    assert store.put_if_absent(URL, b"one", "text/plain")
-    assert not store.put_if_absent(URL, b"two", "text/plain")
-    standing = store.get(URL)
-    assert standing is not None
-    assert standing.body == b"one"
-
-
-def test_of_many_at_once_one_puts_if_absent(store: Store) -> None:
+@pytest.mark.parametrize("kind", [FolderStore, lambda _: MemoryStore()], ids=["folder", "memory"])
+def test_of_many_at_once_one_puts_if_absent(tmp_path: Path, kind: Callable[[Path], Store]) -> None:
+    store = kind(tmp_path)
     barrier, written = threading.Barrier(8), []
 
     def write(number: int) -> None:
@@ -57,35 +40,6 @@ def test_of_many_at_once_one_puts_if_absent(store: Store) -> None:
     standing = store.get(URL)
     assert standing is not None
     assert standing.body == b"%d" % winner
-
-
-def test_replace_needs_the_standing_etag(store: Store) -> None:
-    assert not store.replace(URL, b"new", "text/plain", "etag"), "nothing stands"
-    assert not store.exists(URL)
-    store.put(URL, b"old", "text/plain")
-    standing = store.get(URL)
-    assert standing is not None
-    assert not store.replace(URL, b"new", "text/plain", "another")
-    assert store.replace(URL, b"new", "text/plain", standing.etag)
-    assert not store.replace(URL, b"newer", "text/plain", standing.etag), "the etag has changed"
-
-
-def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
-    store.put(URL, b"x", "text/plain")
-    store.delete(URL)
-    store.delete(URL)
-    store.delete("s3://other/never/there")
-    assert not store.exists(URL)
-
-
-def test_keys_are_sorted_and_below_the_prefix(store: Store) -> None:
-    for key in ("a/2", "a/10", "a/b/c", "ab", "b"):
-        store.put(f"s3://bucket/{key}", b"", "text/plain")
-    store.put("s3://other/a/1", b"", "text/plain")
-    assert store.keys("s3://bucket/a/") == ["s3://bucket/a/10", "s3://bucket/a/2", "s3://bucket/a/b/c"]
-    assert store.keys("s3://bucket/a") == [*store.keys("s3://bucket/a/"), "s3://bucket/ab"]
-    assert len(store.keys("s3://bucket")) == 5
-    assert store.keys("s3://nobody/") == []
 
 
 # -- folder ----------------------------------------------------------------------------------------------------------
