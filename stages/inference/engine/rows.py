@@ -54,7 +54,7 @@ class EngineJob:
     """A job inside the engine.
 
     Attributes:
-        prompt: Token ids of the previous-text prompt, `<|startofprev|>` included; empty without one.
+        prompt: Token ids of the previous-text prompt, `<|startofprev|>` included, padded; empty without one.
         prompt_text: The same as text, for telling an echo.
     """
 

@@ -120,7 +120,8 @@ class WhisperDecoder:
                 ErrorCode.BAD_MESSAGE,
                 f"initial_prompt, hotwords: {len(prompt) - 1} tokens together; at most {MAX_PROMPT_TOKENS} fit",
             )
-        return EngineJob(job_key, pcm_path, options, prompt, self._vocabulary.text(prompt))
+        padded = self._vocabulary.padded(prompt)
+        return EngineJob(job_key, pcm_path, options, padded, self._vocabulary.text(prompt))
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""

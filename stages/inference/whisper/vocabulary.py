@@ -19,6 +19,9 @@ __all__ = ["MAX_PROMPT_TOKENS", "Vocabulary"]
 
 #: Tokens of initial prompt and hotwords together; Whisper keeps half of its 448 positions for what was before.
 MAX_PROMPT_TOKENS = 223
+#: Prompts, with `<|startofprev|>`, have a multiple of so many tokens: CTranslate2 decodes rows together only if their
+#: prompts are equally long. 224 is one.
+_PROMPT_STEP = 32
 
 
 class Vocabulary:
@@ -71,6 +74,20 @@ class Vocabulary:
             if token < self.eot
         ]
         return (self.start_of_previous, *tokens) if tokens else ()
+
+    def padded(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+        """The prompt, brought to a length that prompts of other jobs have too, so that their rows share batches.
+
+        What it is filled with is its own text, over again. On real recordings in three languages that changes word
+        errors no more than chance does (11.7 % against 11.9 %); blanks do as well, Whisper's own marks add errors
+        (docs/quality.md).
+        """
+        if not prompt:
+            return ()
+        first, text = prompt[:1], prompt[1:]
+        missing = -len(prompt) % _PROMPT_STEP
+        repeated = text * -(-missing // len(text))
+        return (*first, *repeated[len(repeated) - missing :], *text)
 
     def start(self, language: str, task: str) -> tuple[int, ...]:
         """The start sequence without `<|notimestamps|>`."""
