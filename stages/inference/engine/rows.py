@@ -30,7 +30,7 @@ class BatchKey(NamedTuple):
     Attributes:
         probe: Rows that are only encoded and asked for their language.
         timestamps: Whether timestamp tokens are decoded.
-        prompt_tokens: Exact length of the previous-text prompt; rows are never padded to another's.
+        prompt_tokens: Length of the previous-text prompt as the decoder takes it.
         beam_size: 1 under sampling.
         temperature: 0 for beam search.
         frames: Mel frames that the encoder is shown; the outputs of a batch are one array.
