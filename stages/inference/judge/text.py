@@ -15,10 +15,10 @@ _MIN_REPEATS = 5
 #: Nobody speaks faster for long: words, and characters where words are not set apart, a second of speech.
 _MAX_WORDS_PER_SECOND = 5.0
 _MAX_CHARACTERS_PER_SECOND = 12.0
-#: Text shorter than this, in words, may be in the prompt by chance.
-_MIN_ECHO_WORDS = 4
-#: Of the text's words, how many must stand in the prompt in the same order for an echo.
-_ECHO_SHARE = 0.8
+#: A run of so many of the prompt's words is no chance.
+_RUN = 4
+#: A text is an echo if so much of it is such runs; of a longer text, where they have at least so many words, less.
+_ECHO_SHARE, _LONG_ECHO_SHARE, _LONG_ECHO_WORDS = 0.8, 0.2, 8
 
 
 def is_repetition(text: str, speech_seconds: float) -> bool:
@@ -28,16 +28,16 @@ def is_repetition(text: str, speech_seconds: float) -> bool:
 
 
 def echoes_prompt(text: str, prompt: str) -> bool:
-    """Whether the text is a stretch of the prompt, or the prompt over and over."""
+    """Whether the text is the prompt's, or to a good part runs of its words, in whatever order and however often."""
     words, _ = _units(text)
     prompt_words, _ = _units(prompt)
     if not words or not prompt_words:
         return False
     if words == prompt_words:
         return True
-    if len(words) < _MIN_ECHO_WORDS:
-        return False
-    return _longest_common_run(words, prompt_words * (len(words) // len(prompt_words) + 2)) >= _ECHO_SHARE * len(words)
+    echoed = _in_runs(words, prompt_words)
+    share = echoed / len(words)
+    return share >= _ECHO_SHARE or (echoed >= _LONG_ECHO_WORDS and share >= _LONG_ECHO_SHARE)
 
 
 def _units(text: str) -> tuple[list[str], float]:
@@ -64,14 +64,12 @@ def _longest_repetition(units: Sequence[str]) -> int:
     return longest
 
 
-def _longest_common_run(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest run of words that both have."""
-    best = 0
-    lengths = [0] * (len(right) + 1)
-    for word in left:
-        previous = 0
-        for index, other in enumerate(right, start=1):
-            diagonal, lengths[index] = lengths[index], previous + 1 if word == other else 0
-            previous = diagonal
-            best = max(best, lengths[index])
-    return best
+def _in_runs(words: Sequence[str], prompt: Sequence[str]) -> int:
+    """How many of the words lie in runs of words that the prompt has too, over and over if need be."""
+    known = {tuple(run) for run in _runs([*prompt, *prompt[: _RUN - 1]])}
+    covered = {place + step for place, run in enumerate(_runs(words)) if tuple(run) in known for step in range(_RUN)}
+    return len(covered)
+
+
+def _runs(words: Sequence[str]) -> list[Sequence[str]]:
+    return [words[place : place + _RUN] for place in range(len(words) - _RUN + 1)]
