@@ -140,7 +140,9 @@ def test_quiet_recordings_are_raised_unless_the_job_will_not_have_it(segmenter: 
     (tmp_path / "quiet.pcm").write_bytes(quiet.tobytes())
     audio = Audio(tmp_path / "quiet.pcm", len(quiet), 0.0, "0" * 64)
     # When it is cut with levelling and without
-    raised, plain = (segmenter.segment(audio, True, Cancellation(), level=level) for level in (True, False))
+    raised, plain = (
+        segmenter.segment(audio, vad=True, cancellation=Cancellation(), level=level) for level in (True, False)
+    )
     # Then the model is shown it raised, or as it is
     assert raised.speech > 0
     assert max(gain for window in raised.windows for gain in window.gains) > 20

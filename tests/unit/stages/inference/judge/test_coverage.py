@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,7 +119,7 @@ def test_holes_are_speech_in_order_and_never_more_than_there_is(
     for hole in holes:
         assert 0.0 <= hole.start < hole.end <= 30.0
         assert hole.seconds <= hole.end - hole.start + 1e-6
-    for before, after in zip(holes, holes[1:], strict=False):
+    for before, after in pairwise(holes):
         assert before.end <= after.start
     # A word more never makes more of it missing.
     assert sum(hole.seconds for hole in missing_speech(words(*sorted([*starts, 15.0])), window)) <= max(
