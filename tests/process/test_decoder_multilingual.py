@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,23 +11,21 @@ import numpy as np
 import pytest
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
-from stages.inference.engine.rows import Again, EngineJob, Finished, Rejected, Row
-from stages.inference.engine.scheduler import Scheduler
+from stages.inference.engine.rows import EngineJob, Rejected
 from stages.inference.protocol import (
     DecodeOptions,
     DecodeTask,
     EngineEvent,
     EngineSettings,
     JobLanguage,
-    Progress,
-    WindowDone,
 )
 from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.decoder import WhisperDecoder
-from stages.inference.whisper.encoder import Encoded
+from stages.inference.whisper.fallback import Decision, decide
 from stages.inference.whisper.model import load_model
 from stages.inference.whisper.random_model import make_random_model
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
+from worker.testing.decoding import decoded, results
 
 pytestmark = pytest.mark.process
 
@@ -46,9 +42,16 @@ def settings(folder: Path) -> EngineSettings:
     )
 
 
+def judge(attempts: Sequence[Attempt], speech_seconds: float, prompt: str | None, unprompted: str | None) -> Decision:
+    """The engine's judge, but for what it makes of the alignment: that of random weights is as random as they are."""
+    plain = [replace(each, unspeakable=0, spoken_logprob=None) for each in attempts]
+    return decide(plain, speech_seconds, prompt, unprompted)
+
+
 @pytest.fixture(scope="module")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> WhisperDecoder:
-    return WhisperDecoder.load(settings(make_random_model(tmp_path_factory.mktemp("random"), layers=1, d_model=32)))
+    folder = make_random_model(tmp_path_factory.mktemp("random"), layers=1, d_model=32)
+    return WhisperDecoder(load_model(settings(folder)), judge=judge)
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +79,6 @@ def task(pcm: Path, name: str, options: DecodeOptions, probes: tuple[int, ...] =
     return DecodeTask(name, str(pcm), windows(), options, probes)
 
 
-def run(decoder: WhisperDecoder, tasks: Sequence[DecodeTask], limit: int = 4) -> list[EngineEvent]:
-    events: list[EngineEvent | Progress] = []
-    scheduler = Scheduler(decoder, events.append, retry_seconds=0.0)
-    for item in tasks:
-        scheduler.add(item)
-    while batch := scheduler.take(limit, timeout=0.0):
-        scheduler.give(batch, decoder.run(batch.rows))
-    return [event for event in events if not isinstance(event, Progress)]
-
-
-def results(events: Sequence[EngineEvent]) -> dict[tuple[str, int], WindowResult]:
-    return {(event.job_key, event.result.index): event.result for event in events if isinstance(event, WindowDone)}
-
-
 def texts(events: Sequence[EngineEvent]) -> dict[tuple[str, int], str]:
     return {key: "".join(part.text for part in result.segments) for key, result in results(events).items()}
 
@@ -108,8 +97,8 @@ MIXED = {
 def test_mixed_languages_tasks_and_prompts_give_what_each_job_gives_alone(decoder: WhisperDecoder, pcm: Path) -> None:
     alone: dict[tuple[str, int], WindowResult] = {}
     for name, options in MIXED.items():
-        alone.update(results(run(decoder, [task(pcm, name, options)], limit=1)))
-    together = results(run(decoder, [task(pcm, name, options) for name, options in MIXED.items()], limit=6))
+        alone.update(results(decoded(decoder, [task(pcm, name, options)], limit=1)))
+    together = results(decoded(decoder, [task(pcm, name, options) for name, options in MIXED.items()], limit=6))
     assert together.keys() == alone.keys()
     sampled = {key for key, result in alone.items() if result.temperature > 0}  # never twice the same
     assert len(sampled) <= len(alone) / 4
@@ -120,30 +109,30 @@ def test_mixed_languages_tasks_and_prompts_give_what_each_job_gives_alone(decode
 
 
 def test_the_language_is_detected_on_the_probed_windows(decoder: WhisperDecoder, pcm: Path) -> None:
-    events = run(decoder, [task(pcm, "job", replace(PLAIN, language=None), probes=(0, 2))])
+    events = decoded(decoder, [task(pcm, "job", replace(PLAIN, language=None), probes=(0, 2))])
     (found,) = [event for event in events if isinstance(event, JobLanguage)]
     assert 0.0 < found.probability < 1.0
-    named = texts(run(decoder, [task(pcm, "job", replace(PLAIN, language=found.language))]))
+    named = texts(decoded(decoder, [task(pcm, "job", replace(PLAIN, language=found.language))]))
     assert texts(events) == named
     assert {result.language for result in results(events).values()} == {found.language}
     assert {result.language_probability for result in results(events).values()} == {None}
 
 
 def test_multi_detects_each_window(decoder: WhisperDecoder, pcm: Path) -> None:
-    found = results(run(decoder, [task(pcm, "job", replace(PLAIN, language="multi"))]))
+    found = results(decoded(decoder, [task(pcm, "job", replace(PLAIN, language="multi"))]))
     assert len({result.language for result in found.values()}) > 1
     for (_, index), result in found.items():
         assert result.language_probability is not None
         assert 1 / 3 < result.language_probability < 1.0
-        named = texts(run(decoder, [task(pcm, "job", replace(PLAIN, language=result.language))]))
+        named = texts(decoded(decoder, [task(pcm, "job", replace(PLAIN, language=result.language))]))
         assert named["job", index] == "".join(segment.text for segment in result.segments)
 
 
 def test_translation_and_models_without_alignment_take_segments_from_timestamps(
     decoder: WhisperDecoder, unaligned: WhisperDecoder, pcm: Path
 ) -> None:
-    translated = results(run(decoder, [task(pcm, "job", MIXED["french-to-english"])]))
-    transcribed = results(run(unaligned, [task(pcm, "job", PLAIN)]))
+    translated = results(decoded(decoder, [task(pcm, "job", MIXED["french-to-english"])]))
+    transcribed = results(decoded(unaligned, [task(pcm, "job", PLAIN)]))
     assert decoder.info.can_align
     assert not unaligned.info.can_align
     for result in (*translated.values(), *transcribed.values()):
@@ -177,13 +166,13 @@ def test_special_tokens_in_a_prompt_are_no_tokens_of_ours(decoder: WhisperDecode
     assert job.prompt[0] == decoder._vocabulary.start_of_previous
     assert all(token < eot for token in job.prompt[1:])
     # The neighbours in the batch do not notice.
-    events = run(decoder, [task(pcm, "hostile", hostile), task(pcm, "hot", MIXED["hot"])])
+    events = decoded(decoder, [task(pcm, "hostile", hostile), task(pcm, "hot", MIXED["hot"])])
     assert len(results(events)) == 2 * len(TONES)
 
 
 def test_the_longest_prompt_fits_and_a_longer_one_is_refused(decoder: WhisperDecoder, pcm: Path) -> None:
     longest = replace(PLAIN, initial_prompt="w1 " * 200, hotwords="w2 " * 23)
-    found = results(run(decoder, [task(pcm, "job", longest)]))
+    found = results(decoded(decoder, [task(pcm, "job", longest)]))
     assert len(found) == len(TONES)
     refused = decoder.open("job", "unread", replace(longest, hotwords="w2 " * 24))
     assert isinstance(refused, Rejected)
@@ -216,106 +205,8 @@ def test_english_only_models_need_no_probe(tmp_path: Path, pcm: Path) -> None:
     decoder = WhisperDecoder.load(settings(make_random_model(tmp_path, layers=1, d_model=16, languages=())))
     assert decoder.info.languages == ("en",)
     assert not decoder.info.can_translate
-    found = results(run(decoder, [task(pcm, "job", replace(PLAIN, language=None), probes=(0,))]))
+    found = results(decoded(decoder, [task(pcm, "job", replace(PLAIN, language=None), probes=(0,))]))
     assert {result.language for result in found.values()} == {"en"}
-
-
-class Scripted(WhisperDecoder):
-    """The real decoder with the model's answers replaced, so that retries can be brought about."""
-
-    def __init__(self, folder: Path, answer: Callable[[Row], Attempt]) -> None:
-        super().__init__(load_model(settings(folder)))
-        self._answer = answer
-
-    def _generate(self, rows: Sequence[Row]) -> list[Attempt]:
-        return [self._answer(row) for row in rows]
-
-
-def attempt(row: Row, text: str = " w1 w2", logprob: float = -0.2) -> Attempt:
-    return Attempt((2, 3), text, logprob, 1.0, 0.0, row.key.temperature, truncated=False)
-
-
-def test_a_row_that_goes_round_again_keeps_its_encoder_output(tmp_path: Path, pcm: Path) -> None:
-    folder = make_random_model(tmp_path, layers=1, d_model=16)
-    decoder = Scripted(folder, lambda row: attempt(row, logprob=-0.5 if row.key.temperature >= 0.4 else -2.0))
-    job = decoder.open("job", str(pcm), replace(PLAIN, initial_prompt="w9"))
-    assert isinstance(job, EngineJob)
-    rows = decoder.rows(job, windows(1), probe=False, language="de")
-
-    (first,) = decoder.run(rows)
-    assert isinstance(first, Again)
-    (row,) = first.rows
-    assert (first.reason, row.key.temperature, row.key.beam_size, row.key.prompt_tokens) == ("logprob", 0.2, 1, 2)
-    encoded = row.encoded
-    assert encoded is not None
-    (second,) = decoder.run([row])
-    assert isinstance(second, Again)
-    (row,) = second.rows
-    assert row.encoded.output.equal(encoded.output)
-    (last,) = decoder.run([row])
-
-    assert isinstance(last, Finished)
-    assert (last.result.temperature, last.result.avg_logprob) == (0.4, -0.5)
-    assert last.result.retries == ("logprob", "logprob")
-
-
-def test_rows_of_a_batch_that_ran_out_of_memory_are_fit_for_another_try(
-    tmp_path: Path, pcm: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given rows that all have to be retried, the copy of the last of which does not fit
-    decoder = Scripted(make_random_model(tmp_path, layers=1, d_model=16), lambda row: attempt(row, logprob=-2.0))
-    job = decoder.open("job", str(pcm), PLAIN)
-    assert isinstance(job, EngineJob)
-    rows = decoder.rows(job, windows(3), probe=False, language="de")
-    copies = Encoded.alone
-    count = itertools.count(1)
-
-    def alone(encoded: Encoded) -> Encoded:
-        if next(count) == 3:
-            raise RuntimeError("CUDA out of memory")
-        return copies(encoded)
-
-    monkeypatch.setattr(Encoded, "alone", alone)
-    before = [(row.key, row.state) for row in rows]
-    with pytest.raises(RuntimeError, match="out of memory"):
-        decoder.run(rows)
-    decoder.relieve()
-
-    # Then nothing of that try is to be seen in the next one
-    assert [(row.key, row.state) for row in rows] == before
-    outcomes = [outcome for part in (rows[:1], rows[1:]) for outcome in decoder.run(part)]
-    assert [type(outcome) for outcome in outcomes] == [Again] * 3
-    assert [row.state.retries for row in rows] == [("logprob",)] * 3
-
-
-def test_an_echo_of_the_prompt_is_decoded_again_without_it(tmp_path: Path, pcm: Path) -> None:
-    prompt = "w1 w2 w3 w4 w5"
-    folder = make_random_model(tmp_path, layers=1, d_model=16)
-    decoder = Scripted(folder, lambda row: attempt(row, prompt if row.key.prompt_tokens else " w6"))
-    events = run(decoder, [task(pcm, "job", replace(PLAIN, initial_prompt=prompt))])
-    for result in results(events).values():
-        assert (result.dropped, result.retries) == (None, ("prompt_echo",))
-
-
-def test_a_loop_over_little_speech_is_dropped_in_the_end(tmp_path: Path, pcm: Path) -> None:
-    folder = make_random_model(tmp_path, layers=1, d_model=16)
-    decoder = Scripted(folder, lambda row: attempt(row, "thank you " * 30))
-    events = run(decoder, [task(pcm, "job", replace(PLAIN, hotwords="w1"))])
-    for result in results(events).values():
-        assert (result.dropped, result.segments) == ("repetition", ())
-        assert Counter(result.retries) == {"repetition": 6}  # once for the prompt, then every temperature
-
-
-def test_a_text_that_ends_early_is_decoded_in_halves(tmp_path: Path, pcm: Path) -> None:
-    folder = make_random_model(tmp_path, layers=1, d_model=16, alignment_heads=False)
-    decoder = Scripted(folder, lambda row: attempt(row, ""))
-    decoder._timed = lambda attempt, seconds: ()  # type: ignore[method-assign]
-    (long,) = windows(1)
-    long = replace(long, speech_end=SAMPLES)
-    events = run(decoder, [DecodeTask("job", str(pcm), (long,), PLAIN)])
-    (result,) = results(events).values()
-    assert result.retries == ("ended_early",)
-    assert result.segments == ()
 
 
 def test_nodes_that_cannot_work_say_why(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sqscribe.result import Artifact, ErrorFacts, Media, ModelFacts, Result, Timings, WorkerFacts
+from sqscribe.transcript import JobWarning
 
 DONE = Result(
     job_id="talk",
@@ -26,6 +28,7 @@ DONE = Result(
     finished_at="2026-01-02T03:04:05.678Z",
     metadata={"row": [1, None, "ü"]},
     media=Media(title="Talk", duration=61.4),
+    warnings=(JobWarning("speech_missing", "no words: 4.0-7.5 s"),),
 )
 FAILED = Result(
     job_id="talk",
@@ -43,7 +46,7 @@ def test_it_has_the_keys_of_the_contract() -> None:
 
     assert set(record) == {
         *("version", "job_id", "status", "source", "output", "language", "duration", "speech_duration", "artifacts"),
-        *("model", "attempts", "origin", "timings", "worker", "finished_at", "metadata", "media", "error"),
+        *("model", "attempts", "origin", "timings", "worker", "finished_at", "metadata", "media", "warnings", "error"),
     }
     assert record["version"] == 1
     assert set(record["artifacts"][0]) == {"format", "key", "bytes", "sha256"}
@@ -52,6 +55,8 @@ def test_it_has_the_keys_of_the_contract() -> None:
     assert set(record["worker"]) == {"version", "node"}
     assert record["metadata"] == {"row": [1, None, "ü"]}
     assert record["media"]["title"] == "Talk"
+    assert record["warnings"] == [{"code": "speech_missing", "message": "no words: 4.0-7.5 s"}]
+    assert json.loads(FAILED.to_json())["warnings"] == []
     assert record["error"] is None
     assert json.loads(FAILED.to_json())["error"] == {"code": "bad_message", "message": "source: is required"}
 
@@ -61,9 +66,17 @@ def test_it_reads_back(result: Result) -> None:
     assert Result.from_json(result.to_json()) == result
 
 
+def test_a_result_from_before_there_were_warnings_has_none() -> None:
+    record = json.loads(DONE.to_json())
+    del record["warnings"]
+
+    assert Result.from_json(json.dumps(record).encode()) == replace(DONE, warnings=())
+    assert Result.from_json(json.dumps(record | {"warnings": None}).encode()).warnings == ()
+
+
 def test_keys_of_later_versions_are_ignored() -> None:
     record = json.loads(DONE.to_json()) | {"new": 1}
-    record["artifacts"][0]["new"] = record["model"]["new"] = record["media"]["new"] = 1
+    record["warnings"][0]["new"] = record["artifacts"][0]["new"] = record["model"]["new"] = record["media"]["new"] = 1
 
     assert Result.from_json(json.dumps(record).encode()) == DONE
 

@@ -16,51 +16,8 @@ from sqscribe.transcript import Transcript
 from stages.assemble import assemble
 from stages.segment.cut import CutSettings, cut_track
 from stages.segment.vad import FRAME, Track
-from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
-
-Timed = tuple[str, float, float]
-
-
-def words(*timed: Timed) -> RawSegment:
-    """A segment with words."""
-    made = tuple(RawWord(f" {text}", start, end, 0.9) for text, start, end in timed)
-    return RawSegment(made[0].start, made[-1].end, "".join(word.word for word in made), made)
-
-
-def plain(text: str, start: float, end: float) -> RawSegment:
-    """A segment without words."""
-    return RawSegment(start, end, f" {text}", None)
-
-
-def result(
-    index: int, *segments: RawSegment, language: str = "en", language_probability: float | None = None
-) -> WindowResult:
-    return WindowResult(index, language, language_probability, segments, -0.25, 1.5, 0.01, 0.0)
-
-
-def window(index: int, *pieces: tuple[float, float], before: float = 0, after: float = 0) -> Window:
-    """A window of pieces given by their start and end in the file, in seconds."""
-    laid: list[Piece] = []
-    length = 0
-    for start, end in pieces:
-        laid.append(Piece(length, round(start * SAMPLE_RATE), round((end - start) * SAMPLE_RATE)))
-        length += laid[-1].length
-    return Window(index, tuple(laid), length, length, round(before * SAMPLE_RATE), round(after * SAMPLE_RATE))
-
-
-def job(*windows: Window, start: float = 0.0, channel: int | None = None, seconds: float = 100.0) -> Windows:
-    audio = Audio(Path("audio.pcm"), round(seconds * SAMPLE_RATE), start, "0" * 64, channel=channel)
-    return Windows(audio, windows, seconds, "cut")
-
-
-def assembled(windows: Windows, *results: WindowResult) -> Transcript:
-    return assemble(windows, {one.index: one for one in results}, "en", 0.9)
-
-
-def timed(transcript: Transcript) -> list[Timed]:
-    return [
-        (word.word.strip(), word.start, word.end) for segment in transcript.segments for word in segment.words or ()
-    ]
+from stages.values import SAMPLE_RATE, Audio, RawSegment, Window, WindowResult, Windows
+from worker.testing.assembling import Timed, assembled, job, plain, result, timed, window, words
 
 
 def spelled(transcript: Transcript) -> list[str]:
@@ -115,7 +72,8 @@ def test_a_word_across_silence_that_was_left_out_stays_where_its_middle_is() -> 
 def test_a_word_beyond_the_window_is_kept_within_it() -> None:
     transcript = assembled(job(window(0, (0, 4), (10, 14))), result(0, words(("last", 7.9, 8.4), ("gone", 8.5, 9.0))))
 
-    assert timed(transcript) == [("last", 13.9, 14.0), ("gone", 14.0, 14.0)]
+    # Neither takes no time, so the last one is given some at the other's cost.
+    assert timed(transcript) == [("last", 13.9, 13.98), ("gone", 13.98, 14.0)]
 
 
 def test_a_segment_is_split_where_silence_was_left_out_between_two_words() -> None:

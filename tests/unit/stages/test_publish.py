@@ -20,7 +20,7 @@ from sqscribe.errors import Cancelled, CancelReason, ErrorCode, NodeFaultError, 
 from sqscribe.formats import ARTIFACTS, RenderOptions, master, render
 from sqscribe.job import Job, JobRef
 from sqscribe.result import Media, ModelFacts, Result, Timings, WorkerFacts
-from sqscribe.transcript import Segment, Transcript, Word
+from sqscribe.transcript import JobWarning, Segment, Transcript, Word
 from stages.publish import JobFacts, Publisher
 from stages.results import ExistingResult
 from worker.testing.clock import FakeClock
@@ -166,10 +166,41 @@ def test_the_result_tells_what_was_done() -> None:
         "finished_at": "2025-06-15T15:06:41.750Z",
         "metadata": {"row": 7},
         "media": {"title": "Talk", "uploader": None, "webpage_url": None, "duration": None},
+        "warnings": [],
         "error": None,
     }
     assert store.content_types[f"{BASE}/transcript.srt"] == ARTIFACTS["srt"].content_type
     assert store.content_types[RESULT] == "application/json"
+
+
+def test_the_result_warns_of_the_source_and_of_the_transcript() -> None:
+    # Given a source with a second track, and a transcript that leaves something out
+    track = JobWarning("track_unused", "a second track was not transcribed")
+    hole = JobWarning("speech_missing", "no words: 4.0-7.5 s")
+    store = MemoryStore()
+
+    # When the job succeeds
+    publisher(store).succeed(
+        JOB, replace(said("hello"), warnings=(hole,)), replace(facts(), warnings=(track,)), no_fence
+    )
+
+    # Then the result tells both, and the master its own
+    assert result_in(store).warnings == (track, hole)
+    assert master.load(store.objects[f"{BASE}/transcript.json"]).warnings == (hole,)
+
+
+def test_the_warnings_are_those_of_the_master_that_stands() -> None:
+    # Given a master with a warning, whose worker died before it wrote a result
+    hole = JobWarning("speech_missing", "no words: 4.0-7.5 s")
+    store = MemoryStore()
+    publisher(store).succeed(JOB, replace(said("hello"), warnings=(hole,)), facts(), no_fence)
+    del store.objects[RESULT]
+
+    # When another worker comes with a text of its own that lacks nothing
+    publisher(store).succeed(JOB, said("hello there"), facts(), no_fence)
+
+    # Then the result warns of what stands
+    assert assert_consistent(store).warnings == (hole,)
 
 
 def test_the_fence_stands_before_every_write_and_stops_it() -> None:

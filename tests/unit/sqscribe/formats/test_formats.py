@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from sqscribe.formats import ARTIFACTS, RenderOptions, master, render
 from sqscribe.formats.clock import milliseconds, span, srt_time, vtt_time
-from sqscribe.transcript import Segment, Transcript, Word
+from sqscribe.transcript import JobWarning, Segment, Transcript, Word
 
 PLAIN = RenderOptions()
 WORDS = RenderOptions(word_timestamps=True)
@@ -159,6 +160,34 @@ def test_the_master_has_the_keys_of_the_contract() -> None:
     ]
 
 
+def test_the_master_tells_what_is_not_to_be_trusted() -> None:
+    doubted = Transcript(
+        "a b",
+        "en",
+        0.5,
+        2.0,
+        (segment(0, 0, 1, " a"), replace(segment(1, 1, 2, " b"), suspect="logprob")),
+        (JobWarning("suspect_segments", "1 of 2 segments"), JobWarning("speech_missing", "4.0-7.5 s")),
+    )
+
+    record = json.loads(master.dump(doubted))
+
+    assert [each.get("suspect", "trusted") for each in record["segments"]] == ["trusted", "logprob"]
+    assert record["warnings"] == [
+        {"code": "suspect_segments", "message": "1 of 2 segments"},
+        {"code": "speech_missing", "message": "4.0-7.5 s"},
+    ]
+    assert master.load(master.dump(doubted)) == doubted
+
+
+def test_a_master_without_doubts_is_what_it_was_before_there_were_any() -> None:
+    record = json.loads(master.dump(TALK))
+
+    assert list(record) == ["text", "language", "language_probability", "duration", "segments"]
+    assert all("suspect" not in each for each in record["segments"])
+    assert master.load(master.dump(TALK)).warnings == ()
+
+
 def test_every_artifact_can_be_rendered_and_stored() -> None:
     for name, kind in ARTIFACTS.items():
         assert render(name, TALK, PLAIN)
@@ -180,9 +209,13 @@ def any_transcript(number: st.SearchStrategy[float]) -> st.SearchStrategy[Transc
     languages = st.none() | st.sampled_from(["en", "yue"])
     words = st.none() | st.lists(st.builds(Word, texts, number, number, number), max_size=2).map(tuple)
     channels = st.none() | st.integers(0, 7)
-    segments = st.builds(Segment, st.integers(0, 9), *[number] * 2, texts, *[number] * 4, words, languages, channels)
+    doubts = st.none() | st.sampled_from(["logprob", "no_speech"])
+    segments = st.builds(
+        Segment, st.integers(0, 9), *[number] * 2, texts, *[number] * 4, words, languages, channels, doubts
+    )
     many = st.lists(segments, max_size=2).map(tuple)
-    return st.builds(Transcript, texts, languages, st.none() | number, number, many)
+    warnings = st.lists(st.builds(JobWarning, texts, texts), max_size=2).map(tuple)
+    return st.builds(Transcript, texts, languages, st.none() | number, number, many, warnings)
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -217,6 +250,7 @@ def test_no_transcript_breaks_a_renderer(transcript: Transcript, words: bool) ->
         b'{"text": "", "language": null, "language_probability": null, "duration": true, "segments": []}',
         b'{"text": "", "language": null, "language_probability": null, "duration": 1, "segments": [1]}',
         b'{"text": "", "language": null, "language_probability": null, "duration": 1, "segments": null}',
+        b'{"text": "", "language": null, "language_probability": null, "duration": 1, "segments": [], "warnings": [1]}',
         b"[" * 100_000,
     ],
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from stages.segment.cut import CutSettings, cut_track
 from stages.segment.vad import FRAME, Track
-from stages.values import Window
+from stages.values import GAIN_STEP, Window
 
 LONGEST = 480_000
 OVERLAP = 16_000
@@ -272,6 +273,63 @@ def test_less_than_a_frame_or_two(samples: int) -> None:
 
         assert speech == samples
         assert [(window.samples, window.speech, window.speech_end) for window in windows] == [(samples,) * 3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(TRACKS, st.booleans())
+def test_spans_tell_where_in_the_window_speech_is(track: Track, vad: bool) -> None:
+    windows, _ = cut_track(track, CutSettings(), vad=vad)
+
+    spoken = speech_of(track)
+    for window in windows:
+        laid = np.concatenate([spoken[piece.file_start : piece.file_start + piece.length] for piece in window.pieces])
+        told = np.zeros(window.samples, np.bool_)
+        for start, end in window.spans:
+            assert 0 <= start < end <= window.samples
+            assert not told[start:end].any()
+            told[start:end] = True
+        np.testing.assert_array_equal(told, laid)
+        assert list(window.spans) == sorted(window.spans)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TRACKS, st.booleans())
+def test_levels_change_gains_and_nothing_else(track: Track, vad: bool) -> None:
+    raised, plain = (cut_track(track, CutSettings(), vad=vad, level=level) for level in (True, False))
+
+    assert all(window.gains == () for window in plain[0])
+    assert tuple(replace(window, gains=()) for window in raised[0]) == plain[0]
+    assert raised[1] == plain[1]
+    for window in raised[0]:
+        assert len(window.gains) in {0, -(-window.samples // GAIN_STEP)}
+        assert all(0 <= gain <= 45 for gain in window.gains)
+        assert window.gains == () or max(window.gains) > 0
+
+
+@pytest.mark.parametrize("vad", [True, False])
+def test_gains_lie_upon_the_pieces_that_they_raise(vad: bool) -> None:
+    # Given loud speech for 5 s, silence for 4 s, and quiet speech for 5 s
+    pattern = [("silence", 30), ("speech", 156), ("silence", 125), ("speech", 156), ("silence", 30)]
+    levels = np.repeat([5, 70, 5, 38, 5], [frames for _, frames in pattern]).astype(np.uint8)
+    # When it is cut
+    (window,), _ = cut_track(made(pattern, 0, levels=levels), CutSettings(), vad=vad)
+    # Then the first span is as it is, and the second brought to the level of -22 dB
+    (_, loud_end), (quiet, quiet_end) = window.spans
+    middles = np.arange(len(window.gains)) * GAIN_STEP + GAIN_STEP // 2
+    gains = np.asarray(window.gains)
+    assert (quiet - loud_end) / SECOND == pytest.approx(0.8 if vad else 4.0, abs=0.05)
+    assert gains[middles < loud_end].max() == 0
+    assert set(gains[(middles > quiet + SECOND // 4) & (middles < quiet_end - SECOND // 4)]) == {68 - 38}
+    if not vad:
+        assert gains[(middles > loud_end + SECOND) & (middles < quiet - SECOND)].max() == 0
+
+
+def test_speech_that_is_loud_enough_has_no_gains() -> None:
+    levels = np.full(round(20 * 31.25), 65, np.uint8)
+
+    windows, _ = cut_track(made([("speech", len(levels))], 0, levels=levels), CutSettings(), vad=True)
+
+    assert [window.gains for window in windows] == [()]
 
 
 def test_the_version_names_every_setting() -> None:

@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sqscribe.bundled import control_clips
+from sqscribe.bundled import ControlClip, control_clips
 from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, UnfitNodeError
 from stages.ports import Cancellation
 from stages.segment import CutSettings
-from stages.segment.cut import _kept, _speech
+from stages.segment.cut import _kept, _mask, _speech
 from stages.segment.vad import FRAME, SileroVad, Track
 from stages.values import Audio
 
@@ -41,6 +41,11 @@ def recording(folder: Path, pcm: Pcm) -> Audio:
     path = folder / "audio.pcm"
     pcm.astype("<i2").tofile(path)
     return Audio(path, len(pcm), 0.0, "0" * 64)
+
+
+def recording_in(folder: Path, pcm: Pcm) -> Audio:
+    folder.mkdir()
+    return recording(folder, pcm)
 
 
 def noisy(pcm: Pcm, seed: int) -> Pcm:
@@ -122,8 +127,8 @@ def test_the_rewritten_model_hears_in_any_sound_what_the_original_hears(
     # Given a sound, without the end of it that faster-whisper clears
     pcm = sounds()[name]
     pcm = pcm[: len(pcm) // FRAME * FRAME]
-    # When both models hear it
-    heard = detector.track(recording(tmp_path, pcm), Cancellation()).probabilities
+    # When both models hear it as it is
+    heard = detector.track(recording(tmp_path, pcm), Cancellation(), lift=False).probabilities
     expected = reference.get_vad_model()(pcm.astype(np.float32) / 32_768)
     # Then they differ by no more than the order of summation does
     assert np.abs(heard[:-1] - expected[:-1]).max() < 1e-4
@@ -183,6 +188,88 @@ def test_clipped_speech_is_still_speech(detector: SileroVad, tmp_path: Path) -> 
 
     assert (track.probabilities > 0.5).mean() > 0.3
     assert track.levels.max() > 80
+
+
+def at_level(pcm: Pcm, decibels: float) -> npt.NDArray[np.float64]:
+    """The same as loud as this, in dB of full scale."""
+    return pcm / np.sqrt(np.mean(pcm.astype(np.float64) ** 2)) * 32_768 * 10 ** (decibels / 20)
+
+
+def hiss(samples: int, decibels: float) -> npt.NDArray[np.float64]:
+    return np.random.default_rng(5).standard_normal(samples) * 32_768 * 10 ** (decibels / 20)
+
+
+def as_pcm(sound: npt.NDArray[np.float64]) -> Pcm:
+    return np.rint(sound).clip(-32_768, 32_767).astype(np.int16)
+
+
+def is_speech(track: Track) -> npt.NDArray[np.bool_]:
+    spans, _ = _speech((track.probabilities * 256).clip(0, 255).astype(np.uint8), track.samples, CutSettings())
+    return _mask(spans, len(track.probabilities))
+
+
+@pytest.mark.parametrize("one", control_clips(), ids=lambda one: str(one.name))
+def test_quiet_speech_is_found_where_loud_speech_is(detector: SileroVad, tmp_path: Path, one: ControlClip) -> None:
+    # Given a clip, and the same at -60 dB above hiss at -75 dB
+    pcm = clip(one.path)
+    quiet = as_pcm(at_level(pcm, -60) + hiss(len(pcm), -75))
+    # When both are heard
+    loud = is_speech(detector.track(recording(tmp_path, pcm), Cancellation()))
+    found = is_speech(detector.track(recording(tmp_path, quiet), Cancellation()))
+    # Then nearly all that was speech still is, and each word
+    assert found[loud].mean() > 0.9
+    assert all(
+        found[round(word.start * 16_000) // FRAME : round(word.end * 16_000) // FRAME + 1].any() for word in one.words
+    )
+
+
+def test_quiet_speech_behind_loud_speech_is_found_when_it_is_lifted_and_not_before(
+    detector: SileroVad, tmp_path: Path
+) -> None:
+    # Given a loud clip, two seconds of hiss, and a quiet clip
+    first, second = (clip(one.path) for one in control_clips()[:2])
+    loud = at_level(first, -20)
+    pcm = np.concatenate([loud, np.zeros(32_000), at_level(second, -62)])
+    audio = recording(tmp_path, as_pcm(pcm + hiss(len(pcm), -75)))
+    behind = (len(loud) + 32_000) // FRAME
+    alone = is_speech(detector.track(recording_in(tmp_path / "alone", second), Cancellation()))
+    # When it is heard with lift and without
+    lifted, plain = (is_speech(detector.track(audio, Cancellation(), lift=lift)) for lift in (True, False))
+    # Then lift finds the quiet clip, and changes the loud one by nothing
+    assert lifted[behind:].sum() > 0.8 * alone.sum()
+    assert plain[behind:].sum() < 0.5 * alone.sum()
+    assert abs(int(lifted[: len(loud) // FRAME].sum()) - int(plain[: len(loud) // FRAME].sum())) <= 3
+
+
+def no_speech() -> dict[str, npt.NDArray[np.float64]]:
+    """Sounds without a voice, quiet ones above all, 20 s each."""
+    time = np.arange(16_000 * 20) / 16_000
+    hum = sum(np.sin(2 * np.pi * pitch * time) / at for at, pitch in enumerate((50, 100, 150, 200), start=1))
+    tone = np.sin(2 * np.pi * 440 * time)
+    gate = time % 1.0 < 0.5
+    made = {f"hiss at {level}": hiss(len(time), level) for level in (-80, -70, -60, -50, -35)}
+    made |= {
+        f"{name} at {level}": sound * 32_768 * 10 ** (level / 20) + hiss(len(time), -85)
+        for name, sound in (("hum", np.asarray(hum)), ("a tone", tone), ("a beeping", tone * gate))
+        for level in (-70, -55, -40)
+    }
+    return made
+
+
+@pytest.mark.parametrize("name", no_speech())
+def test_what_is_lifted_does_not_become_speech(detector: SileroVad, tmp_path: Path, name: str) -> None:
+    track = detector.track(recording(tmp_path, as_pcm(no_speech()[name])), Cancellation())
+
+    assert not is_speech(track).any()
+
+
+def test_levels_are_those_of_the_recording_whatever_the_detector_was_shown(detector: SileroVad, tmp_path: Path) -> None:
+    audio = recording(tmp_path, as_pcm(at_level(clip(control_clips()[0].path), -60)))
+
+    lifted, plain = (detector.track(audio, Cancellation(), lift=lift) for lift in (True, False))
+
+    np.testing.assert_array_equal(lifted.levels, plain.levels)
+    assert not np.array_equal(lifted.probabilities, plain.probabilities)
 
 
 def test_it_stops_when_the_job_is_called_off(detector: SileroVad, tmp_path: Path) -> None:

@@ -121,6 +121,34 @@ def test_the_cut_can_be_told_from_other_cuts(segmenter: Segmenter, tmp_path: Pat
     assert one.cutter != other.cutter
 
 
+def test_the_cutters_name_tells_every_way_to_cut(segmenter: Segmenter, tmp_path: Path) -> None:
+    names = {segmenter.cutter(vad, level=level) for vad in (True, False) for level in (True, False)}
+    path = tmp_path / "audio.pcm"
+    path.write_bytes(bytes(32_000))
+    audio = Audio(path, 16_000, 0.0, "0" * 64)
+
+    assert len(names) == 4
+    for vad in (True, False):
+        assert segmenter.segment(audio, vad, Cancellation()).cutter == segmenter.cutter(vad)
+        assert segmenter.segment(audio, vad, Cancellation(), level=False).cutter == segmenter.cutter(vad, level=False)
+
+
+def test_quiet_recordings_are_raised_unless_the_job_will_not_have_it(segmenter: Segmenter, tmp_path: Path) -> None:
+    # Given a clip at about -60 dB
+    pcm = clips()[0][0].astype(np.float64)
+    quiet = np.rint(pcm / np.sqrt(np.mean(pcm**2)) * 33).astype("<i2")
+    (tmp_path / "quiet.pcm").write_bytes(quiet.tobytes())
+    audio = Audio(tmp_path / "quiet.pcm", len(quiet), 0.0, "0" * 64)
+    # When it is cut with levelling and without
+    raised, plain = (
+        segmenter.segment(audio, vad=True, cancellation=Cancellation(), level=level) for level in (True, False)
+    )
+    # Then the model is shown it raised, or as it is
+    assert raised.speech > 0
+    assert max(gain for window in raised.windows for gain in window.gains) > 20
+    assert all(window.gains == () for window in plain.windows)
+
+
 _LONG = """
 import sys
 from pathlib import Path

@@ -12,7 +12,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 
 from stages.inference.whisper.audio import loudness, read_window
 from stages.inference.whisper.features import FRAMES, LogMel, frames_of, frames_to_encode
-from stages.values import Piece, Window
+from stages.values import GAIN_STEP, Piece, Window
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
@@ -66,6 +66,39 @@ def test_a_window_is_read_piece_by_piece(tmp_path: Path) -> None:
     expected = np.concatenate([np.arange(400, 450), np.arange(-490, -460)]) / 32768
     np.testing.assert_allclose(samples, expected)
     assert samples.dtype == np.float32
+
+
+def test_a_window_is_raised_by_its_gains(tmp_path: Path) -> None:
+    # Given a window of two pieces, raised by 20 dB in its second half
+    path = tmp_path / "audio.pcm"
+    path.write_bytes(np.full(40_000, 100, dtype="<i2").tobytes())
+    window = Window(
+        0,
+        (Piece(0, 100, 2 * GAIN_STEP), Piece(2 * GAIN_STEP, 20_000, 2 * GAIN_STEP)),
+        speech=1,
+        speech_end=1,
+        gains=(0, 0, 20, 20),
+    )
+
+    # When it is read
+    samples = read_window(str(path), window)
+
+    # Then it is, in decibels, linear between the middles of the steps
+    decibels = 20 * np.log10(samples * 32768 / 100)
+    middle = GAIN_STEP // 2
+    np.testing.assert_allclose(decibels[: GAIN_STEP + middle], 0, atol=1e-3)
+    np.testing.assert_allclose(decibels[2 * GAIN_STEP + middle :], 20, atol=1e-3)
+    assert decibels[2 * GAIN_STEP] == pytest.approx(10, abs=1e-3)
+    assert samples.dtype == np.float32
+
+
+def test_what_is_raised_too_far_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "audio.pcm"
+    path.write_bytes(np.array([20_000, -20_000, 10], dtype="<i2").tobytes())
+
+    samples = read_window(str(path), Window(0, (Piece(0, 0, 3),), speech=1, speech_end=1, gains=(20,)))
+
+    np.testing.assert_allclose(samples, [1.0, -1.0, 100 / 32768], rtol=1e-4)
 
 
 def test_a_window_beyond_the_file_is_an_error(tmp_path: Path) -> None:
