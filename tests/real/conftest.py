@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqscribe_bench.real.packages import MODELS, Package
 from sqscribe_bench.real.recordings import Recording, jfk, spoken
 
 Hear = Callable[..., list[Heard]]
+HearEach = Callable[[Sequence[tuple[Recording, Mapping[str, Any]]]], list[Heard]]
 
 
 def _fetch_nothing(package: Package, _folder: Path) -> Path:
@@ -58,13 +59,28 @@ def base(cache: Cache) -> Hear:
     return _hear(cache, "base")
 
 
+@pytest.fixture(scope="session")
+def base_each(cache: Cache) -> HearEach:
+    """The same, with options for each recording: one run of the worker, in batches across jobs."""
+    engine = _engine(cache, "base")
+
+    def hear(cases: Sequence[tuple[Recording, Mapping[str, Any]]]) -> list[Heard]:
+        return engine.hear([Task(recording.path, options) for recording, options in cases])
+
+    return hear
+
+
 def _hear(cache: Cache, model: str) -> Hear:
-    try:
-        engine = Sqscribe(Engine(str(cache.item(MODELS[model]))))
-    except CannotBeHadError as error:
-        pytest.skip(str(error))
+    engine = _engine(cache, model)
 
     def hear(recordings: Sequence[Recording], **options: Any) -> list[Heard]:
         return engine.hear([Task(recording.path, options) for recording in recordings])
 
     return hear
+
+
+def _engine(cache: Cache, model: str) -> Sqscribe:
+    try:
+        return Sqscribe(Engine(str(cache.item(MODELS[model]))))
+    except CannotBeHadError as error:
+        pytest.skip(str(error))

@@ -31,7 +31,6 @@ def test_english_sentences_are_heard(tiny_en: Hear, english: tuple[Recording, ..
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a word of beckett.wav has no length")
 def test_every_word_has_a_length_and_its_turn(tiny_en: Hear, english: tuple[Recording, ...]) -> None:
     # Given the same sentences
     # When tiny.en hears them
