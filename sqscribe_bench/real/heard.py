@@ -66,8 +66,13 @@ class Heard:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], warnings: Sequence[Any] = ()) -> Heard:
-        """Reads a master transcript, or anything that has its fields."""
-        told = [*warnings, *record.get("warnings", ())]
+        """Reads a master transcript, or anything that has its fields.
+
+        Args:
+            record: The transcript.
+            warnings: Those of its result, which has the transcript's among them.
+        """
+        told = warnings or record.get("warnings", ())
         return cls(
             language=record.get("language"),
             parts=tuple(_part(segment) for segment in record["segments"]),

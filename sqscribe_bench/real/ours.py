@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -58,4 +58,4 @@ def _heard(run: LocalRun, job: Job) -> Heard:
         error = result.error if result else None
         return Heard(None, (), error=f"{error.code}: {error.message}" if error else "interrupted")
     master = next(artifact for artifact in result.artifacts if artifact.format == "json")
-    return Heard.from_json(json.loads(run.artifact(master.key)), getattr(result, "warnings", ()))
+    return Heard.from_json(json.loads(run.artifact(master.key)), [asdict(each) for each in result.warnings])

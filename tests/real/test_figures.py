@@ -77,6 +77,14 @@ def test_impossible_times_are_counted() -> None:
     assert misshapen(heard, 3.0) == 3
 
 
+def test_a_warning_of_a_result_is_counted_once_though_its_transcript_has_it_too() -> None:
+    hole = {"code": "speech_missing", "message": "4.0-7.5 s"}
+    record = {"language": "en", "segments": [], "warnings": [hole]}
+
+    assert Heard.from_json(record).warnings == ("speech_missing",)
+    assert Heard.from_json(record, [{"code": "track_unused"}, hole]).warnings == ("track_unused", "speech_missing")
+
+
 def test_an_echo_is_a_run_of_the_prompt_that_nobody_said() -> None:
     prompt = ["welcome", "to", "the", "show", "today", "we", "talk"]
 
