@@ -31,7 +31,7 @@ from stages.inference.whisper.parts import Half, Halves, Parent, Rest, Whole, ma
 from stages.inference.whisper.split import cut_window, edge_of_hole, part_of, quietest_point
 from stages.inference.whisper.timestamps import parse_timestamps, rest_start
 from stages.inference.whisper.transcribed import Transcribed, better_unprompted, transcribed
-from stages.inference.whisper.vocabulary import MAX_PROMPT_TOKENS, Vocabulary
+from stages.inference.whisper.vocabulary import MAX_PROMPT_TOKENS, Vocabulary, padded
 from stages.values import SAMPLE_RATE, RawSegment, Window, WindowResult
 
 __all__ = ["MAX_NEW_TOKENS", "WhisperDecoder"]
@@ -120,8 +120,7 @@ class WhisperDecoder:
                 ErrorCode.BAD_MESSAGE,
                 f"initial_prompt, hotwords: {len(prompt) - 1} tokens together; at most {MAX_PROMPT_TOKENS} fit",
             )
-        padded = self._vocabulary.padded(prompt)
-        return EngineJob(job_key, pcm_path, options, padded, self._vocabulary.text(prompt))
+        return EngineJob(job_key, pcm_path, options, padded(prompt), self._vocabulary.text(prompt))
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
