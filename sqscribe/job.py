@@ -11,6 +11,7 @@ from typing import Any
 
 from sqscribe.errors import PermanentCode, PermanentError
 from sqscribe.formats import MASTER, RenderOptions
+from sqscribe.tuning import Tuning, canonical
 from sqscribe.urls import without_presigned
 
 __all__ = ["JOB_ID", "Job", "JobDefaults", "JobMessageError", "JobRef", "derived_job_id"]
@@ -73,6 +74,7 @@ class Job:
         channels: `mix`.
         start: Seconds of the file at which the wanted part begins.
         end: Seconds of the file at which it ends; None for the file's end.
+        tuning: How its text is looked for.
         metadata: Any JSON value; comes back untouched.
         force: Replaces a result that exists.
         object_version: Version id of the source object, where an S3 event named it.
@@ -93,6 +95,7 @@ class Job:
     channels: str = "mix"
     start: float = 0.0
     end: float | None = None
+    tuning: Tuning = field(default_factory=Tuning)
     metadata: Any = None
     force: bool = False
     object_version: str | None = None
@@ -129,6 +132,7 @@ class Job:
             "vad": self.vad,
             "channels": self.channels,
             "force": self.force,
+            **self.tuning.fields(),
         }
         optional = {
             "language": self.language,
@@ -184,6 +188,7 @@ def derived_job_id(
     channels: str = "mix",
     start: float = 0.0,
     end: float | None = None,
+    tuning: Tuning | None = None,
     object_identity: str | None = None,
 ) -> str:
     """The id of a job whose message names none: the same options for the same source give the same id.
@@ -202,6 +207,7 @@ def derived_job_id(
         channels: As in the message.
         start: Seconds.
         end: Seconds.
+        tuning: None where the message says nothing of it.
         object_identity: `object` of an S3 event: the object's version id or ETag.
     """
     shaping: dict[str, object] = {"source": without_presigned(source)}
@@ -213,14 +219,11 @@ def derived_job_id(
         ("beam_size", beam_size, None),
         ("vad", vad, True),
         ("channels", channels, "mix"),
-        ("start", _canonical(start), 0),
-        ("end", _canonical(end), None),
+        ("start", canonical(start), 0),
+        ("end", canonical(end), None),
         ("object", object_identity, None),
     )
     shaping |= {name: value for name, value, default in options if value != default}
-    canonical = json.dumps(shaping, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:DERIVED_DIGITS]
-
-
-def _canonical(number: float | None) -> float | None:
-    return int(number) if number is not None and number == int(number) else number
+    shaping |= (tuning or Tuning()).fields()
+    text = json.dumps(shaping, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:DERIVED_DIGITS]

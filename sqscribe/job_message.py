@@ -14,9 +14,9 @@ from pydantic_core import ErrorDetails
 from sqscribe.errors import ErrorCode, PermanentCode
 from sqscribe.formats import ARTIFACTS, MASTER
 from sqscribe.job import JOB_ID, Job, JobDefaults, JobMessageError, derived_job_id
-from sqscribe.languages import LANGUAGES, language_code
 from sqscribe.message_faults import fault_text, shown
 from sqscribe.sources import SCHEMES_SHOWN, SourceScheme, checked_source
+from sqscribe.tuning_fields import TuningFields, checked_language
 from sqscribe.urls import split_s3
 
 __all__ = ["JobMessage", "parse_job"]
@@ -80,11 +80,7 @@ def _format(value: str) -> str:
 
 
 def _language(value: str) -> str:
-    if value != "multi" and value not in LANGUAGES:
-        meant = language_code(value)
-        hint = f"; did you mean {meant!r}?" if meant else " (as 'en'), nor 'multi'"
-        raise ValueError(f"{shown(value)} is no Whisper language code{hint}")
-    return value
+    return value if value == "multi" else checked_language(value, ", nor 'multi'")
 
 
 def _metadata(value: Any) -> Any:
@@ -133,7 +129,7 @@ class ObjectMessage(BaseModel):
         return self.version_id or self.etag
 
 
-class JobMessage(BaseModel):
+class JobMessage(TuningFields):
     """The fields as the contract names them. None stands for a field that is absent or null."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -148,7 +144,6 @@ class JobMessage(BaseModel):
     initial_prompt: _Prompt | None = None
     hotwords: _Prompt | None = None
     beam_size: Annotated[int, Field(ge=1, le=10)] | None = None
-    vad: bool = True
     channels: Literal["mix", "split"] = "mix"
     start: _Seconds | None = None
     end: _Seconds | None = None
@@ -164,6 +159,8 @@ class JobMessage(BaseModel):
     def _together(self) -> JobMessage:
         if self.end is not None and self.end <= (self.start or 0.0):
             raise ValueError("end: must be greater than start")
+        if self.languages is not None and self.language not in {None, "multi"}:
+            raise ValueError("languages: are candidates for detection, and language names one already")
         if self.object is not None and self.scheme != SourceScheme.S3:
             raise ValueError("object: goes with an s3:// source alone")
         return self
@@ -196,10 +193,11 @@ class JobMessage(BaseModel):
             initial_prompt=self.initial_prompt,
             hotwords=self.hotwords,
             beam_size=None if self.beam_size == default_beam_size else self.beam_size,
-            vad=self.vad,
+            vad=self.vad is not False,
             channels=self.channels,
             start=self.start or 0.0,
             end=self.end,
+            tuning=self.tuning,
             object_identity=self.object.identity if self.object else None,
         )
 
@@ -251,10 +249,11 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
         initial_prompt=message.initial_prompt,
         hotwords=message.hotwords,
         beam_size=message.beam_size or defaults.beam_size,
-        vad=message.vad,
+        vad=message.vad is not False,
         channels=message.channels,
         start=message.start or 0.0,
         end=message.end,
+        tuning=message.tuning,
         metadata=message.metadata,
         force=message.force,
         object_version=message.object.version_id if message.object else None,

@@ -158,6 +158,7 @@ class Checkpoints:
             "channels": job.channels,
             "start": float(job.start),
             "end": None if job.end is None else float(job.end),
+            **job.tuning.fields(),
         }
         return job.url(f"{FOLDER}{_digest(shape)[:DIGEST_DIGITS]}/")
 

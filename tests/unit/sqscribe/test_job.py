@@ -314,9 +314,18 @@ messages = st.fixed_dictionaries(
         "initial_prompt": texts,
         "hotwords": texts,
         "beam_size": st.integers(1, 10),
-        "vad": st.booleans(),
+        "vad": st.booleans()
+        | st.fixed_dictionaries(
+            {}, optional={"threshold": st.floats(0, 1), "min_silence": st.floats(0, 60), "pad": st.floats(0, 10)}
+        ),
         "word_timestamps": st.booleans(),
         "force": st.booleans(),
+        "temperature": st.floats(0, 1) | st.lists(st.floats(0, 1), min_size=1, max_size=10) | st.none(),
+        "no_repeat_ngram_size": st.integers(0, 100) | st.none(),
+        "repetition_penalty": st.floats(0.1, 10),
+        "suppress_numerals": st.booleans(),
+        "max_window": st.floats(5, 30) | st.integers(5, 30),
+        "level": st.booleans(),
         "start": st.floats(0, 100),
         "end": st.floats(101, 1e6) | st.integers(101, 10_000),
         "metadata": json_values,
