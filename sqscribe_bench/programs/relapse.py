@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from sqscribe.tuning import TEMPERATURES
 from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.fallback import Decision, Judge, Retry, Take, decide
 
@@ -13,7 +14,8 @@ __all__ = ["REASON", "Relapse"]
 
 #: The reason that `WindowResult.retries` shows.
 REASON = "forced"
-_TEMPERATURE = 0.2
+#: One of every job's that names none.
+_TEMPERATURE = TEMPERATURES[1]
 
 
 class Relapse:
@@ -31,10 +33,15 @@ class Relapse:
         self._seen = 0
 
     def __call__(
-        self, attempts: Sequence[Attempt], speech_seconds: float, prompt: str | None, unprompted: str | None
+        self,
+        attempts: Sequence[Attempt],
+        speech_seconds: float,
+        prompt: str | None,
+        unprompted: str | None,
+        temperatures: Sequence[float] = TEMPERATURES,
     ) -> Decision:
         """See `stages.inference.whisper.fallback.decide`."""
-        decision = self._judge(attempts, speech_seconds, prompt, unprompted)
+        decision = self._judge(attempts, speech_seconds, prompt, unprompted, temperatures)
         if len(attempts) == 1 and isinstance(decision, Take) and self._due():
             return Retry(_TEMPERATURE, REASON)
         return decision

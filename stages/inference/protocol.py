@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from sqscribe.errors import ErrorCode
 from sqscribe.logs import LogFormat, LogLevel
+from sqscribe.tuning import TEMPERATURES
 from stages.values import Window, WindowResult
 
 __all__ = [
@@ -106,6 +107,11 @@ class DecodeOptions:
         task: `transcribe` or `translate`.
         initial_prompt: Given to every window, before `hotwords`.
         beam_size: 1 to 10.
+        temperatures: The first one decodes; the others are its fallbacks. 0 is a beam search. None is there twice.
+        no_repeat_ngram_size: No so many tokens in a row are written twice; 0: any may be.
+        repetition_penalty: By how much tokens that were written before are less likely; 1: not at all.
+        suppress_numerals: Whether tokens with digits and the like are never written.
+        candidates: Whisper codes that detection chooses among; empty: all of the model's.
     """
 
     language: str | None
@@ -113,6 +119,11 @@ class DecodeOptions:
     initial_prompt: str | None
     hotwords: str | None
     beam_size: int
+    temperatures: tuple[float, ...] = TEMPERATURES
+    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    suppress_numerals: bool = False
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,13 @@ def check_options(job: Job, info: EngineInfo) -> None:
     Raises:
         PermanentError: `unsupported_option`, naming the option, the model and what it can do.
     """
-    why = inability(info, task=job.task, language=job.language, word_timestamps=job.word_timestamps)
+    why = inability(
+        info,
+        task=job.task,
+        language=job.language,
+        candidates=job.tuning.languages,
+        word_timestamps=job.word_timestamps,
+    )
     if why is not None:
         raise PermanentError(ErrorCode.UNSUPPORTED_OPTION, why)
 
@@ -55,6 +61,11 @@ def decode_task(
             initial_prompt=job.initial_prompt,
             hotwords=job.hotwords,
             beam_size=job.beam_size,
+            temperatures=job.tuning.temperature,
+            no_repeat_ngram_size=job.tuning.no_repeat_ngram_size,
+            repetition_penalty=job.tuning.repetition_penalty,
+            suppress_numerals=job.tuning.suppress_numerals,
+            candidates=job.tuning.languages,
         ),
         probes=probes(len(windows.windows)) if language is None else (),
     )

@@ -42,10 +42,16 @@ def settings(folder: Path) -> EngineSettings:
     )
 
 
-def judge(attempts: Sequence[Attempt], speech_seconds: float, prompt: str | None, unprompted: str | None) -> Decision:
+def judge(
+    attempts: Sequence[Attempt],
+    speech_seconds: float,
+    prompt: str | None,
+    unprompted: str | None,
+    temperatures: Sequence[float],
+) -> Decision:
     """The engine's judge, but for what it makes of the alignment: that of random weights is as random as they are."""
     plain = [replace(each, unspeakable=0, spoken_logprob=None) for each in attempts]
-    return decide(plain, speech_seconds, prompt, unprompted)
+    return decide(plain, speech_seconds, prompt, unprompted, temperatures)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stages.inference.engine.rows import EngineJob, Probed
+from stages.inference.likelihood import among, most_likely
 from stages.inference.protocol import PROBE_WINDOWS
 from stages.values import Window
 
@@ -64,11 +65,16 @@ class JobState:
         return waiting
 
 
-def mean_language(probed: Sequence[Probed]) -> tuple[str, float]:
+def mean_language(probed: Sequence[Probed], candidates: Sequence[str] = ()) -> tuple[str, float]:
     """The language with the highest mean probability, each window weighing as much as it holds speech.
 
+    Args:
+        probed: The windows' answers.
+        candidates: Whisper codes that are chosen among. They are so once the windows are summed up: one in which
+            none of them is likely has no more to say for it. Empty: all.
+
     Returns:
-        Whisper code, and its mean probability.
+        Whisper code, and its mean probability among the candidates.
     """
     # In the windows' order: sums of floats depend on the order, and batches come back in any.
     ordered = sorted(probed, key=lambda outcome: outcome.row.window.index)
@@ -77,5 +83,5 @@ def mean_language(probed: Sequence[Probed]) -> tuple[str, float]:
     for outcome, weight in zip(ordered, weights, strict=True):
         for language, probability in outcome.probabilities.items():
             totals[language] = totals.get(language, 0.0) + weight * probability
-    language = min(totals, key=lambda code: (-totals[code], code))  # among equals the first by code
-    return language, totals[language] / sum(weights)
+    means = {language: total / sum(weights) for language, total in totals.items()}
+    return most_likely(among(means, candidates))

@@ -34,6 +34,7 @@ class BatchKey(NamedTuple):
         beam_size: 1 under sampling.
         temperature: 0 for beam search.
         frames: Mel frames that the encoder is shown; the outputs of a batch are one array.
+        no_repeat_ngram_size: As in `DecodeOptions`, as are those that follow.
     """
 
     probe: bool
@@ -42,10 +43,13 @@ class BatchKey(NamedTuple):
     beam_size: int
     temperature: float
     frames: int = 3000
+    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    suppress_numerals: bool = False
 
     @property
     def retry(self) -> bool:
-        """Whether rows of this key have been decoded before and may wait for company."""
+        """Whether rows of this key have (most of them) been decoded before and may wait for company."""
         return self.temperature > 0
 
 

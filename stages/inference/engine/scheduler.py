@@ -230,7 +230,7 @@ class Scheduler:
         answers = state.answered(outcome)
         if not answers:
             return
-        language, probability = mean_language(answers)
+        language, probability = mean_language(answers, state.job.options.candidates)
         self._emit(JobLanguage(state.job.job_key, language, probability))
         for answer in answers:
             self._queue(state, self._decoder.settled(answer.row, language), ahead=True)

@@ -2,8 +2,8 @@
 """The Whisper decoder: rows in, texts with times out.
 
 CTranslate2's rules for one `generate` call, which `BatchKey` keeps: every row has as many previous-text tokens as
-the others, all rows decode timestamps or none does, and beam width and temperature are the call's. Languages and
-tasks may differ.
+the others, all rows decode timestamps or none does, and beam width, temperature, penalties and suppressed tokens are
+the call's. Languages and tasks may differ.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from stages.inference.abilities import inability
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.judge.coverage import missing_speech
 from stages.inference.judge.pace import unspeakable
+from stages.inference.likelihood import among, most_likely
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
 from stages.inference.whisper.aligner import Aligned, Aligner, Spoken
 from stages.inference.whisper.attempt import Attempt
@@ -25,7 +26,7 @@ from stages.inference.whisper.encoder import Encoder
 from stages.inference.whisper.fallback import NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
 from stages.inference.whisper.features import FRAMES, frames_to_encode
 from stages.inference.whisper.generator import MAX_NEW_TOKENS, Generator
-from stages.inference.whisper.language import detect_languages, most_likely
+from stages.inference.whisper.language import detect_languages
 from stages.inference.whisper.model import LoadedModel, load_model
 from stages.inference.whisper.parts import Half, Halves, Parent, Rest, Whole, may_split
 from stages.inference.whisper.split import cut_window, edge_of_hole, part_of, quietest_point
@@ -49,7 +50,7 @@ class RowState:
     """A row's history. Replaced, never changed, and only once a batch is through: a failed batch can be repeated.
 
     Attributes:
-        attempts: Those with the present prompt, in order of temperature.
+        attempts: Those with the present prompt, one for each temperature so far.
         retries: Reasons of all further decodes.
         unprompted: Why the prompt was taken away.
         language_probability: Of the row's own detection under `multi`.
@@ -111,7 +112,7 @@ class WhisperDecoder:
 
     def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
-        why = inability(self._info, task=options.task, language=options.language)
+        why = inability(self._info, task=options.task, language=options.language, candidates=options.candidates)
         if why is not None:
             return Rejected(ErrorCode.UNSUPPORTED_OPTION, why)
         prompt = self._vocabulary.prompt(options.initial_prompt, options.hotwords)
@@ -159,6 +160,7 @@ class WhisperDecoder:
                 row.window.speech / SAMPLE_RATE,
                 row.job.prompt_text if row.key.prompt_tokens else None,
                 row.state.unprompted,
+                row.job.options.temperatures,
             )
             for row, history in zip(rows, histories, strict=True)
         ]
@@ -170,7 +172,7 @@ class WhisperDecoder:
         for row, history, decision in zip(rows, histories, decisions, strict=True):
             match decision:
                 case Retry(temperature, reason):
-                    key = row.key._replace(temperature=temperature, beam_size=1)
+                    key = _at(row.key, temperature, row.job.options)
                     state = replace(row.state, attempts=history)
                     outcomes.append(self._again(row, key, reason, state))
                 case RetryUnprompted(reason):
@@ -190,14 +192,19 @@ class WhisperDecoder:
         return frames_to_encode(window.samples) if self._info.short_encode else FRAMES
 
     def _key(self, job: EngineJob, window: Window, prompt_tokens: int) -> BatchKey:
-        return BatchKey(
+        options = job.options
+        key = BatchKey(
             probe=False,
-            timestamps=job.options.task == "translate" or not self._info.can_align,
+            timestamps=options.task == "translate" or not self._info.can_align,
             prompt_tokens=prompt_tokens,
-            beam_size=job.options.beam_size,
+            beam_size=options.beam_size,
             temperature=0.0,
             frames=self._frames(window),
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
+            repetition_penalty=options.repetition_penalty,
+            suppress_numerals=options.suppress_numerals,
         )
+        return _at(key, options.temperatures[0], options)
 
     def _encode(self, rows: Sequence[Row]) -> None:
         fresh = [row for row in rows if row.encoded is None]
@@ -223,7 +230,7 @@ class WhisperDecoder:
         if not unknown:
             return
         for row, probabilities in zip(unknown, self._languages(unknown), strict=True):
-            row.language, probability = most_likely(probabilities)
+            row.language, probability = most_likely(among(probabilities, row.job.options.candidates))
             row.state = replace(row.state, language_probability=probability)
 
     def _timed_attempts(self, rows: Sequence[Row], attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -316,6 +323,11 @@ class WhisperDecoder:
             whole=row.state.whole or row.window,
         )
         return Row(row.job, window, self._key(row.job, window, row.key.prompt_tokens), row.language, state=state)
+
+
+def _at(key: BatchKey, temperature: float, options: DecodeOptions) -> BatchKey:
+    """The key at a temperature; what is sampled has no beam."""
+    return key._replace(temperature=temperature, beam_size=1 if temperature > 0 else options.beam_size)
 
 
 def _aligned(row: Row, attempt: Attempt, aligned: Aligned) -> Attempt:

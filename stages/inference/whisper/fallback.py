@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sqscribe.tuning import TEMPERATURES
 from stages.inference.judge.text import echoes_prompt, is_repetition
 from stages.inference.whisper.attempt import Attempt
 
@@ -16,8 +17,6 @@ __all__ = ["BEST_OF", "NEVER_SPOKEN", "Decision", "Judge", "Retry", "RetryUnprom
 
 #: Hypotheses sampled at each temperature above 0; the most likely one counts.
 BEST_OF = 5
-_TEMPERATURE_STEP = 0.2
-_LAST_TEMPERATURE = 1.0
 _MAX_COMPRESSION_RATIO = 2.4
 _MIN_AVG_LOGPROB = -1.0
 _MIN_NO_SPEECH_PROB = 0.6
@@ -56,24 +55,31 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class RetryUnprompted:
-    """Begin anew, at temperature 0, without the prompt."""
+    """Begin anew, at the first temperature, without the prompt."""
 
     reason: str
 
 
 Decision = Take | Retry | RetryUnprompted
 #: What `decide` is.
-Judge = Callable[[Sequence[Attempt], float, str | None, str | None], Decision]
+Judge = Callable[[Sequence[Attempt], float, str | None, str | None, Sequence[float]], Decision]
 
 
-def decide(attempts: Sequence[Attempt], speech_seconds: float, prompt: str | None, unprompted: str | None) -> Decision:
+def decide(
+    attempts: Sequence[Attempt],
+    speech_seconds: float,
+    prompt: str | None,
+    unprompted: str | None,
+    temperatures: Sequence[float] = TEMPERATURES,
+) -> Decision:
     """Judges the last of a row's attempts.
 
     Args:
-        attempts: Those with the prompt of the last one, in order of temperature.
+        attempts: Those with the prompt of the last one, in the order of `temperatures`.
         speech_seconds: Speech in the row's audio.
         prompt: Text of the prompt that the attempts were given; None without one.
         unprompted: Why an earlier prompt was taken away; None if it was not.
+        temperatures: Each once; that of the last attempt is among them.
     """
     latest = attempts[-1]
     repetition = is_repetition(latest.text, speech_seconds)
@@ -82,13 +88,14 @@ def decide(attempts: Sequence[Attempt], speech_seconds: float, prompt: str | Non
     if _is_silence(latest):
         return Take(latest, silent=True, dropped="silence" if latest.text else None)
     reason = _failure(latest) or ("repetition" if repetition else None)
-    return Take(latest) if reason is None else _after_failure(attempts, reason, speech_seconds, unprompted)
+    if reason is None:
+        return Take(latest)
+    left = temperatures[temperatures.index(latest.temperature) + 1 :]
+    return Retry(left[0], reason) if left else _after_failures(attempts, reason, speech_seconds, unprompted)
 
 
-def _after_failure(attempts: Sequence[Attempt], reason: str, speech_seconds: float, unprompted: str | None) -> Decision:
-    latest = attempts[-1]
-    if latest.temperature < _LAST_TEMPERATURE:
-        return Retry(round(latest.temperature + _TEMPERATURE_STEP, 1), reason)
+def _after_failures(attempts: Sequence[Attempt], reason: str, speech_seconds: float, unprompted: str | None) -> Take:
+    """The best of what was tried, with what is wrong with it."""
     best = _best(attempts)
     if is_repetition(best.text, speech_seconds):
         return Take(best, failed=True, dropped="repetition")

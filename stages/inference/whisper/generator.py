@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import ctranslate2
 
-from stages.inference.engine.rows import Row
+from stages.inference.engine.rows import BatchKey, Row
 from stages.inference.whisper.attempt import Attempt, average_logprob, compression_ratio
 from stages.inference.whisper.encoder import Encoder
 from stages.inference.whisper.fallback import BEST_OF
@@ -57,13 +57,18 @@ class Generator:
             prompts,
             beam_size=key.beam_size,
             max_length=self._max_length,
-            suppress_tokens=list(self._vocabulary.suppressed),
+            no_repeat_ngram_size=key.no_repeat_ngram_size,
+            repetition_penalty=key.repetition_penalty,
+            suppress_tokens=self._suppressed(key),
             return_scores=True,
             return_no_speech_prob=True,
             **search,
         )
         cap = self._cap(len(prompts[0]))
         return [self._attempt(result, key.temperature, cap) for result in results]
+
+    def _suppressed(self, key: BatchKey) -> list[int]:
+        return [*self._vocabulary.suppressed, *(self._vocabulary.numerals if key.suppress_numerals else ())]
 
     def _prompt(self, row: Row) -> list[int]:
         assert row.language is not None  # noqa: S101 - settled or detected before

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctranslate2
 
-__all__ = ["detect_languages", "most_likely"]
+__all__ = ["detect_languages"]
 
 
 def detect_languages(
@@ -27,9 +27,3 @@ def detect_languages(
         probabilities = {token[2:-2]: float(probability) for token, probability in row}
         found.append({code: probabilities[code] for code in languages if code in probabilities})
     return found
-
-
-def most_likely(probabilities: dict[str, float]) -> tuple[str, float]:
-    """The best language and its probability; among equals the first by code, so that it never flickers."""
-    code = min(probabilities, key=lambda name: (-probabilities[name], name))
-    return code, probabilities[code]

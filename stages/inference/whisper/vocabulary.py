@@ -7,6 +7,7 @@ Every id is looked up by its spelling: numbers differ between the families of mo
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ MAX_PROMPT_TOKENS = 223
 #: Prompts, with `<|startofprev|>`, have a multiple of so many tokens: CTranslate2 decodes rows together only if their
 #: prompts are equally long. 224 is one.
 _PROMPT_STEP = 32
+#: Signs that go with numbers, besides those of currencies.
+_NUMBER_SIGNS = frozenset("%\u2030\u2116")
 
 
 class Vocabulary:
@@ -59,6 +62,12 @@ class Vocabulary:
         self._tasks = {task: self._id(f"<|{task}|>") for task in ("transcribe", "translate")} if multilingual else {}
         #: What no text may hold: symbols that are not spoken and Whisper's own marks, as in faster-whisper.
         self.suppressed = self._suppressed()
+
+    @functools.cached_property
+    def numerals(self) -> tuple[int, ...]:
+        """Tokens that hold a number or a sign that goes with one, whose lack has a model spell numbers out."""
+        texts = self._tokenizer.decode_batch([[token] for token in range(self.eot)])
+        return tuple(token for token, text in enumerate(texts) if any(map(_is_numeral, text)))
 
     def prompt(self, initial_prompt: str | None, hotwords: str | None) -> tuple[int, ...]:
         """Ids of the previous-text prompt, `<|startofprev|>` first; empty without text.
@@ -142,3 +151,8 @@ def padded(prompt: tuple[int, ...]) -> tuple[int, ...]:
     missing = -len(prompt) % _PROMPT_STEP
     repeated = text * -(-missing // len(text))
     return (*first, *repeated[len(repeated) - missing :], *text)
+
+
+def _is_numeral(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "N" or category == "Sc" or character in _NUMBER_SIGNS

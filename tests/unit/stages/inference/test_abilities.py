@@ -11,6 +11,7 @@ import pytest
 
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.job import Job
+from sqscribe.tuning import Tuning
 from stages.inference.abilities import inability
 from stages.inference.engine.rows import Rejected
 from stages.inference.protocol import DecodeOptions, EngineInfo
@@ -35,15 +36,21 @@ REFUSED: list[tuple[EngineInfo, dict[str, Any], str]] = [
     (ENGLISH, {"task": "translate"}, "task: model tiny.en cannot translate"),
     (ENGLISH, {"language": "multi"}, "language: model tiny.en knows en alone"),
     (ENGLISH, {"language": "de"}, "language: model tiny.en does not know 'de'; it knows en"),
+    (FULL, {"candidates": ("yue", "de", "xx")}, "languages: model large-v3 does not know 'yue', 'xx'; it"),
+    (ENGLISH, {"candidates": ("en", "de")}, "languages: model tiny.en does not know 'de'; it knows en"),
     (MANY, {"language": "xx"}, "it knows l0, l1, l2, l3, l4, l5, l6, l7 …"),
 ]
 
 
-def job(**options: Any) -> Job:
-    return Job(source="https://x.test/a", job_id="job", output="s3://results/out", **options)
+def job(candidates: tuple[str, ...] = (), **options: Any) -> Job:
+    tuning = Tuning(languages=candidates)
+    return Job(source="https://x.test/a", job_id="job", output="s3://results/out", tuning=tuning, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"language": "de"}, {"language": "multi"}, {"task": "translate"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"language": "de"}, {"language": "multi", "candidates": ("de", "en")}, {"task": "translate"}],
+)
 def test_a_full_model_is_asked_for_anything(options: dict[str, Any]) -> None:
     check_options(job(word_timestamps=True, **options), FULL)
 

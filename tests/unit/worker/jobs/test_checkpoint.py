@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqscribe.job import Job
+from sqscribe.tuning import Tuning, VadTuning
+from stages.inference.protocol import DecodeOptions
 from stages.inference.request import decode_task
 from stages.values import Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
 from worker.jobs.checkpoint import CheckpointListing, Checkpoints, Increment, Manifest, attempt_name
@@ -109,6 +111,14 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
         {"channels": "split"},
         {"start": 1.0},
         {"end": 2.0},
+        {"tuning": Tuning(temperature=(0.0,))},
+        {"tuning": Tuning(no_repeat_ngram_size=3)},
+        {"tuning": Tuning(repetition_penalty=1.1)},
+        {"tuning": Tuning(suppress_numerals=True)},
+        {"tuning": Tuning(languages=("de",))},
+        {"tuning": Tuning(vad=VadTuning(threshold=0.6))},
+        {"tuning": Tuning(level=False)},
+        {"tuning": Tuning(max_window=10.0)},
     ]
     others = [
         folder(audio=dataclasses.replace(AUDIO, source_sha256="1" * 64)),
@@ -124,6 +134,13 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
     assert folder() == folder(dataclasses.replace(JOB, formats=("json", "srt"), metadata=1, force=True, start=0))
     assert folder(device="another") == folder()
     assert folder().startswith(BASE)
+
+
+def test_a_job_without_tuning_keeps_its_place() -> None:
+    # A checkpoint of an earlier version is gone on from.
+    folder = Checkpoints.folder(JOB, AUDIO, "c", simulated_info())
+
+    assert folder == f"{BASE}71d7290e750e444ab32109d224b26419/"
 
 
 def test_names_alone_tell_which_generation_advanced() -> None:
@@ -159,3 +176,30 @@ def test_only_what_is_missing_is_asked_of_the_engine() -> None:
     assert (resumed.options.language, resumed.probes) == ("de", ())
     named = decode_task("k", dataclasses.replace(JOB, language="multi"), windows, language="de")
     assert (named.options.language, named.probes) == ("multi", ())
+
+
+def test_the_engine_is_told_how_the_text_is_looked_for() -> None:
+    tuning = Tuning(
+        temperature=(0.0, 0.4),
+        no_repeat_ngram_size=3,
+        repetition_penalty=1.2,
+        suppress_numerals=True,
+        languages=("de", "fr"),
+    )
+    options = decode_task("k", dataclasses.replace(JOB, tuning=tuning), Windows(AUDIO, (), 0.0, "c")).options
+
+    assert options == DecodeOptions(
+        language=None,
+        task="transcribe",
+        initial_prompt=None,
+        hotwords=None,
+        beam_size=5,
+        temperatures=(0.0, 0.4),
+        no_repeat_ngram_size=3,
+        repetition_penalty=1.2,
+        suppress_numerals=True,
+        candidates=("de", "fr"),
+    )
+    assert decode_task("k", JOB, Windows(AUDIO, (), 0.0, "c")).options == DecodeOptions(
+        None, "transcribe", None, None, 5
+    )

@@ -66,6 +66,30 @@ def test_probes_weigh_as_much_as_they_hold_speech() -> None:
     assert probability == pytest.approx((0.1 + 0.1 + 8 * 0.6) / 10)
 
 
+def test_only_candidates_are_chosen_among_once_the_windows_are_summed_up() -> None:
+    # Given a guest who speaks English in two windows of three, in a job that is German or French
+    bench = SchedulerBench()
+    bench.add("job", [0], language="en")
+    job = bench.take().rows[0].job
+    rows = [Row(job, window(index, speech=1.0), None, None) for index in range(3)]  # type: ignore[arg-type]
+    english, german = {"en": 0.98, "de": 0.005, "fr": 0.015}, {"en": 0.0, "de": 0.95, "fr": 0.05}
+
+    # When
+    found = mean_language([Probed(rows[0], english), Probed(rows[1], english), Probed(rows[2], german)], ("fr", "de"))
+
+    # Then the guest's windows say no more for French than that it is not likely either
+    assert found == ("de", pytest.approx(0.96 / (0.96 + 0.08)))
+
+
+def test_a_job_is_decoded_in_one_of_its_candidates() -> None:
+    bench = SchedulerBench()
+    bench.add("job", range(2), probes=(0,), language=None, candidates=("fr", "de"))
+
+    bench.work(outcome=lambda row: probed(row, "en"))
+
+    assert bench.said(JobLanguage) == [JobLanguage("job", "de", 0.5)]
+
+
 def test_windows_without_measured_speech_are_probed_all_the_same() -> None:
     bench = SchedulerBench()
     bench.add("job", [0], language="en")

@@ -59,6 +59,22 @@ def test_temperatures_end_at_one() -> None:
     assert step.suspect == "logprob"
 
 
+def test_a_job_names_its_own_temperatures() -> None:
+    # Given a job that is decoded freely first, then by a beam search
+    temperatures = (0.5, 0.0)
+    first, second = attempt(logprob=-2.0, temperature=0.5), attempt(logprob=-1.5)
+
+    # When both fail, then the best of them is taken, and the last one's fault is said
+    assert decide([first], 10.0, None, None, temperatures) == Retry(0.0, "logprob")
+    assert decide([first, second], 10.0, None, None, temperatures) == Take(second, failed=True, suspect="logprob")
+
+
+def test_a_single_temperature_has_no_fallbacks() -> None:
+    looping = attempt(ratio=3.0)
+
+    assert decide([looping], 10.0, None, None, (0.0,)) == Take(looping, failed=True, suspect="compression_ratio")
+
+
 def test_the_best_of_failed_attempts_is_the_likeliest_that_does_not_repeat_itself() -> None:
     repeating = attempt(ratio=3.0, logprob=-0.1)
     likely = attempt(logprob=-1.1, temperature=0.6)
