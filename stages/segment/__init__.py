@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from sqscribe.tuning import Tuning
 from stages.ports import Cancellation
 from stages.segment.cut import CutSettings, cut_track
+from stages.segment.tuned import tuned
 from stages.segment.vad import SileroVad
 from stages.values import SAMPLE_RATE, Audio, Windows
 
@@ -15,7 +17,7 @@ class Segmenter:
     """Turns decoded audio into windows; one object serves all threads.
 
     Args:
-        settings: Lengths and thresholds of the cut; the defaults suit Whisper.
+        settings: Lengths and thresholds of the cut where a job names none; the defaults suit Whisper.
 
     Raises:
         UnfitNodeError: The voice activity model is missing.
@@ -25,23 +27,26 @@ class Segmenter:
         self._settings = settings or CutSettings()
         self._vad = SileroVad()
 
-    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, *, level: bool = True) -> Windows:
+    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, tuning: Tuning | None = None) -> Windows:
         """Cuts one recording. The same samples give the same windows.
 
         Args:
             audio: Read in slabs: memory does not grow with its length, but for 5 bytes per 32 ms.
             vad: Whether silence is left out; otherwise the windows cover every sample.
             cancellation: Looked at every few seconds of audio.
-            level: Whether quiet speech is brought to a common loudness, for the detector and for the model.
+            tuning: The job's: how silence is found, how long windows are, and whether quiet speech is brought to a
+                common loudness, for the detector and for the model.
 
         Raises:
             Cancelled: The job was called off.
             NodeFaultError: The PCM file cannot be read.
         """
-        track = self._vad.track(audio, cancellation, lift=level)
-        windows, speech = cut_track(track, self._settings, vad=vad, level=level)
-        return Windows(audio, windows, speech / SAMPLE_RATE, self.cutter(vad, level=level))
+        tuning = tuning or Tuning()
+        track = self._vad.track(audio, cancellation, lift=tuning.level)
+        windows, speech = cut_track(track, tuned(self._settings, tuning), vad=vad, level=tuning.level)
+        return Windows(audio, windows, speech / SAMPLE_RATE, self.cutter(vad, tuning))
 
-    def cutter(self, vad: bool, *, level: bool = True) -> str:
+    def cutter(self, vad: bool, tuning: Tuning | None = None) -> str:
         """`Windows.cutter` of what `segment` gives."""
-        return f"{self._settings.version} {self._vad.version} vad={vad} level={level}"
+        tuning = tuning or Tuning()
+        return f"{tuned(self._settings, tuning).version} {self._vad.version} vad={vad} level={tuning.level}"

@@ -62,7 +62,7 @@ class Preparer:
 
     def cutter(self, job: Job) -> str:
         """Names how `prepare` cuts a job's audio; see `Windows.cutter`."""
-        return self._segmenter.cutter(job.vad)
+        return self._segmenter.cutter(job.vad, job.tuning)
 
     def _attempt(self, run: JobRun, adopt: Callable[[Audio], Windows | None]) -> Windows:
         try:
@@ -83,7 +83,7 @@ class Preparer:
         source.path.unlink(missing_ok=True)
         folder.reserve(audio.path.stat().st_size, run.cancellation)
         run.enter(Stage.SEGMENT, self._clock.now(), self._metrics)
-        return adopt(audio) or self._segmenter.segment(audio, run.job.vad, run.cancellation)
+        return adopt(audio) or self._segmenter.segment(audio, run.job.vad, run.cancellation, run.job.tuning)
 
     def _fetch(self, run: JobRun, folder: JobScratch) -> Source:
         job = run.job

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sqscribe.tuning import Tuning, VadTuning
 from stages.segment.cut import CutSettings, cut_track
+from stages.segment.tuned import tuned
 from stages.segment.vad import FRAME, Track
 from stages.values import GAIN_STEP, Window
 
@@ -145,6 +147,24 @@ def test_overlaps_never_meet_however_short_the_windows(track: Track, vad: bool) 
     windows, _ = cut_track(track, CutSettings(target=1.2, longest=4.0), vad=vad)
 
     check_shape(windows, longest=64_000)
+    assert samples_of(windows, track.samples).max() <= 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    TRACKS,
+    st.booleans(),
+    st.builds(VadTuning, st.floats(0, 1), st.floats(0, 60), st.floats(0, 10)),
+    st.floats(5, 30),
+)
+def test_whatever_a_job_asks_for_every_cut_is_sound(
+    track: Track, vad: bool, silence: VadTuning, max_window: float
+) -> None:
+    tuning = Tuning(vad=silence, max_window=max_window)
+
+    windows, _ = cut_track(track, tuned(CutSettings(), tuning), vad=vad)
+
+    check_shape(windows, longest=round(max_window * SECOND))
     assert samples_of(windows, track.samples).max() <= 2
 
 
@@ -330,6 +350,41 @@ def test_speech_that_is_loud_enough_has_no_gains() -> None:
     windows, _ = cut_track(made([("speech", len(levels))], 0, levels=levels), CutSettings(), vad=True)
 
     assert [window.gains for window in windows] == [()]
+
+
+def test_a_job_that_asks_for_nothing_is_cut_as_ever() -> None:
+    assert tuned(CutSettings(), Tuning()) == CutSettings()
+    assert tuned(CutSettings(longest=20.0), Tuning()) == CutSettings(longest=20.0)
+
+
+def test_a_job_says_what_silence_is() -> None:
+    # Given speech with pauses of 0.8 s and 3 s
+    track = spoken_track([(3, 0.8), (3, 3), (2, 1)])
+
+    # When shorter silences are left out, with less of them kept
+    windows, _ = cut_track(track, tuned(CutSettings(), Tuning(vad=VadTuning(min_silence=0.5, pad=0.1))), vad=True)
+    # Then the shorter pause goes as well
+    assert [len(window.pieces) for window in windows] == [3]
+
+    # When so much is kept that the padding of both sides fills the longer one, then it stays, whole
+    windows, _ = cut_track(track, tuned(CutSettings(), Tuning(vad=VadTuning(min_silence=0.5, pad=2.0))), vad=True)
+    assert [len(window.pieces) for window in windows] == [1]
+
+
+def test_a_job_says_from_which_probability_on_it_is_speech() -> None:
+    settings = tuned(CutSettings(), Tuning(vad=VadTuning(threshold=0.6)))
+    assert (settings.speech, settings.silence) == (0.6, pytest.approx(0.45))
+    assert tuned(CutSettings(), Tuning(vad=VadTuning(threshold=0.1))).silence == 0.01
+
+    track = made([("silence", 40), ("doubt", 40), ("speech", 40), ("silence", 40)], seed=0)
+    found = [cut_track(track, tuned(CutSettings(), Tuning(vad=VadTuning(at))), vad=True)[1] for at in (0.2, 0.5, 0.79)]
+    assert found[0] > found[2] == 40 * FRAME
+
+
+def test_shorter_windows_come_near_a_target_in_proportion() -> None:
+    settings = tuned(CutSettings(), Tuning(max_window=15.0))
+
+    assert (settings.longest, settings.target) == (15.0, 14.0)
 
 
 def test_the_version_names_every_setting() -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from sqscribe.bundled import control_clips
+from sqscribe.tuning import Tuning, VadTuning
 from stages.ports import Cancellation
 from stages.segment import Segmenter
 from stages.values import SAMPLE_RATE, Audio, Windows
@@ -122,15 +123,17 @@ def test_the_cut_can_be_told_from_other_cuts(segmenter: Segmenter, tmp_path: Pat
 
 
 def test_the_cutters_name_tells_every_way_to_cut(segmenter: Segmenter, tmp_path: Path) -> None:
-    names = {segmenter.cutter(vad, level=level) for vad in (True, False) for level in (True, False)}
+    ways = [Tuning(), Tuning(level=False), Tuning(max_window=12.0), Tuning(vad=VadTuning(threshold=0.6))]
+    names = {segmenter.cutter(vad, tuning) for vad in (True, False) for tuning in ways}
     path = tmp_path / "audio.pcm"
     path.write_bytes(bytes(32_000))
     audio = Audio(path, 16_000, 0.0, "0" * 64)
 
-    assert len(names) == 4
+    assert len(names) == 2 * len(ways)
     for vad in (True, False):
         assert segmenter.segment(audio, vad, Cancellation()).cutter == segmenter.cutter(vad)
-        assert segmenter.segment(audio, vad, Cancellation(), level=False).cutter == segmenter.cutter(vad, level=False)
+        for tuning in ways:
+            assert segmenter.segment(audio, vad, Cancellation(), tuning).cutter == segmenter.cutter(vad, tuning)
 
 
 def test_quiet_recordings_are_raised_unless_the_job_will_not_have_it(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -141,7 +144,8 @@ def test_quiet_recordings_are_raised_unless_the_job_will_not_have_it(segmenter: 
     audio = Audio(tmp_path / "quiet.pcm", len(quiet), 0.0, "0" * 64)
     # When it is cut with levelling and without
     raised, plain = (
-        segmenter.segment(audio, vad=True, cancellation=Cancellation(), level=level) for level in (True, False)
+        segmenter.segment(audio, vad=True, cancellation=Cancellation(), tuning=Tuning(level=level))
+        for level in (True, False)
     )
     # Then the model is shown it raised, or as it is
     assert raised.speech > 0

@@ -21,6 +21,7 @@ import pytest
 
 from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
 from sqscribe.job import Job, JobRef
+from sqscribe.tuning import Tuning
 from stages.inference.protocol import EngineInfo, EngineReady
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Audio, Piece, Window, Windows
@@ -64,10 +65,10 @@ class Cutter:
     def __init__(self, seconds: float = 1.0) -> None:
         self._samples = round(seconds * SAMPLE_RATE)
 
-    def cutter(self, vad: bool) -> str:
+    def cutter(self, vad: bool, tuning: Tuning | None = None) -> str:
         return f"test vad={vad}"
 
-    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation) -> Windows:
+    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, tuning: Tuning | None = None) -> Windows:
         starts = range(0, audio.samples, self._samples)
         lengths = [min(self._samples, audio.samples - start) for start in starts]
         windows = tuple(

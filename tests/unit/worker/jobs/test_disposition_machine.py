@@ -30,6 +30,7 @@ from structlog.testing import capture_logs
 
 from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, TransientError
 from sqscribe.job import JobDefaults
+from sqscribe.tuning import Tuning
 from stages.fetch import FetchRequest
 from stages.inference.protocol import EngineEvent
 from stages.ports import Cancellation, ScratchReserve
@@ -145,10 +146,10 @@ class Sources:
         path.write_bytes(source.path.read_bytes())
         return Audio(path, WINDOWS * SAMPLES, 0.0, source.sha256)
 
-    def cutter(self, vad: bool) -> str:
+    def cutter(self, vad: bool, tuning: Tuning | None = None) -> str:
         return "machine"
 
-    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation) -> Windows:
+    def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, tuning: Tuning | None = None) -> Windows:
         return Windows(audio, windows_of(WINDOWS), audio.seconds, self.cutter(vad))
 
 
