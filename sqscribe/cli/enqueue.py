@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sqscribe.cli.aws import reaching_aws
+from sqscribe.cli.tuning import with_tuning
 from sqscribe.errors import PermanentError, SettingsError
 from sqscribe.formats import ARTIFACTS
 
@@ -23,6 +24,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command(name="enqueue")
+@with_tuning
 def enqueue(
     sources: Annotated[
         list[str],
@@ -45,6 +47,7 @@ def enqueue(
     hotwords: Annotated[str | None, typer.Option(help="Words to listen for.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, max=10, help="1 to 10. [default: the worker's]")] = None,
     vad: Annotated[bool, typer.Option("--vad/--no-vad", help="Leave silence out, or decode every second.")] = True,
+    tuning: dict[str, Any] | None = None,
     start: Annotated[float | None, typer.Option(min=0, help="Seconds of the file to begin at.")] = None,
     end: Annotated[float | None, typer.Option(min=0, help="Seconds of the file to end at.")] = None,
     metadata: Annotated[str | None, typer.Option(help="Any JSON value; comes back in result.json.")] = None,
@@ -67,6 +70,7 @@ def enqueue(
         "hotwords": hotwords,
         "beam_size": beam_size,
         "vad": None if vad else False,
+        **(tuning or {}),
         "start": start,
         "end": end,
         "metadata": _json(metadata),

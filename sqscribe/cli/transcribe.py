@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from sqscribe.cli.settings import with_settings
+from sqscribe.cli.tuning import with_tuning
 from sqscribe.errors import ExitCode, PermanentError, SettingsError
 from sqscribe.formats import ARTIFACTS
 from sqscribe.urls import redact
@@ -47,6 +48,7 @@ _SETTINGS = (
 
 @app.command(name="transcribe")
 @with_settings(_SETTINGS)
+@with_tuning
 def transcribe(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Media files, URLs of them, or pages.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the transcripts.")] = Path(),
@@ -65,6 +67,7 @@ def transcribe(
     hotwords: Annotated[str | None, typer.Option(help="Words to listen for, given to every window.")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, max=10, help="1 to 10. [default: 5]")] = None,
     vad: Annotated[bool, typer.Option("--vad/--no-vad", help="Leave silence out, or decode every second.")] = True,
+    tuning: dict[str, Any] | None = None,
     start: Annotated[float, typer.Option(min=0, help="Seconds of the file to begin at.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0, help="Seconds of the file to end at.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a source.")] = False,
@@ -94,6 +97,7 @@ def transcribe(
         "hotwords": hotwords,
         "beam_size": beam_size or configured.beam_size,
         "vad": vad,
+        **(tuning or {}),
         "start": start or None,
         "end": end,
         "formats": formats or list(configured.formats),

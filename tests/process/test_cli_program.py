@@ -134,6 +134,8 @@ def test_progress_is_not_in_the_way_of_pipes(transcribed: Transcribed) -> None:
         (("--format", "docx", "a.wav"), "docx"),
         (("--language", "klingon", "a.wav"), "language"),
         (("--beam-size", "0", "a.wav"), "--beam-size"),
+        (("--temperature", "2", "a.wav"), "temperature"),
+        (("--no-vad", "--vad-threshold", "0.4", "a.wav"), "--vad"),
         (("--device", "abacus", "a.wav"), "DEVICE"),
         (("--model", "./none", "a.wav"), "./none"),
         (("ftp://example.org/a.wav",), "ftp"),

@@ -91,6 +91,8 @@ def test_every_option_reaches_the_message(
     options: Sequence[object] = (
         *("--output", "s3://mine/out", "--format", "srt", "-f", "vtt", "--language", "de", "--task", "transcribe"),
         *("--word-timestamps", "--initial-prompt", "Dr. Ü", "--hotwords", "sqscribe", "--beam-size", 3, "--no-vad"),
+        *("--level", "--max-window", 20, "--temperature", "0, 0.4", "--no-repeat-ngram-size", 3),
+        *("--repetition-penalty", 1.2, "--suppress-numerals"),
         *("--start", 1.5, "--end", 20, "--metadata", '{"a": [1, null]}', "--force", "--json"),
     )
     ran = sqscribe("enqueue", *options, SOURCE)
@@ -110,10 +112,31 @@ def test_every_option_reaches_the_message(
         "hotwords": "sqscribe",
         "beam_size": 3,
         "vad": False,
+        "max_window": 20.0,
+        "temperature": [0.0, 0.4],
+        "no_repeat_ngram_size": 3,
+        "repetition_penalty": 1.2,
+        "suppress_numerals": True,
         "start": 1.5,
         "end": 20.0,
         "metadata": {"a": [1, None]},
         "force": True,
+    }
+
+
+def test_silence_and_candidates_reach_the_message(aws: Aws, sqscribe: Callable[..., Ran]) -> None:
+    queue = aws.queue()
+    options: Sequence[object] = (
+        *("--vad-threshold", 0.6, "--vad-min-silence", 2, "--vad-pad", 0.2, "--no-level"),
+        *("--languages", "de, fr", "--temperature", 0),
+    )
+    sqscribe("enqueue", "--queue-url", queue.url, *options, SOURCE)
+    (body,) = bodies(aws, queue)
+    assert {name: value for name, value in body.items() if name not in {"job_id", "source"}} == {
+        "vad": {"threshold": 0.6, "min_silence": 2.0, "pad": 0.2},
+        "level": False,
+        "languages": ["de", "fr"],
+        "temperature": 0.0,
     }
 
 
@@ -127,6 +150,11 @@ def test_every_option_reaches_the_message(
         (("--output", "bucket/prefix"), "output"),
         (("--metadata", "{not json"), "--metadata"),
         (("--start", "5", "--end", "2"), "end"),
+        (("--languages", "en,klingon"), "languages[1]"),
+        (("--temperature", "0,2"), "temperature[1]"),
+        (("--temperature", "warm"), "--temperature"),
+        (("--vad-pad", "0.2", "--no-vad"), "--vad"),
+        (("--max-window", "31"), "--max-window"),
         (("--colour", "red"), "--colour"),
         (("talk.mp3",), "source"),
     ],
