@@ -29,6 +29,7 @@ class Part:
         end: Seconds.
         suspect: Why it is not trusted; None where it is.
         words: Empty where the contender has no times for them.
+        temperature: That it was decoded at; None where the contender does not say.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Part:
     end: float
     suspect: str | None = None
     words: tuple[Word, ...] = ()
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,5 @@ def _part(segment: Mapping[str, Any]) -> Part:
         segment["end"],
         None if not suspect else str(suspect),
         tuple(Word(word["word"], word["start"], word["end"]) for word in segment.get("words") or ()),
+        segment.get("temperature"),
     )
