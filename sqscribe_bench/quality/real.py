@@ -15,7 +15,8 @@ from typing import Any
 
 from sqscribe_bench.quality.table import print_table
 from sqscribe_bench.real.cache import Cache, CannotBeHadError
-from sqscribe_bench.real.contender import Contender, Engine, Task, contender
+from sqscribe_bench.real.contender import Contender, Engine, Task
+from sqscribe_bench.real.contenders import contender
 from sqscribe_bench.real.heard import Case, Heard
 from sqscribe_bench.real.packages import MODELS
 from sqscribe_bench.real.plan import plan

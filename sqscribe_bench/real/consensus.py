@@ -11,7 +11,8 @@ from typing import Any
 import jiwer
 
 from sqscribe_bench.real.cache import Cache
-from sqscribe_bench.real.contender import Engine, Task, contender
+from sqscribe_bench.real.contender import Engine, Task
+from sqscribe_bench.real.contenders import contender
 from sqscribe_bench.real.packages import MODELS
 from sqscribe_bench.real.text import tokens
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqscribe_bench.real.cache import Cache
 from sqscribe_bench.real.heard import Heard
 
-__all__ = ["CONTENDERS", "Contender", "Engine", "Task", "contender"]
+__all__ = ["CONTENDERS", "Contender", "Engine", "Task"]
 
 CONTENDERS = ("sqscribe", "sequential", "batched")
 
@@ -51,14 +50,3 @@ class Contender(Protocol):
 
     def hear(self, tasks: Sequence[Task]) -> list[Heard]:
         """One transcript a task, in the same order."""
-
-
-def contender(name: str, engine: Engine, cache: Cache) -> Contender:
-    """One of `CONTENDERS`."""
-    if name == "sqscribe":
-        from sqscribe_bench.real.ours import Sqscribe  # noqa: PLC0415 - each loads what only it needs
-
-        return Sqscribe(engine)
-    from sqscribe_bench.real.theirs import FasterWhisper  # noqa: PLC0415
-
-    return FasterWhisper(engine, cache, batched=name == "batched")

@@ -157,11 +157,34 @@ def test_rows_are_keyed_by_prompt_length_and_timestamps(decoder: WhisperDecoder,
         return row.key.timestamps, row.key.prompt_tokens, row.key.beam_size
 
     assert key(decoder, PLAIN) == (False, 0, 2)
-    assert key(decoder, MIXED["prompted"]) == (False, 4, 2)  # <|startofprev|> and three words
-    assert key(decoder, replace(MIXED["prompted"], hotwords="w4")) == (False, 5, 2)
+    # Prompts are brought to common lengths, so that jobs whose prompts differ share batches.
+    assert key(decoder, MIXED["prompted"]) == key(decoder, MIXED["hot"]) == (False, 32, 2)
+    assert key(decoder, replace(MIXED["prompted"], hotwords="w4 " * 28)) == (
+        False,
+        32,
+        2,
+    )  # <|startofprev|> and 31 words
+    assert key(decoder, replace(MIXED["prompted"], hotwords="w4 " * 29)) == (False, 64, 2)
     assert key(decoder, MIXED["french-to-english"]) == (True, 0, 2)
     assert key(unaligned, PLAIN) == (True, 0, 2)
     assert key(decoder, replace(PLAIN, initial_prompt="  ", hotwords="")) == (False, 0, 2)
+
+
+@pytest.mark.parametrize("count", [1, 3, 30, 31, 32, 40, 223])
+def test_a_prompt_is_filled_with_its_own_text_and_ends_as_it_was_given(decoder: WhisperDecoder, count: int) -> None:
+    text = " ".join(f"w{place % 50}" for place in range(count))
+    plain = decoder._vocabulary.prompt(text, None)
+    job = decoder.open("job", "unread", replace(PLAIN, initial_prompt=text))
+
+    assert isinstance(job, EngineJob)
+    assert len(plain) == count + 1
+    assert len(job.prompt) % 32 == 0
+    assert 0 <= len(job.prompt) - len(plain) < 32
+    assert job.prompt[0] == plain[0]
+    assert job.prompt[-count:] == plain[1:]
+    assert set(job.prompt[1:]) == set(plain[1:])
+    # What it is held against when an echo is looked for is the text itself.
+    assert job.prompt_text.split() == text.split()
 
 
 def test_special_tokens_in_a_prompt_are_no_tokens_of_ours(decoder: WhisperDecoder, pcm: Path) -> None:

@@ -192,7 +192,8 @@ def test_clipped_speech_is_still_speech(detector: SileroVad, tmp_path: Path) -> 
 
 def at_level(pcm: Pcm, decibels: float) -> npt.NDArray[np.float64]:
     """The same as loud as this, in dB of full scale."""
-    return pcm / np.sqrt(np.mean(pcm.astype(np.float64) ** 2)) * 32_768 * 10 ** (decibels / 20)
+    sound = pcm.astype(np.float64)
+    return sound * (32_768 * 10 ** (decibels / 20) / float(np.sqrt(np.mean(sound**2))))
 
 
 def hiss(samples: int, decibels: float) -> npt.NDArray[np.float64]:

@@ -26,6 +26,11 @@ def words(*starts: float, text: str = " word") -> list[RawWord]:
     return [RawWord(text, start, end, 0.9) for start, end in zip(starts, (*starts[1:], 30.0), strict=False)]
 
 
+def about(start: float, end: float, seconds: float) -> Hole:
+    """A hole that is as good as this one."""
+    return Hole(*(pytest.approx(each) for each in (start, end, seconds)))  # type: ignore[arg-type]
+
+
 def every(seconds: float, start: float, end: float) -> list[float]:
     return [start + at * seconds for at in range(round((end - start) / seconds))]
 
@@ -44,17 +49,15 @@ def test_a_word_that_lasts_for_a_sentence_hides_one() -> None:
     # Given words without a gap, one of which has 8.5 s
     said = words(*every(0.5, 0, 10), 10.0, *every(0.5, 18.5, 30))
     # When they are held against speech all through, then all but the word's own time is missing there
-    assert missing_speech(said, spoken((0, 30))) == (Hole(10.0, 18.5, pytest.approx(8.5 - 1.2)),)
+    assert missing_speech(said, spoken((0, 30))) == (about(10.0, 18.5, 8.5 - 1.2),)
 
 
 def test_speech_before_the_first_word_counts_to_it() -> None:
-    assert missing_speech(words(*every(0.5, 6, 30)), spoken((0, 30))) == (Hole(0.0, 6.5, pytest.approx(6.5 - 1.2)),)
+    assert missing_speech(words(*every(0.5, 6, 30)), spoken((0, 30))) == (about(0.0, 6.5, 6.5 - 1.2),)
 
 
 def test_speech_behind_the_last_word_counts_to_it() -> None:
-    assert missing_speech(words(*every(0.5, 0, 20)), spoken((0, 30))) == (
-        Hole(pytest.approx(19.5), 30.0, pytest.approx(10.5 - 1.2)),
-    )
+    assert missing_speech(words(*every(0.5, 0, 20)), spoken((0, 30))) == (about(19.5, 30.0, 10.5 - 1.2),)
 
 
 def test_pauses_are_not_missing() -> None:
@@ -90,12 +93,12 @@ def test_segments_are_held_against_the_length_of_their_text() -> None:
     short = [RawSegment(0.0, 30.0, " they said", None)]
     # When they are held against speech all through, then the second one lacks nearly all of it
     assert missing_speech(long, spoken((0, 30))) == ()
-    assert missing_speech(short, spoken((0, 30))) == (Hole(0.0, 30.0, pytest.approx(30 - 1.2 - 0.14 * 9)),)
+    assert missing_speech(short, spoken((0, 30))) == (about(0.0, 30.0, 30 - 1.2 - 0.14 * 9),)
 
 
 def test_words_outside_of_the_window_are_taken_to_its_ends() -> None:
     found = missing_speech(words(-5.0, 0.5, 40.0), spoken((0, 10), seconds=10.0))
-    assert found == (Hole(0.5, 10.0, pytest.approx(9.5 - 1.2)),)
+    assert found == (about(0.5, 10.0, 9.5 - 1.2),)
 
 
 @given(

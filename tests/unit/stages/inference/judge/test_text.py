@@ -24,12 +24,21 @@ def test_repetition(text: str, seconds: float, expected: bool) -> None:
     assert is_repetition(text, seconds) is expected
 
 
+SHOW = "Hello, welcome to the show. Today we will talk about news."
+
+
 @pytest.mark.parametrize(
     ("text", "prompt", "expected"),
     [
         ("Glossary: SQS, S3, Whisper", "glossary, sqs, s3, whisper", True),
         ("sqs s3 whisper batch", "Glossary: SQS, S3, Whisper, batch, window, beam.", True),
         ("a b c d e a b c d e", "A, b, c, d, e.", True),  # over and over
+        ("today we will talk about news and we will talk about news", SHOW, True),
+        ("about news hello welcome to the show", SHOW, True),  # its end, then its start
+        ("it was cold. " * 5 + "Hello, welcome to the show. We will talk about news.", SHOW, True),  # mixed in
+        ("it was cold. " * 5 + "Hello, welcome to the show.", SHOW, False),  # five words: someone said them
+        ("it was cold. " * 15 + "Hello, welcome to the show. We will talk about news.", SHOW, False),  # in much text
+        ("we talk about the news of today", SHOW, False),  # its words, and none of its runs
         ("We put it on SQS and then into S3 with Whisper", "Glossary: SQS, S3, Whisper", False),
         ("whisper", "Glossary: SQS, S3, Whisper", False),  # a word of the prompt may well be said
         ("", "Glossary", False),
