@@ -78,7 +78,9 @@ def test_only_candidates_are_chosen_among_once_the_windows_are_summed_up() -> No
     found = mean_language([Probed(rows[0], english), Probed(rows[1], english), Probed(rows[2], german)], ("fr", "de"))
 
     # Then the guest's windows say no more for French than that it is not likely either
-    assert found == ("de", pytest.approx(0.96 / (0.96 + 0.08)))
+    language, probability = found
+    assert language == "de"
+    assert probability == pytest.approx(0.96 / (0.96 + 0.08))
 
 
 def test_a_job_is_decoded_in_one_of_its_candidates() -> None:
