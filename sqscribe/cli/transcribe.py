@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,14 +14,16 @@ from urllib.parse import urlsplit
 
 import typer
 
+from sqscribe.cli.references import ReferenceScore, read_references, score_against
 from sqscribe.cli.settings import with_settings
 from sqscribe.cli.tuning import with_tuning
 from sqscribe.errors import ExitCode, PermanentError, SettingsError
-from sqscribe.formats import ARTIFACTS
+from sqscribe.formats import ARTIFACTS, MASTER, master
 from sqscribe.urls import redact
 
 if TYPE_CHECKING:
     from sqscribe.job import Job
+    from sqscribe.result import Result
     from worker.local import LocalRun
     from worker.settings import Settings
 
@@ -44,6 +46,15 @@ _SETTINGS = (
     "max_source_bytes",
     "max_duration",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A source, its job, and the text of what is said in it, if that is known."""
+
+    source: str
+    job: Job
+    reference: str | None
 
 
 @app.command(name="transcribe")
@@ -70,6 +81,12 @@ def transcribe(
     tuning: dict[str, Any] | None = None,
     start: Annotated[float, typer.Option(min=0, help="Seconds of the file to begin at.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0, help="Seconds of the file to end at.")] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reference", help="Text of what is said, to count word errors against; one for each source, in order."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a source.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, not progress.")] = False,
     **settings: Any,
@@ -102,9 +119,10 @@ def transcribe(
         "end": end,
         "formats": formats or list(configured.formats),
     }
+    references = read_references(reference or [], len(sources))
     jobs = _jobs(sources, {name: value for name, value in options.items() if value is not None})
     with TemporaryDirectory(prefix="sqscribe-") as folder:
-        work = list(zip(sources, jobs, strict=True))
+        work = [_Work(*each) for each in zip(sources, jobs, references, strict=True)]
         code = _run(work, configured, Path(folder), output, as_json=as_json, show=not (verbose or as_json))
     raise typer.Exit(code)
 
@@ -143,16 +161,14 @@ def _name(source: str, taken: Collection[str]) -> str:
     return next(name for name in names if name.casefold() not in taken)
 
 
-def _run(
-    work: list[tuple[str, Job]], settings: Settings, folder: Path, output: Path, *, as_json: bool, show: bool
-) -> ExitCode:
+def _run(work: list[_Work], settings: Settings, folder: Path, output: Path, *, as_json: bool, show: bool) -> ExitCode:
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
 
     from sqscribe.cli.live import live_view  # noqa: PLC0415
     from worker.local import LocalRun  # noqa: PLC0415
 
-    run = LocalRun([job for _, job in work], settings, folder)
+    run = LocalRun([each.job for each in work], settings, folder)
     console = Console(stderr=True)
     if show and console.is_terminal:
         with Live(console=console, transient=True, auto_refresh=False) as live:
@@ -160,14 +176,15 @@ def _run(
     else:
         code = run.run(lambda _status, _done: None)
     output.mkdir(parents=True, exist_ok=True)
-    failed = sum([not _deliver(source, job, run, output, as_json=as_json) for source, job in work])
+    failed = sum([not _deliver(each, run, output, as_json=as_json) for each in work])
     if code is not ExitCode.DONE:
         return code
     return ExitCode.JOBS_FAILED if failed else ExitCode.DONE
 
 
-def _deliver(source: str, job: Job, run: LocalRun, output: Path, *, as_json: bool) -> bool:
+def _deliver(work: _Work, run: LocalRun, output: Path, *, as_json: bool) -> bool:
     """Writes a job's files and says what became of its source; False when it has no transcript."""
+    source, job = work.source, work.job
     result = run.result(job.job_id)
     files: list[str] = []
     for artifact in result.artifacts if result else ():
@@ -175,6 +192,7 @@ def _deliver(source: str, job: Job, run: LocalRun, output: Path, *, as_json: boo
         path.write_bytes(run.artifact(artifact.key))
         files.append(str(path))
     error = result.error if result else None
+    score = _score(work, result, run)
     if as_json:
         record = {
             "source": source,
@@ -182,12 +200,27 @@ def _deliver(source: str, job: Job, run: LocalRun, output: Path, *, as_json: boo
             "language": result.language if result else None,
             "duration": result.duration if result else None,
             "files": files,
+            "warnings": [asdict(warning) for warning in result.warnings] if result else [],
             "error": {"code": error.code, "message": error.message} if error else None,
         }
+        if score is not None:
+            record["word_errors"] = asdict(score)
         typer.echo(json.dumps(record, ensure_ascii=False))
     elif result and result.succeeded:
         typer.echo(f"{redact(source)}: {result.duration or 0.0:.1f} s → {', '.join(files)}")
+        for warning in result.warnings:
+            typer.echo(f"{redact(source)}: {warning.code}: {warning.message}", err=True)
+        if score is not None:
+            typer.echo(f"{redact(source)}: {score}")
     else:
         why = f"{error.code}: {error.message}" if error else "interrupted"
         typer.echo(f"{redact(source)}: {why}", err=True)
     return result is not None and result.succeeded
+
+
+def _score(work: _Work, result: Result | None, run: LocalRun) -> ReferenceScore | None:
+    """How far the transcript is from the reference; None where either is missing."""
+    if work.reference is None or result is None or not result.succeeded:
+        return None
+    key = next(artifact.key for artifact in result.artifacts if artifact.format == MASTER)
+    return score_against(work.reference, master.load(run.artifact(key)).text)
