@@ -20,8 +20,8 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs that the command would run."""
     found: list[Job] = []
 
-    def run(work: list[tuple[str, Job]], *_: Any, **__: Any) -> ExitCode:
-        found.extend(job for _, job in work)
+    def run(work: list[transcribe._Work], *_: Any, **__: Any) -> ExitCode:
+        found.extend(each.job for each in work)
         return ExitCode.DONE
 
     monkeypatch.setattr(transcribe, "_run", run)
