@@ -65,7 +65,20 @@ def test_every_kind_of_queue_and_of_engine_is_described() -> None:
 
 
 def test_every_error_code_is_described() -> None:
-    assert first_cells(section(2)) == set(ErrorCode)
+    assert first_cells(section(2).partition("**Error codes**")[2]) == set(ErrorCode)
+
+
+def test_every_warning_is_described() -> None:
+    warnings = section(2).partition("| code | means |")[2].partition("| `suspect` |")[0]
+    told = {
+        code
+        for package in ("stages", "worker")
+        for path in (ROOT / package).rglob("*.py")
+        for code in re.findall(r'JobWarning\(\s*"(\w+)"', path.read_text("utf-8"))
+    }
+
+    assert told
+    assert first_cells(warnings) == told
 
 
 def test_every_setting_is_described() -> None:
