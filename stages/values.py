@@ -172,7 +172,7 @@ class WindowResult:
         segments: Empty when nothing was said.
         dropped: Why a text was thrown away: `silence`, `repetition`, `prompt_echo`; None when it was kept.
         retries: Reasons of every further decode, in order: `compression_ratio`, `logprob`, `truncated`,
-            `incomplete`, `rest`, `repetition`, `prompt_echo`, `prompt_drift`.
+            `incomplete`, `rest`, `pace`, `repetition`, `prompt_echo`, `prompt_drift`.
         missing: Stretches of the window, in seconds, that hold more speech than their words account for.
     """
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from stages.values import SAMPLE_RATE, RawSegment, RawWord, Window
 
-__all__ = ["Hole", "missing_speech"]
+__all__ = ["Hole", "leaves_speech_out", "missing_speech"]
 
 #: Seconds of speech that a word accounts for: at least so many, and so many a character (a slow speaker's pace).
 _SECONDS_A_WORD, _SECONDS_A_CHARACTER = 1.2, 0.14
@@ -36,7 +36,7 @@ class Hole:
 
 
 def missing_speech(items: Sequence[RawWord | RawSegment], window: Window) -> tuple[Hole, ...]:
-    """The stretches of speech that were not transcribed; none where too little is missing to be remarkable.
+    """The stretches of speech that no words account for, down to a second each.
 
     A text that lacks a sentence still spreads its words over the whole window: one of them, beside the place, takes
     many seconds. So each word is held against the speech between its own start and the next one's.
@@ -54,8 +54,12 @@ def missing_speech(items: Sequence[RawWord | RawSegment], window: Window) -> tup
         seconds = _speech(window, start, end) - most
         if seconds > _HESITATION:
             holes.append(Hole(start, end, seconds))
-    longest, total = max((hole.seconds for hole in holes), default=0.0), sum(hole.seconds for hole in holes)
-    return tuple(holes) if longest > _HOLE or total > _HOLES else ()
+    return tuple(holes)
+
+
+def leaves_speech_out(holes: Sequence[Hole]) -> bool:
+    """Whether so much is missing that something was said there: one long stretch, or several."""
+    return max((hole.seconds for hole in holes), default=0.0) > _HOLE or sum(hole.seconds for hole in holes) > _HOLES
 
 
 def _allowed(item: RawWord | RawSegment) -> float:

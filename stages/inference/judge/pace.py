@@ -12,6 +12,8 @@ __all__ = ["unspeakable"]
 #: Words in a row of which each has no more than so many seconds on average were not spoken: 16 words a second. Fewer
 #: are a matter of the alignment, which moves in steps of 0.02 s.
 _SECONDS, _IN_A_ROW = 0.06, 4
+#: Times are multiples of 0.02 s, but for what floating point makes of them.
+_ROUNDING = 1e-6
 
 
 def unspeakable(words: Sequence[RawWord]) -> frozenset[int]:
@@ -19,6 +21,6 @@ def unspeakable(words: Sequence[RawWord]) -> frozenset[int]:
     found: set[int] = set()
     for first in range(len(words) - _IN_A_ROW + 1):
         row = words[first : first + _IN_A_ROW]
-        if sum(word.end - word.start for word in row) <= _SECONDS * _IN_A_ROW:
+        if sum(word.end - word.start for word in row) <= _SECONDS * _IN_A_ROW + _ROUNDING:
             found.update(range(first, first + _IN_A_ROW))
     return frozenset(found)

@@ -15,7 +15,7 @@ from typing import assert_never
 from sqscribe.errors import ErrorCode
 from stages.inference.abilities import inability
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
-from stages.inference.judge.coverage import missing_speech
+from stages.inference.judge.coverage import leaves_speech_out, missing_speech
 from stages.inference.judge.pace import unspeakable
 from stages.inference.likelihood import among, most_likely
 from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
@@ -129,7 +129,9 @@ class WhisperDecoder:
             Row(
                 job,
                 window,
-                _PROBE._replace(frames=self._frames(window)) if probe else self._key(job, window, len(job.prompt)),
+                _PROBE._replace(frames=self._frames(window))
+                if probe
+                else self._key(job, window, _prompt_tokens(job, window)),
                 language,
                 state=RowState(),
             )
@@ -138,7 +140,7 @@ class WhisperDecoder:
 
     def settled(self, row: Row, language: str) -> Row:
         """A probed row, made ready to be decoded in the job's language, its encoder output kept."""
-        row.key = self._key(row.job, row.window, len(row.job.prompt))
+        row.key = self._key(row.job, row.window, _prompt_tokens(row.job, row.window))
         row.language = language
         return row
 
@@ -330,6 +332,11 @@ def _at(key: BatchKey, temperature: float, options: DecodeOptions) -> BatchKey:
     return key._replace(temperature=temperature, beam_size=1 if temperature > 0 else options.beam_size)
 
 
+def _prompt_tokens(job: EngineJob, window: Window) -> int:
+    """Tokens of the prompt that a window is given: none where nobody speaks, since it would be all there is to write."""
+    return len(job.prompt) if window.spans else 0
+
+
 def _aligned(row: Row, attempt: Attempt, aligned: Aligned) -> Attempt:
     left_out = unspeakable(aligned.slots)
     return replace(
@@ -374,5 +381,5 @@ def _result(window: Window, own: Transcribed, retries: tuple[str, ...]) -> Windo
         temperature=own.temperature,
         dropped=own.dropped,
         retries=retries,
-        missing=tuple((hole.start, hole.end) for hole in own.holes),
+        missing=tuple((hole.start, hole.end) for hole in own.holes) if leaves_speech_out(own.holes) else (),
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqscribe.tuning import TEMPERATURES
+from stages.inference.judge.coverage import leaves_speech_out
 from stages.inference.judge.text import echoes_prompt, is_repetition
 from stages.inference.whisper.attempt import Attempt
 
@@ -110,7 +111,7 @@ def _harm(attempt: Attempt, prompt: str, *, repetition: bool) -> str | None:
         return "prompt_echo"
     if repetition:
         return "repetition"
-    if attempt.missing > 0:
+    if leaves_speech_out(attempt.holes):
         return "incomplete"
     spoken = attempt.spoken_logprob
     return "prompt_drift" if spoken is not None and spoken < attempt.avg_logprob - _MAX_DRIFT else None

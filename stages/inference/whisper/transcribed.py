@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from stages.inference.judge.coverage import Hole
+from stages.inference.judge.coverage import Hole, leaves_speech_out
 from stages.inference.whisper.attempt import Attempt, compression_ratio
 from stages.inference.whisper.fallback import Take
 from stages.inference.whisper.segments import cut_segments
@@ -32,7 +32,7 @@ class Transcribed:
         timed: Segments by the model's own timestamps, where `words` is None.
         tokens: How many there were, for weighing the parts of a whole.
         truncated: Whether the token cap cut the text off.
-        holes: Speech that the text leaves out; none when it is no more than usual.
+        holes: Speech that the text leaves out, down to a second each.
         failed: Whether no attempt passed the thresholds.
         dropped: Why the text is not to be believed.
         suspect: Why the text is not to be trusted, though it is kept.
@@ -69,7 +69,8 @@ class Transcribed:
         """
         if self.truncated:
             return "truncated"
-        return "incomplete" if self.holes and self.dropped is None and not self.failed else None
+        left_out = leaves_speech_out(self.holes) and self.dropped is None and not self.failed
+        return "incomplete" if left_out else None
 
     @property
     def segments(self) -> tuple[RawSegment, ...]:
