@@ -92,15 +92,15 @@ class ControlClip:
         text: Its words, lower case, without punctuation.
         max_error_rate: Word errors per word that are still taken for a working device (0 demands every word).
         language: Whisper code of what is said; None: detected.
-        must_hear: Whether every model must hear the words. Otherwise one that knows more languages than this one, or
-            others, need not, if the device computes what the model's files say.
+        must_understand: Whether every model must. Otherwise one that knows more languages than this one, or others,
+            need not, if the device computes what the model's files say.
     """
 
     path: str
     text: str
     max_error_rate: float
     language: str | None = "en"
-    must_hear: bool = True
+    must_understand: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.process
 
 CLIP = bundled.control_clip()
 #: As the worker has it for a model of which nobody knows what it understands.
-ANY_MODEL = ControlClip(str(CLIP.path), CLIP.text, 0.85, must_hear=False)
+ANY_MODEL = ControlClip(str(CLIP.path), CLIP.text, 0.85, must_understand=False)
 
 Encode = Callable[[ctranslate2.StorageView], ctranslate2.StorageView]
 
@@ -81,7 +81,7 @@ def test_another_text_passes_where_the_device_computes_what_the_files_say(folder
 
 def test_a_model_that_should_have_understood_does_not_pass(model: LoadedModel) -> None:
     with pytest.raises(EngineBrokenError, match=r"The device works: compared with torch.* files are damaged"):
-        check(model, replace(ANY_MODEL, must_hear=True))
+        check(model, replace(ANY_MODEL, must_understand=True))
 
 
 def test_nor_does_one_that_knows_the_language_of_the_recording_alone(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def tuned(model: LoadedModel, language: str) -> WhisperDecoder:
 def test_base_understands_the_control_recording(base: LoadedModel, folder: Path, tmp_path: Path) -> None:
     clip = worker_settings(folder, tmp_path).control
     assert clip is not None
-    assert control.check(WhisperDecoder(base), replace(clip, must_hear=True), beam_size=5) <= clip.max_error_rate
+    assert control.check(WhisperDecoder(base), replace(clip, must_understand=True), beam_size=5) <= clip.max_error_rate
 
 
 @pytest.mark.parametrize("language", ["de", "fr", "ja"])
@@ -75,10 +75,6 @@ def test_a_fine_tune_for_another_language_starts(
 
     # When it is checked; then it starts, though the words are not those of the recording
     assert control.check(tuned(base, language), clip, beam_size=5) > clip.max_error_rate
-
-    # But not where English must be its own
-    with pytest.raises(EngineBrokenError, match="The device works"):
-        control.check(tuned(base, language), replace(clip, must_hear=True), beam_size=1)
 
 
 @pytest.mark.parametrize(("compute_type", "least"), [("float32", 0.999), ("int8", 0.95)])
@@ -108,7 +104,7 @@ def test_a_recording_of_ones_own_is_understood_in_its_language(
     clip = worker_settings(folder, tmp_path, control_clip=path, control_text=german.text).control
     assert isinstance(clip, ControlClip)
 
-    # Then the model must hear them, and one that writes another language does not start
+    # Then the model must get them right, and one that writes another language does not start
     assert control.check(WhisperDecoder(base), clip, beam_size=5) <= clip.max_error_rate
     with pytest.raises(EngineBrokenError, match="does not know the language of the recording"):
         control.check(tuned(base, "ja"), clip, beam_size=1)

@@ -165,7 +165,7 @@ def _control_clip(settings: Settings) -> ControlClip:
     if settings.model == DEMO:
         return ControlClip(str(clip.path), clip.text, clip.max_error_rate)
     # Who trained a folder, and for which language, only its owner knows.
-    return ControlClip(str(clip.path), clip.text, CONTROL_ERROR_RATE, must_hear=english_is_known(settings.model))
+    return ControlClip(str(clip.path), clip.text, CONTROL_ERROR_RATE, must_understand=english_is_known(settings.model))
 
 
 def _own_clip(path: Path | None, text: str | None) -> ControlClip:

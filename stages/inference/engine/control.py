@@ -77,8 +77,8 @@ def check(decoder: WindowDecoder, clip: ControlClip, *, beam_size: int) -> float
         if text and rate <= clip.max_error_rate:
             return rate
         compared = decoder.compare(str(path), window, result.language, text)
-    must_hear = clip.must_hear or decoder.info.languages == (clip.language,)
-    wrong = _wrong(text, compared, must_hear=must_hear)
+    must_understand = clip.must_understand or decoder.info.languages == (clip.language,)
+    wrong = _wrong(text, compared, must_understand=must_understand)
     if wrong is not None:
         raise EngineBrokenError(
             f"the engine misheard its control recording (word error rate {rate:.2f}, at most "
@@ -100,14 +100,14 @@ def _apart(text: str) -> str:
     return _NO_BLANKS.sub(r" \g<0> ", text)
 
 
-def _wrong(text: str, compared: Comparison | Incomparable, *, must_hear: bool) -> str | None:
+def _wrong(text: str, compared: Comparison | Incomparable, *, must_understand: bool) -> str | None:
     """What is wrong where the words are not those of the clip; None where nothing is."""
     if isinstance(compared, Incomparable):
         return f"{_BROKEN} (there are no numbers to compare: {compared.why})"
     if compared.faults:
         return f"{_BROKEN}. Compared with {compared.against}, {' and '.join(compared.faults)}"
     works = f"The device works: {_shown(compared)}."
-    if must_hear:
+    if must_understand:
         return f"{works} So the model's files are damaged, or it does not know the language of the recording"
     if not text:
         return (

@@ -60,7 +60,7 @@ def clip(path: Path, *, rate: int = 16_000) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("model", "must_hear"),
+    ("model", "must_understand"),
     [
         ("demo", True),
         ("large-v3-turbo", True),
@@ -70,12 +70,12 @@ def clip(path: Path, *, rate: int = 16_000) -> Path:
     ],
 )
 def test_a_published_model_must_understand_english_and_another_need_not(
-    tmp_path: Path, model: str, must_hear: bool
+    tmp_path: Path, model: str, must_understand: bool
 ) -> None:
     resolved = engine_settings(Settings(_env_file=None, model=model), lambda *_: None, tmp_path, "json")
 
     assert resolved.control is not None
-    assert resolved.control.must_hear is must_hear
+    assert resolved.control.must_understand is must_understand
 
 
 def test_a_control_clip_of_ones_own_must_be_understood_in_its_language(tmp_path: Path) -> None:
@@ -85,7 +85,12 @@ def test_a_control_clip_of_ones_own_must_be_understood_in_its_language(tmp_path:
     control = engine_settings(settings, lambda *_: None, tmp_path, "json").control
 
     assert control is not None
-    assert (control.path, control.text, control.language, control.must_hear) == (str(path), "Guten Tag", None, True)
+    assert (control.path, control.text, control.language, control.must_understand) == (
+        str(path),
+        "Guten Tag",
+        None,
+        True,
+    )
     assert 0 < control.max_error_rate < 1
 
 

@@ -55,7 +55,7 @@ def test_a_model_without_english_is_asked_for_the_language_first(tmp_path: Path)
 
 def test_another_text_fails_where_there_are_no_numbers_to_compare(tmp_path: Path) -> None:
     decoder = SimulatedDecoder.load(EngineSettings(model="text=hallo", name="simulated"))
-    clip = ControlClip(str(recording(tmp_path / "clip.wav")), "hello", 0.5, must_hear=False)
+    clip = ControlClip(str(recording(tmp_path / "clip.wav")), "hello", 0.5, must_understand=False)
 
     with pytest.raises(EngineBrokenError, match=r"no numbers to compare: a simulated device has no numbers"):
         control.check(decoder, clip, beam_size=5)
@@ -70,14 +70,16 @@ class Comparable(SimulatedDecoder):
         return self.compared
 
 
-@pytest.mark.parametrize(("must_hear", "languages"), [(False, "en+de"), (False, "de"), (True, "en+de"), (False, "en")])
+@pytest.mark.parametrize(
+    ("must_understand", "languages"), [(False, "en+de"), (False, "de"), (True, "en+de"), (False, "en")]
+)
 def test_a_working_device_is_enough_unless_the_model_must_understand(
-    tmp_path: Path, must_hear: bool, languages: str
+    tmp_path: Path, must_understand: bool, languages: str
 ) -> None:
     decoder = Comparable.load(EngineSettings(model=f"text=hallo&languages={languages}", name="simulated"))
-    clip = ControlClip(str(recording(tmp_path / "clip.wav")), "hello", 0.5, must_hear=must_hear)
+    clip = ControlClip(str(recording(tmp_path / "clip.wav")), "hello", 0.5, must_understand=must_understand)
 
-    if must_hear or languages == "en":
+    if must_understand or languages == "en":
         with pytest.raises(EngineBrokenError, match=r"The device works: .* agrees to 0\.990 .* to 0\.980\. So"):
             control.check(decoder, clip, beam_size=5)
     else:
