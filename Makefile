@@ -31,7 +31,7 @@ $(stamp): pyproject.toml constraints.txt
 	@$(bin)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
-demo: $(stamp) ## Runs all of it here: embedded SQS and S3, bundled model and clips
+demo: $(stamp) ## Runs all of it here: embedded SQS and S3, bundled model and clips; real speech with tiny.en if it can be had
 	@$(bin)/sqscribe demo $(ARGS)
 
 test: $(stamp) ## Runs all tests

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
         default=False,
         description="Encode only as much of a window as holds audio: faster, at some loss of words.",
     )
+    control_clip: Path | None = Field(
+        None,
+        description="WAV (16 kHz, mono, 16 bit, at most 30 s) that the model must understand at its start. Default: "
+        "the bundled one, in English.",
+    )
+    control_text: str | None = Field(None, description="What is said in control-clip.")
     cpu_threads: AutoInt = Field(None, ge=1, description="Threads of the engine on CPU, or `auto`.")
 
     downloaders: int = Field(3, ge=1, le=64, description="Threads that fetch, decode and segment.")

@@ -2,7 +2,8 @@
 """What ships inside the package: a tiny Whisper model, recordings that it is known to transcribe, and the demo's clips.
 
 The model knows 107 English words, spoken by one family of synthetic voices; see `docs/demo-model.md`. The recordings
-are a smoke test chosen because the model transcribes them, never a sample of its accuracy.
+are a smoke test chosen because the model transcribes them, never a sample of its accuracy. Released models have real
+speech besides.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ __all__ = [
     "ControlClip",
     "DemoClip",
     "Expected",
+    "Speech",
     "SpokenWord",
     "control_clip",
     "control_clips",
     "demo_clips",
     "model_path",
+    "speeches",
     "vocabulary",
 ]
 
@@ -105,6 +108,25 @@ class DemoClip:
     expected: Expected
 
 
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A recording of a person.
+
+    Attributes:
+        name: File name with its ending.
+        path: The media file.
+        title: Who speaks, where and when, and under what terms.
+        text: What is said, as it is written.
+        seconds: Duration.
+    """
+
+    name: str
+    path: Path
+    title: str
+    text: str
+    seconds: float
+
+
 def model_path() -> Path:
     """The CTranslate2 folder of the bundled model (int8, English only, 80 mel bands)."""
     return _HERE / "model"
@@ -132,6 +154,18 @@ def control_clip() -> ControlClip:
 def demo_clips() -> tuple[DemoClip, ...]:
     """All files of the demo, by name; media and broken ones alike."""
     return tuple(_demo_clip(path) for path in sorted((_HERE / "clips").glob("*.json")))
+
+
+@cache
+def speeches() -> tuple[Speech, ...]:
+    """Real speech, by name: what a released model transcribes in the demo."""
+    return tuple(_speech(path) for path in sorted((_HERE / "speech").glob("*.json")))
+
+
+def _speech(facts_path: Path) -> Speech:
+    facts = json.loads(facts_path.read_text("utf-8"))
+    path = facts_path.with_name(facts["file"])
+    return Speech(path.name, path, facts["title"], facts["text"], facts["duration"])
 
 
 def _control_clip(path: Path) -> ControlClip:

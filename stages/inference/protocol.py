@@ -91,11 +91,16 @@ class ControlClip:
         path: A WAV file, 16 kHz mono signed 16-bit.
         text: Its words, lower case, without punctuation.
         max_error_rate: Word errors per word that are still taken for a working device (0 demands every word).
+        language: Whisper code of what is said; None: detected.
+        must_understand: Whether every model must. Otherwise one that knows more languages than this one, or others,
+            need not, if the device computes what the model's files say.
     """
 
     path: str
     text: str
     max_error_rate: float
+    language: str | None = "en"
+    must_understand: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ def pcm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def windows(count: int = len(TONES)) -> tuple[Window, ...]:
     return tuple(
-        Window(index, (Piece(0, index * SAMPLES, SAMPLES),), speech=SAMPLES, speech_end=0) for index in range(count)
+        Window(index, (Piece(0, index * SAMPLES, SAMPLES),), speech=SAMPLES, speech_end=0, spans=((0, 1),))
+        for index in range(count)
     )
 
 

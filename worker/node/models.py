@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from sqscribe.errors import NodeFaultError, SettingsError
 from sqscribe.logs import LogFormat
 from sqscribe.urls import split_s3
 from stages.inference.client.client import DEFAULT_DECODER
+from stages.inference.engine.control import read_clip
 from stages.inference.protocol import ControlClip, EngineSettings
+from stages.inference.whisper.known_models import english_is_known
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 #: Share of the control clip's words that may be wrong. A model for real speech understands its synthetic voice with
 #: errors (and writes numbers as digits); with a broken device, no word is right.
 CONTROL_ERROR_RATE = 0.85
+#: The same for a clip that the settings name: it is in the model's own language, and real speech.
+OWN_CLIP_ERROR_RATE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +119,12 @@ def engine_settings(
         SettingsError: A folder was named that holds no model.
         NodeFaultError: The store with the model cannot be reached.
     """
-    clip = bundled.control_clip()
-    model, error_rate = settings.model, CONTROL_ERROR_RATE
+    model = settings.model
     kind = _kind(model)
     if kind:
         model = model.partition(":")[2]
     elif model == DEMO:
-        model, error_rate = str(bundled.model_path()), clip.max_error_rate
+        model = str(bundled.model_path())
     elif model.startswith("s3://"):
         folder = scratch / "model"
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,10 +147,38 @@ def engine_settings(
         # Neither a simulated model nor one with random weights can transcribe the control clip.
         control=None
         if (kind and not kind.transcribes) or (Path(model) / RANDOM_MARK).is_file()
-        else ControlClip(path=str(clip.path), text=clip.text, max_error_rate=error_rate),
+        else _control_clip(settings),
         log_level=settings.log_level,
         log_format=log_format,
     )
+
+
+def _control_clip(settings: Settings) -> ControlClip:
+    """The settings' own clip, or the bundled one.
+
+    Raises:
+        SettingsError: The clip cannot be used, or has no text, or there is a text without a clip.
+    """
+    if settings.control_clip is not None or settings.control_text is not None:
+        return _own_clip(settings.control_clip, settings.control_text)
+    clip = bundled.control_clip()
+    if settings.model == DEMO:
+        return ControlClip(str(clip.path), clip.text, clip.max_error_rate)
+    # Who trained a folder, and for which language, only its owner knows.
+    return ControlClip(str(clip.path), clip.text, CONTROL_ERROR_RATE, must_understand=english_is_known(settings.model))
+
+
+def _own_clip(path: Path | None, text: str | None) -> ControlClip:
+    if path is None or text is None or not text.strip():
+        raise SettingsError("SQSCRIBE_CONTROL_CLIP and SQSCRIBE_CONTROL_TEXT go together: a recording and its words")
+    try:
+        read_clip(path)
+    except (OSError, EOFError, ValueError, wave.Error) as error:
+        raise SettingsError(
+            f"SQSCRIBE_CONTROL_CLIP: {path} cannot be used ({error}); "
+            "`ffmpeg -i RECORDING -t 30 -ac 1 -ar 16000 -c:a pcm_s16le CLIP.wav` makes one that can"
+        ) from None
+    return ControlClip(str(path), text, OWN_CLIP_ERROR_RATE, language=None)
 
 
 def _check_folder(name: str, folder: Path) -> None:

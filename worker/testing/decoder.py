@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
+from stages.inference.engine.comparison import Incomparable
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, EngineSettings
 from stages.inference.whisper.audio import loudness, read_window
@@ -197,6 +198,10 @@ class SimulatedDecoder:
 
     def relieve(self) -> None:
         """Does nothing: it keeps no memory that it could give back."""
+
+    def compare(self, _pcm_path: str, _window: Window, _language: str, _text: str) -> Incomparable:
+        """Has no numbers."""
+        return Incomparable("a simulated device has no numbers")
 
     def _befall(self, row: Row) -> None:
         if self._simulation.poison and digest_text(row.job.pcm_path, row.window) in self._simulation.poison:

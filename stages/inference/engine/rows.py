@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from sqscribe.errors import ErrorCode
+from stages.inference.engine.comparison import Comparison, Incomparable
 from stages.inference.protocol import DecodeOptions, EngineInfo
 from stages.values import Window, WindowResult
 
@@ -183,3 +184,6 @@ class WindowDecoder(Protocol):
 
     def relieve(self) -> None:
         """Gives memory of the device back that is not in use, after a batch that did not fit."""
+
+    def compare(self, pcm_path: str, window: Window, language: str, text: str) -> Comparison | Incomparable:
+        """Computes a window on the device and by other means; `language` and `text` are what `run` made of it."""

@@ -14,6 +14,7 @@ from typing import assert_never
 
 from sqscribe.errors import ErrorCode
 from stages.inference.abilities import inability
+from stages.inference.engine.comparison import Comparison, Incomparable
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
 from stages.inference.judge.coverage import leaves_speech_out, missing_speech
 from stages.inference.judge.pace import unspeakable
@@ -22,6 +23,7 @@ from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
 from stages.inference.whisper.aligner import Aligned, Aligner, Spoken
 from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.audio import read_window
+from stages.inference.whisper.comparison import compare
 from stages.inference.whisper.encoder import Encoder
 from stages.inference.whisper.fallback import NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
 from stages.inference.whisper.features import FRAMES, frames_to_encode
@@ -82,6 +84,7 @@ class WhisperDecoder:
     """
 
     def __init__(self, model: LoadedModel, *, max_new_tokens: int = MAX_NEW_TOKENS, judge: Judge = decide) -> None:
+        self._model = model
         self._whisper = model.whisper
         self._info = model.info
         self._parallel = model.parallel
@@ -189,6 +192,10 @@ class WhisperDecoder:
     def relieve(self) -> None:
         """Gives back what torch keeps for later; CTranslate2 cannot use it otherwise."""
         self._encoder.relieve()
+
+    def compare(self, pcm_path: str, window: Window, language: str, text: str) -> Comparison | Incomparable:
+        """Computes a window on the device and by the reference."""
+        return compare(self._model, read_window(pcm_path, window), self._frames(window), language, text)
 
     def _frames(self, window: Window) -> int:
         return frames_to_encode(window.samples) if self._info.short_encode else FRAMES
@@ -333,7 +340,7 @@ def _at(key: BatchKey, temperature: float, options: DecodeOptions) -> BatchKey:
 
 
 def _prompt_tokens(job: EngineJob, window: Window) -> int:
-    """Tokens of the prompt that a window is given: none where nobody speaks, since it would be all there is to write."""
+    """Tokens of the prompt that a window is given: none where nobody speaks, or it would be all there is to write."""
     return len(job.prompt) if window.spans else 0
 
 

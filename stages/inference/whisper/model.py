@@ -18,6 +18,7 @@ from faster_whisper.utils import download_model
 from sqscribe.errors import UnfitNodeError
 from stages.inference.engine.memory import keep_memory
 from stages.inference.protocol import EngineInfo, EngineSettings
+from stages.inference.whisper.known_models import known_languages
 from stages.inference.whisper.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
 from stages.inference.whisper.vocabulary import Vocabulary
 
@@ -30,9 +31,6 @@ _PARALLEL_ON_GPU = 2
 _PARALLEL_ON_CPU = 4
 #: Retries sample; the same order of batches gives the same samples.
 _SEED = 20_250_101
-#: Models with the languages of the one they were distilled from in their vocabulary, but trained on English alone
-#: (https://huggingface.co/distil-whisper); other languages would come out as English-looking nonsense.
-_ENGLISH_ONLY = ("distil-large-v2", "distil-large-v3", "distil-large-v3.5")
 _COMPUTE_TYPES = ("default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16",
                   "bfloat16", "float32")  # fmt: skip
 _CUBLAS_HELP = (
@@ -51,11 +49,13 @@ class LoadedModel:
     """A model that is ready to work.
 
     Attributes:
+        folder: Of its files.
         shape: As its files have it.
         device: Torch's name of the device that it is on.
         parallel: Batches that it works on at once.
     """
 
+    folder: Path
     whisper: ctranslate2.models.Whisper
     vocabulary: Vocabulary
     info: EngineInfo
@@ -101,7 +101,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
     if not on_gpu:
         keep_memory()
     vocabulary = Vocabulary(folder, multilingual=whisper.is_multilingual, language_ids=shape.language_ids)
-    languages = ("en",) if _english_only(settings.model) else vocabulary.languages
+    languages = _languages(settings, folder, vocabulary, shape)
     info = EngineInfo(
         name=settings.name,
         revision=_revision(folder, settings.revision),
@@ -123,7 +123,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         compute_type=info.compute_type,
         batch_size=info.batch_size,
     )
-    return LoadedModel(whisper, vocabulary, info, shape, device, parallel)
+    return LoadedModel(folder, whisper, vocabulary, info, shape, device, parallel)
 
 
 def cpu_cores() -> int:
@@ -219,8 +219,14 @@ def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, paralle
     return batch_size_on_gpu(shape, free, beam_size, parallel, value_bytes(compute_type))
 
 
-def _english_only(model: str) -> bool:
-    return model.rsplit("/", 1)[-1].removeprefix("faster-") in _ENGLISH_ONLY
+def _languages(settings: EngineSettings, folder: Path, vocabulary: Vocabulary, shape: ModelShape) -> tuple[str, ...]:
+    """Those that the vocabulary has, less those that the model is known not to have been trained for."""
+    known = known_languages(settings.model, settings.name, str(folder))
+    if known is not None:
+        return tuple(code for code in vocabulary.languages if code in known) or vocabulary.languages
+    if shape.distilled and len(vocabulary.languages) > 1:
+        log.warning("model_languages_unproven", model=settings.name, languages=len(vocabulary.languages))
+    return vocabulary.languages
 
 
 def _revision(folder: Path, wanted: str | None) -> str:

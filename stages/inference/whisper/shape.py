@@ -8,9 +8,10 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sqscribe.errors import UnfitNodeError
+from stages.inference.whisper.weights import Weights
 
 __all__ = ["BATCH_SIZE_ON_CPU", "ModelShape", "batch_size_on_gpu", "read_shape", "row_bytes", "value_bytes"]
 
@@ -24,9 +25,9 @@ BEST_OF = 5
 MEMORY_SHARE = 0.8
 
 _ENCODER_POSITIONS = 1500
+#: Turbo has four.
+_DISTILLED_LAYERS = 2
 _DECODER_POSITIONS = 448
-#: Oldest `model.bin` whose variables carry their size in bytes.
-_OLDEST_BINARY_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +57,28 @@ class ModelShape:
         """Whether the decoder was cut down after training (turbo, distil); such models cannot translate."""
         return self.decoder_layers < self.encoder_layers
 
+    @property
+    def distilled(self) -> bool:
+        """Whether so little of the decoder is left that it was trained anew, mostly on one language alone."""
+        return self.pruned and self.decoder_layers <= _DISTILLED_LAYERS
+
 
 def read_shape(folder: Path) -> ModelShape:
     """Reads the configuration and the names and dimensions in `model.bin`, not the weights.
 
-    The layout of `model.bin` is that of CTranslate2's `model_spec.ModelSpec._serialize`.
-
     Raises:
         UnfitNodeError: The folder is not a CTranslate2 Whisper model.
     """
-    config = _read_json(folder / "config.json", required=True)
-    preprocessor = _read_json(folder / "preprocessor_config.json", required=False)
+    config = _read_json(folder / "config.json")
     try:
-        with (folder / "model.bin").open("rb") as file:
-            dimensions, heads = _skim(file)
-        vocabulary, d_model = dimensions["decoder/embeddings/weight"]
+        weights = Weights(folder / "model.bin")
+        vocabulary, d_model = weights.dimensions("decoder/embeddings/weight")
         return ModelShape(
-            n_mels=int(preprocessor.get("feature_size", 80)),
+            n_mels=weights.dimensions("encoder/conv1/weight")[1],
             d_model=d_model,
-            heads=heads,
-            encoder_layers=_layers(dimensions, "encoder"),
-            decoder_layers=_layers(dimensions, "decoder"),
+            heads=weights.number("encoder/num_heads"),
+            encoder_layers=_layers(weights, "encoder"),
+            decoder_layers=_layers(weights, "decoder"),
             vocabulary=vocabulary,
             language_ids=tuple(int(identifier) for identifier in config.get("lang_ids") or ()),
             can_align=bool(config.get("alignment_heads")),
@@ -122,49 +124,16 @@ def batch_size_on_gpu(shape: ModelShape, free_bytes: int, beam_size: int, parall
     return max(1, min(MAX_BATCH_SIZE, rows))
 
 
-def _read_json(path: Path, *, required: bool) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if required:
-            raise UnfitNodeError(f"{path} is missing: the folder is not a CTranslate2 Whisper model.") from None
-        return {}
+        raise UnfitNodeError(f"{path} is missing: the folder is not a CTranslate2 Whisper model.") from None
     except (OSError, ValueError) as error:
         raise UnfitNodeError(f"{path} cannot be read: {error}.") from error
     return content if isinstance(content, dict) else {}
 
 
-def _skim(file: BinaryIO) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Dimensions by variable name, and the encoder's number of heads."""
-    (version,) = _unpack(file, "<I")
-    if version < _OLDEST_BINARY_VERSION:
-        raise ValueError(f"model.bin has version {version}, older than {_OLDEST_BINARY_VERSION}")
-    if _string(file) != "WhisperSpec":
-        raise ValueError("model.bin holds another kind of model")
-    _revision, variables = _unpack(file, "<II")
-    dimensions: dict[str, tuple[int, ...]] = {}
-    heads = 0
-    for _ in range(variables):
-        name = _string(file)
-        (rank,) = _unpack(file, "<B")
-        dimensions[name] = _unpack(file, f"<{rank}I")
-        _data_type, size = _unpack(file, "<BI")
-        if name == "encoder/num_heads":
-            heads = int.from_bytes(file.read(size), "little")
-        else:
-            file.seek(size, 1)
-    return dimensions, heads
-
-
-def _string(file: BinaryIO) -> str:
-    (length,) = _unpack(file, "<H")
-    return file.read(length)[:-1].decode("utf-8")
-
-
-def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
-    return struct.unpack(layout, file.read(struct.calcsize(layout)))
-
-
-def _layers(dimensions: dict[str, tuple[int, ...]], side: str) -> int:
+def _layers(weights: Weights, side: str) -> int:
     pattern = re.compile(rf"{side}/layer_(\d+)/")
-    return len({match.group(1) for name in dimensions if (match := pattern.match(name))})
+    return len({match.group(1) for name in weights.names() if (match := pattern.match(name))})

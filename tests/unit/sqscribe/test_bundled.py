@@ -149,3 +149,16 @@ def test_the_broken_clip_is_no_media() -> None:
     assert clip.path.stat().st_size > 0
     with pytest.raises(subprocess.CalledProcessError):
         decoded(clip.path)
+
+
+def test_real_speech_is_what_its_facts_say_and_nothing_else_lies_about() -> None:
+    clips = bundled.speeches()
+    assert [clip.name for clip in clips] == ["kennedy.mp3"]
+    for clip in clips:
+        samples, text = decoded(clip.path)
+        assert "Audio: mp3" in text
+        assert len(samples) / 16_000 == pytest.approx(clip.seconds, abs=0.1)
+        assert clip.text.endswith("your country.")
+        assert "public domain" in clip.title
+    known = {path for clip in clips for path in (clip.path, clip.path.with_suffix(".json"))}
+    assert set(clips[0].path.parent.iterdir()) == known

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sqscribe.errors import EngineBrokenError
 from stages.inference.engine import control
+from stages.inference.engine.comparison import Comparison
 from stages.inference.protocol import ControlClip, EngineSettings
 from worker.testing.decoder import SimulatedDecoder
 
@@ -52,6 +53,39 @@ def test_a_model_without_english_is_asked_for_the_language_first(tmp_path: Path)
     assert check("languages=de+fr&text=hallo", recording(tmp_path / "clip.wav"), "hallo") == 0.0
 
 
+def test_another_text_fails_where_there_are_no_numbers_to_compare(tmp_path: Path) -> None:
+    decoder = SimulatedDecoder.load(EngineSettings(model="text=hallo", name="simulated"))
+    clip = ControlClip(str(recording(tmp_path / "clip.wav")), "hello", 0.5, must_understand=False)
+
+    with pytest.raises(EngineBrokenError, match=r"no numbers to compare: a simulated device has no numbers"):
+        control.check(decoder, clip, beam_size=5)
+
+
+class Comparable(SimulatedDecoder):
+    """Writes something else than what is said, on a device that computes as it should."""
+
+    compared = Comparison("another", encoder=0.99, decoder=0.98, steps=24, unlikelier=0.1)
+
+    def compare(self, *_: object) -> Comparison:  # type: ignore[override]
+        return self.compared
+
+
+@pytest.mark.parametrize(
+    ("must_understand", "languages"), [(False, "en+de"), (False, "de"), (True, "en+de"), (False, "en")]
+)
+def test_a_working_device_is_enough_unless_the_model_must_understand(
+    tmp_path: Path, must_understand: bool, languages: str
+) -> None:
+    decoder = Comparable.load(EngineSettings(model=f"text=hallo&languages={languages}", name="simulated"))
+    clip = ControlClip(str(recording(tmp_path / "clip.wav")), "hello", 0.5, must_understand=must_understand)
+
+    if must_understand or languages == "en":
+        with pytest.raises(EngineBrokenError, match=r"The device works: .* agrees to 0\.990 .* to 0\.980\. So"):
+            control.check(decoder, clip, beam_size=5)
+    else:
+        assert control.check(decoder, clip, beam_size=5) == 1.0
+
+
 @pytest.mark.parametrize("wrong", [{"rate": 8_000}, {"channels": 2}, {"seconds": 31.0}, {"seconds": 0.0}], ids=str)
 def test_a_clip_of_another_format_is_the_packagers_error(tmp_path: Path, wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be 16 kHz, mono"):
@@ -79,3 +113,8 @@ def test_the_word_error_rate_without_words() -> None:
     assert control.word_error_rate("one two", "") == 1.0
     assert control.word_error_rate("", "") == 0.0
     assert control.word_error_rate("", "one") == 1.0
+
+
+def test_the_error_rate_of_a_script_without_blanks_is_by_characters() -> None:
+    assert control.word_error_rate("今日は天気がいい", "今日は、元気がいい。") == pytest.approx(1 / 8)
+    assert control.word_error_rate("今日は天気がいい", "hello") == 1.0

@@ -13,6 +13,7 @@ from stages.inference.whisper.shape import ModelShape, batch_size_on_gpu, read_s
 
 LARGE_V3 = ModelShape(128, 1280, 20, 32, 32, 51866, (), can_align=True)
 TURBO = ModelShape(128, 1280, 20, 32, 4, 51866, (), can_align=True)
+DISTIL = ModelShape(128, 1280, 20, 32, 2, 51866, (), can_align=True)
 GIB = 2**30
 
 
@@ -30,15 +31,20 @@ def test_shape_is_read_from_the_files(tmp_path: Path) -> None:
     assert shape.can_align
 
 
-def test_mel_bands_default_to_80_and_alignment_heads_to_none(tmp_path: Path) -> None:
-    folder = make_random_model(tmp_path, n_mels=80, alignment_heads=False)
+def test_mel_bands_are_the_weights_and_alignment_heads_default_to_none(tmp_path: Path) -> None:
+    folder = make_random_model(tmp_path, n_mels=128, alignment_heads=False)
     (folder / "preprocessor_config.json").unlink()
 
     shape = read_shape(folder)
 
-    assert shape.n_mels == 80
+    assert shape.n_mels == 128
     assert not shape.can_align
     assert not shape.pruned
+
+
+@pytest.mark.parametrize(("shape", "distilled"), [(LARGE_V3, False), (TURBO, False), (DISTIL, True)], ids=repr)
+def test_two_layers_of_a_decoder_are_a_distilled_model(shape: ModelShape, distilled: bool) -> None:
+    assert shape.distilled is distilled
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
