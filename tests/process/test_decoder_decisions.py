@@ -249,9 +249,10 @@ def test_text_away_from_all_speech_is_doubted_and_in_silence_dropped(tmp_path: P
     # Given a model that always says something, and windows in which the detector heard nothing: a tone, and silence
     (tmp_path / "silence").write_bytes(bytes(2 * SAMPLES))
     decoder = scripted(make_random_model(tmp_path / "model", layers=1, d_model=16), attempt)
+    unspoken = replace(windows(1)[0], spans=())
     # When they are transcribed
     tone, silence = (
-        results(decoded(decoder, [DecodeTask("job", str(path), windows(1), PLAIN)]))["job", 0]
+        results(decoded(decoder, [DecodeTask("job", str(path), (unspoken,), PLAIN)]))["job", 0]
         for path in (pcm, tmp_path / "silence")
     )
     # Then the one's text is not trusted, and the other's not believed

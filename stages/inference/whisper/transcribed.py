@@ -121,12 +121,12 @@ def better_unprompted(prompted: Transcribed, unprompted: Transcribed) -> Transcr
         return prompted if prompted.dropped is None else unprompted
     if unprompted.failed and not prompted.failed:
         return prompted
-    if abs(prompted.missing - unprompted.missing) > _COVERAGE_TOLERANCE:
-        return min(prompted, unprompted, key=lambda each: each.missing)
-    if prompted.spoken_logprob is None or unprompted.spoken_logprob is None:
-        return prompted
-    likely = prompted.spoken_logprob >= unprompted.spoken_logprob - _PROMPTED_TOLERANCE
-    return prompted if likely else unprompted
+    # Likelihood comes first: a translation leaves nothing out, and what the other text leaves out is asked for again.
+    if prompted.spoken_logprob is not None and unprompted.spoken_logprob is not None:
+        likely = prompted.spoken_logprob >= unprompted.spoken_logprob - _PROMPTED_TOLERANCE
+        if not likely:
+            return unprompted
+    return unprompted if prompted.missing - unprompted.missing > _COVERAGE_TOLERANCE else prompted
 
 
 def joined(left: Transcribed, right: Transcribed, seconds: float) -> Transcribed:
