@@ -26,7 +26,7 @@ _EDGE_SECONDS = 0.1
 _OTHER_TEXT = 0.1
 #: How much of the shorter one of two equal texts that lie further apart must lie within the longer one.
 _SAME_TEXT_SHARE = 0.25
-#: How much of the shorter one must lie within the longer one of two other texts: of two words, of two segments without words.
+#: How much of the shorter one must lie within the longer one of two other texts: words, or segments without words.
 _SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
 #: Words of a segment without word times that 1 s of overlap may hold.
 _OVERLAP_WORDS = 8
