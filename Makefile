@@ -11,7 +11,7 @@ stamp := $(VENV)/.installed
 scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py tests/*/*/*/*.py tests/*/*/*/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench quality real chaos soak clean
+.PHONY: help setup demo test unit check format bench quality real chaos soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: $(stamp) ## Runs all of it here: embedded SQS and S3, bundled model and cl
 
 test: $(stamp) ## Runs all tests
 	@$(bin)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+
+unit: $(stamp) ## Runs the unit tests alone, in a minute
+	@$(bin)/python -m pytest -n 4 --dist loadfile tests/unit $(ARGS)  # half of their time they wait
 
 check: $(stamp) ## Checks format, lint, types, the Dockerfile and the CloudFormation template
 	$(bin)/ruff format --check .

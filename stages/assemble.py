@@ -24,7 +24,9 @@ _JITTER_SECONDS = 0.5
 _EDGE_SECONDS = 0.1
 #: How much another text over the same time is worth, when the same text is worth 1.
 _OTHER_TEXT = 0.1
-#: How much of the shorter one must lie within the longer one for that: of two words, of two segments without words.
+#: How much of the shorter one of two equal texts that lie further apart must lie within the longer one.
+_SAME_TEXT_SHARE = 0.25
+#: How much of the shorter one must lie within the longer one of two other texts: words, or segments without words.
 _SAME_SHARE_WORDS, _SAME_SHARE_SEGMENTS = 0.5, 0.9
 #: Words of a segment without word times that 1 s of overlap may hold.
 _OVERLAP_WORDS = 8
@@ -222,10 +224,12 @@ def _match(left: _TimedText, right: _TimedText) -> tuple[float, bool]:
     shared = min(left.end, right.end) - max(left.start, right.start)
     # Where words repeat, many pairs a word apart must not outweigh fewer pairs that lie upon each other.
     near = max(1 - apart / _JITTER_SECONDS, 0.05)
-    if _bare(left.text) == _bare(right.text) and (apart <= _JITTER_SECONDS or shared > 0):
+    shorter = min(left.end - left.start, right.end - right.start)
+    # Of a word that is said twice, the first end and the second start may overlap by what times are inexact.
+    if _bare(left.text) == _bare(right.text) and (apart <= _JITTER_SECONDS or shared > _SAME_TEXT_SHARE * shorter):
         return near, True
     share = _SAME_SHARE_WORDS if words else _SAME_SHARE_SEGMENTS
-    if shared > 0 and shared >= share * min(left.end - left.start, right.end - right.start):
+    if shared > 0 and shared >= share * shorter:
         return _OTHER_TEXT * near, False
     return 0.0, False
 

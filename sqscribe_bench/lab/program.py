@@ -17,6 +17,7 @@ from typing import Self
 
 from sqscribe_bench.lab.run import BenchError
 from worker.embedded.environment import clean_environment
+from worker.embedded.starting import start_program
 
 __all__ = ["Program", "environment", "unwind_on_sigterm"]
 
@@ -43,7 +44,7 @@ class Program:
         self._log = log
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         with log.open("wb") as file:
-            self._process = subprocess.Popen(
+            self._process = start_program(
                 [python or sys.executable, "-P", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -24,7 +24,9 @@ CLIP = next(clip for clip in demo_clips() if clip.name == "hello.wav")
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Runs Python in the folder, with nothing of ours in the environment."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SQSCRIBE_", "AWS_"))}
+    # PYTHONSAFEPATH is what the command itself leaves to its children, so also to a test that runs it in this process.
+    ours = ("SQSCRIBE_", "AWS_", "PYTHONSAFEPATH")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     clean["PYTHONPATH"] = str(Path(sqscribe.__file__).parents[1])
     command = [sys.executable, *arguments]
     return subprocess.run(

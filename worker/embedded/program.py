@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqscribe.errors import SqscribeError
 from worker.embedded.environment import clean_environment
+from worker.embedded.starting import start_program
 
 if TYPE_CHECKING:
     from worker.embedded.aws import EmbeddedAws
@@ -79,7 +80,7 @@ class WorkerProgram:
         self._stop_seconds = stop_seconds
         with ExitStack() as files:
             errors = files.enter_context(log.open("wb"))
-            self.process = subprocess.Popen(
+            self.process = start_program(
                 [sys.executable, *_ARGUMENTS],
                 stdin=subprocess.DEVNULL,
                 stdout=files.enter_context(output.open("wb")) if output else errors,

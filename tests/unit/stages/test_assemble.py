@@ -346,6 +346,18 @@ def check_stream(said: list[Timed], windows: Windows, jitter: float, seed: int) 
         assert before.end <= after.start
 
 
+def test_a_word_said_twice_in_a_row_at_a_seam_is_kept_twice() -> None:
+    # Given the first of two equal words at the end of a window, the second at the start of the next, and times that
+    # overlap by a hundredth
+    before = result(0, words(("go", 18.06, 18.70)))
+    after = result(1, words(("go", 0.486, 1.086), ("no", 1.4, 1.7)))
+    both = job(window(0, (0, 19.204), after=1), window(1, (18.204, 37.754), before=1))
+
+    transcript = assembled(both, before, after)
+
+    assert transcript.text == "go go no"
+
+
 @settings(max_examples=40, deadline=None)
 @given(streams(repeated=False))
 def test_no_word_is_lost_or_doubled(stream: tuple[list[Timed], Windows, float, int]) -> None:
