@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from sqscribe_bench.busy.busy import BusyPlan, keep_busy
 from sqscribe_bench.busy.report import BusyReport, write_busy
-from sqscribe_bench.compare.compare import ComparePlan, Comparison
+from sqscribe_bench.compare.compare import ComparePlan, SpeedComparison
 from sqscribe_bench.compare.contender import Contender
 from sqscribe_bench.compare.figures import figures
 from sqscribe_bench.compare.plot import plot_comparison
@@ -96,7 +96,7 @@ def compare(setting: CompareSetting, plan: ComparePlan, tell: Callable[[str], No
         tell(f"wrote {plot_timeline(trace, run, path)}")
 
     with _site(library, setting.keep) as site:
-        comparison = Comparison(plan, site, conditions, tell, draw if setting.timeline else None)
+        comparison = SpeedComparison(plan, site, conditions, tell, draw if setting.timeline else None)
         runs = list(comparison.runs())
     report = CompareReport(
         name=setting.name,

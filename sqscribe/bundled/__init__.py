@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
-    "ControlClip",
+    "ControlRecording",
     "DemoClip",
     "Expected",
     "Speech",
@@ -65,7 +65,7 @@ class SpokenWord:
 
 
 @dataclass(frozen=True, slots=True)
-class ControlClip:
+class ControlRecording:
     """A 16 kHz mono signed 16-bit WAV that the bundled model is known to transcribe.
 
     Attributes:
@@ -140,12 +140,12 @@ def vocabulary() -> frozenset[str]:
 
 
 @cache
-def control_clips() -> tuple[ControlClip, ...]:
+def control_clips() -> tuple[ControlRecording, ...]:
     """All recordings that the bundled model transcribes without error in most decoding modes, by name."""
     return tuple(_control_clip(path) for path in sorted((_HERE / "control").glob("*.wav")))
 
 
-def control_clip() -> ControlClip:
+def control_clip() -> ControlRecording:
     """The recording for the engine's start-up check: 13 s, 18 words, one voice."""
     return next(clip for clip in control_clips() if clip.name == _SELFCHECK)
 
@@ -168,10 +168,10 @@ def _speech(facts_path: Path) -> Speech:
     return Speech(path.name, path, facts["title"], facts["text"], facts["duration"])
 
 
-def _control_clip(path: Path) -> ControlClip:
+def _control_clip(path: Path) -> ControlRecording:
     truth = json.loads(path.with_suffix(".json").read_text("utf-8"))
     words = _words(truth)
-    return ControlClip(
+    return ControlRecording(
         name=path.stem,
         path=path,
         text=" ".join(word.word for word in words),

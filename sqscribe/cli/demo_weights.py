@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqscribe.errors import SettingsError
 
-__all__ = ["MODEL", "Weights", "WeightsSearch"]
+__all__ = ["MODEL", "ReleasedWeights", "WeightsSearch"]
 
 #: What is looked for: the smallest that OpenAI released.
 MODEL = "tiny.en"
@@ -47,7 +47,7 @@ Source = Callable[[float], "Path | None"]
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class ReleasedWeights:
     """A model that was found.
 
     Attributes:
@@ -74,7 +74,7 @@ class WeightsSearch:
     def __init__(
         self, named: Path | None = None, sources: Sequence[Source] | None = None, *, seconds: float = SEARCH_SECONDS
     ) -> None:
-        self._found: Weights | None = None
+        self._found: ReleasedWeights | None = None
         self._deadline = time.monotonic() + seconds
         self._sources = (_from_cache, _from_hub, _from_packages) if sources is None else tuple(sources)
         self._thread: threading.Thread | None = None
@@ -84,12 +84,12 @@ class WeightsSearch:
                 raise SettingsError(
                     f"--weights: {named} holds no CTranslate2 Whisper model: {', '.join(missing)} missing"
                 )
-            self._found = Weights(named.resolve().name, named.resolve())
+            self._found = ReleasedWeights(named.resolve().name, named.resolve())
             return
         self._thread = threading.Thread(target=self._look, name="weights", daemon=True)
         self._thread.start()
 
-    def result(self) -> Weights | None:
+    def result(self) -> ReleasedWeights | None:
         """What was found; None where nothing was, or not in time."""
         if self._thread is not None:
             self._thread.join(max(0.0, self._deadline - time.monotonic()))
@@ -100,7 +100,7 @@ class WeightsSearch:
             left = self._deadline - time.monotonic()
             folder = source(left) if left > 0 else None
             if folder is not None:
-                self._found = Weights(MODEL, folder)
+                self._found = ReleasedWeights(MODEL, folder)
                 return
 
 

@@ -21,7 +21,7 @@ from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import Recording, Workload
 
-__all__ = ["CONTENDERS", "ComparePlan", "Comparison"]
+__all__ = ["CONTENDERS", "ComparePlan", "SpeedComparison"]
 
 #: Names that `--contender` takes; `loops` are several parallel ones.
 CONTENDERS = ("limit", "sqscribe", "loop", "loops", "batched")
@@ -69,7 +69,7 @@ class ComparePlan:
         return Recording("sweep", self.sweep_seconds)
 
 
-class Comparison:
+class SpeedComparison:
     """Carries out a plan.
 
     Args:

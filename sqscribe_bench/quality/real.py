@@ -15,7 +15,7 @@ from typing import Any
 
 from sqscribe_bench.quality.table import print_table
 from sqscribe_bench.real.cache import Cache, CannotBeHadError
-from sqscribe_bench.real.contender import Contender, Engine, Task
+from sqscribe_bench.real.contender import ModelSetup, QualityContender, RecordingTask
 from sqscribe_bench.real.contenders import contender
 from sqscribe_bench.real.heard import Case, Heard
 from sqscribe_bench.real.packages import MODELS
@@ -23,11 +23,11 @@ from sqscribe_bench.real.plan import plan
 from sqscribe_bench.real.recordings import Recording
 from sqscribe_bench.real.score import Score, score, summed
 
-__all__ = ["Row", "compare"]
+__all__ = ["ReportRow", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """What a contender made of a group of cases.
 
     Attributes:
@@ -67,7 +67,7 @@ def compare(arguments: argparse.Namespace) -> int:
     except CannotBeHadError as error:
         print(f"{arguments.model}: {error}", file=sys.stderr)
         return 1
-    engine = Engine(model, arguments.device, arguments.compute_type, arguments.batch_size)
+    engine = ModelSetup(model, arguments.device, arguments.compute_type, arguments.batch_size)
     contenders = {name: contender(name, engine, cache) for name in arguments.contenders}
     measured = False
     for part in arguments.only:
@@ -96,14 +96,14 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def _rows(
     part: str,
-    named: tuple[str, Contender],
+    named: tuple[str, QualityContender],
     recordings: dict[str, Recording],
     cases: Sequence[Case],
     save: Path | None,
-) -> Iterator[Row]:
+) -> Iterator[ReportRow]:
     name, each = named
     began = time.monotonic()
-    transcripts = each.hear([Task(recordings[case.recording].path, case.options) for case in cases])
+    transcripts = each.hear([RecordingTask(recordings[case.recording].path, case.options) for case in cases])
     took = time.monotonic() - began
     groups: dict[str, list[Score]] = {}
     for case, heard in zip(cases, transcripts, strict=True):
@@ -112,8 +112,8 @@ def _rows(
         if save is not None:
             _save(save / part / name, case, recordings[case.recording], heard, found)
     for group, scores in groups.items():
-        yield Row(part, group, name, summed(scores), took)
-    yield Row(part, "all", name, summed(found for scores in groups.values() for found in scores), took)
+        yield ReportRow(part, group, name, summed(scores), took)
+    yield ReportRow(part, "all", name, summed(found for scores in groups.values() for found in scores), took)
 
 
 def _save(folder: Path, case: Case, recording: Recording, heard: Heard, found: Score) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import jiwer
 
 from sqscribe_bench.real.cache import Cache
-from sqscribe_bench.real.contender import Engine, Task
+from sqscribe_bench.real.contender import ModelSetup, RecordingTask
 from sqscribe_bench.real.contenders import contender
 from sqscribe_bench.real.packages import MODELS
 from sqscribe_bench.real.text import tokens
@@ -39,8 +39,8 @@ def consensus(path: Path, cache: Cache) -> str:
         CannotBeHadError: A model is not to be had.
     """
     heard = [
-        contender(way, Engine(str(cache.item(MODELS[model])), compute_type="float32"), cache).hear(
-            [Task(path, {"language": "en", **options})]
+        contender(way, ModelSetup(str(cache.item(MODELS[model])), compute_type="float32"), cache).hear(
+            [RecordingTask(path, {"language": "en", **options})]
         )[0]
         for model, way, options in _VOTES
     ]

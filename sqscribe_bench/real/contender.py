@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from sqscribe_bench.real.heard import Heard
 
-__all__ = ["CONTENDERS", "Contender", "Engine", "Task"]
+__all__ = ["CONTENDERS", "ModelSetup", "QualityContender", "RecordingTask"]
 
 CONTENDERS = ("sqscribe", "sequential", "batched")
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ModelSetup:
     """What all contenders run on.
 
     Attributes:
@@ -33,7 +33,7 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class RecordingTask:
     """A file and the options of a job, under the names that they have in a message."""
 
     path: Path
@@ -45,8 +45,8 @@ class Task:
         return self.options.get("task") != "translate"
 
 
-class Contender(Protocol):
+class QualityContender(Protocol):
     """Transcribes files."""
 
-    def hear(self, tasks: Sequence[Task]) -> list[Heard]:
+    def hear(self, tasks: Sequence[RecordingTask]) -> list[Heard]:
         """One transcript a task, in the same order."""

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from sqscribe_bench.real.cache import Cache
-from sqscribe_bench.real.contender import Contender, Engine
+from sqscribe_bench.real.contender import ModelSetup, QualityContender
 
 __all__ = ["contender"]
 
 
-def contender(name: str, engine: Engine, cache: Cache) -> Contender:
+def contender(name: str, engine: ModelSetup, cache: Cache) -> QualityContender:
     """One of `contender.CONTENDERS`."""
     if name == "sqscribe":
         from sqscribe_bench.real.ours import Sqscribe  # noqa: PLC0415 - each loads what only it needs

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from sqscribe.job import Job, JobDefaults
 from sqscribe.job_message import parse_job
 from sqscribe.logs import configure
-from sqscribe_bench.real.contender import Engine, Task
+from sqscribe_bench.real.contender import ModelSetup, RecordingTask
 from sqscribe_bench.real.heard import Heard
 from worker.local import OUTPUT, LocalRun
 from worker.settings import read_settings
@@ -26,10 +26,10 @@ class Sqscribe:
     Nothing is kept from one call to the next: it is what is being worked on.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: ModelSetup) -> None:
         self._engine = engine
 
-    def hear(self, tasks: Sequence[Task]) -> list[Heard]:
+    def hear(self, tasks: Sequence[RecordingTask]) -> list[Heard]:
         """One transcript a task; all of them go through one run of the worker, in batches across jobs."""
         settings = read_settings(
             model=self._engine.model,
@@ -47,7 +47,7 @@ class Sqscribe:
             return [_heard(run, job) for job in jobs]
 
 
-def _job(name: str, task: Task) -> Job:
+def _job(name: str, task: RecordingTask) -> Job:
     fields = {"word_timestamps": task.timed, **task.options, "job_id": name, "source": f"s3://local/{name}"}
     return replace(parse_job(fields, JobDefaults(OUTPUT)), source=str(task.path.absolute()))
 

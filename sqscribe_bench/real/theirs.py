@@ -15,7 +15,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 from sqscribe_bench.real.audio import RATE, read
 from sqscribe_bench.real.cache import Cache
-from sqscribe_bench.real.contender import Engine, Task
+from sqscribe_bench.real.contender import ModelSetup, RecordingTask
 from sqscribe_bench.real.heard import Heard
 
 __all__ = ["FasterWhisper"]
@@ -36,16 +36,16 @@ class FasterWhisper:
         batched: Several windows at a time.
     """
 
-    def __init__(self, engine: Engine, cache: Cache, *, batched: bool) -> None:
+    def __init__(self, engine: ModelSetup, cache: Cache, *, batched: bool) -> None:
         self._engine = engine
         self._cache = cache
         self._batched = batched
 
-    def hear(self, tasks: Sequence[Task]) -> list[Heard]:
+    def hear(self, tasks: Sequence[RecordingTask]) -> list[Heard]:
         """One transcript a task, each by itself."""
         return [self._hear(task) for task in tasks]
 
-    def _hear(self, task: Task) -> Heard:
+    def _hear(self, task: RecordingTask) -> Heard:
         key = {
             "model": self._model_digest,
             "sound": _digest(task.path),
@@ -57,7 +57,7 @@ class FasterWhisper:
         answer = self._cache.told(key, lambda: json.dumps(self._transcribe(task)))
         return Heard.from_json(json.loads(answer))
 
-    def _transcribe(self, task: Task) -> dict[str, Any]:
+    def _transcribe(self, task: RecordingTask) -> dict[str, Any]:
         sound, options = read(task.path), dict(task.options)
         vad = options.pop("vad", True)
         settings = {"word_timestamps": task.timed, "vad_filter": vad, **options}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
-from stages.inference.engine.rows import EngineJob, Rejected
+from stages.inference.engine.rows import EngineJob, JobRefused
 from stages.inference.protocol import (
     DecodeOptions,
     DecodeTask,
@@ -205,7 +205,7 @@ def test_the_longest_prompt_fits_and_a_longer_one_is_refused(decoder: WhisperDec
     found = results(decoded(decoder, [task(pcm, "job", longest)]))
     assert len(found) == len(TONES)
     refused = decoder.open("job", "unread", replace(longest, hotwords="w2 " * 24))
-    assert isinstance(refused, Rejected)
+    assert isinstance(refused, JobRefused)
     assert refused.code is ErrorCode.BAD_MESSAGE
     assert "224 tokens" in refused.message
 
@@ -226,7 +226,7 @@ def test_what_the_model_cannot_do_is_refused(
 ) -> None:
     folder = make_random_model(tmp_path, d_model=16, **{"layers": 1, **arguments})  # type: ignore[arg-type]
     refused = WhisperDecoder.load(settings(folder)).open("job", "unread", options)
-    assert isinstance(refused, Rejected)
+    assert isinstance(refused, JobRefused)
     assert refused.code is ErrorCode.UNSUPPORTED_OPTION
     assert any(part in refused.message for part in word.split("|"))
 

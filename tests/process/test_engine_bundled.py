@@ -52,7 +52,7 @@ def engine(events: queue.SimpleQueue[EngineEvent]) -> Iterator[EngineClient]:
     engine.stop(10.0)
 
 
-def pcm(clip: bundled.ControlClip, folder: Path) -> tuple[Path, Window]:
+def pcm(clip: bundled.ControlRecording, folder: Path) -> tuple[Path, Window]:
     with wave.open(str(clip.path), "rb") as recording:
         samples = recording.getnframes()
         path = folder / f"{clip.name}.pcm"

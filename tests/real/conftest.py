@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sqscribe_bench.real.cache import Cache, CannotBeHadError
-from sqscribe_bench.real.contender import Engine, Task
+from sqscribe_bench.real.contender import ModelSetup, RecordingTask
 from sqscribe_bench.real.heard import Heard
 from sqscribe_bench.real.ours import Sqscribe
 from sqscribe_bench.real.packages import MODELS, Package
@@ -65,7 +65,7 @@ def base_each(cache: Cache) -> HearEach:
     engine = _engine(cache, "base")
 
     def hear(cases: Sequence[tuple[Recording, Mapping[str, Any]]]) -> list[Heard]:
-        return engine.hear([Task(recording.path, options) for recording, options in cases])
+        return engine.hear([RecordingTask(recording.path, options) for recording, options in cases])
 
     return hear
 
@@ -74,13 +74,13 @@ def _hear(cache: Cache, model: str) -> Hear:
     engine = _engine(cache, model)
 
     def hear(recordings: Sequence[Recording], **options: Any) -> list[Heard]:
-        return engine.hear([Task(recording.path, options) for recording in recordings])
+        return engine.hear([RecordingTask(recording.path, options) for recording in recordings])
 
     return hear
 
 
 def _engine(cache: Cache, model: str) -> Sqscribe:
     try:
-        return Sqscribe(Engine(str(cache.item(MODELS[model]))))
+        return Sqscribe(ModelSetup(str(cache.item(MODELS[model]))))
     except CannotBeHadError as error:
         pytest.skip(str(error))

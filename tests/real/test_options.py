@@ -15,7 +15,7 @@ import pytest
 from sqscribe.tuning import Tuning, VadTuning
 from sqscribe_bench.real.audio import read
 from sqscribe_bench.real.cache import Cache, CannotBeHadError
-from sqscribe_bench.real.contender import Engine, Task
+from sqscribe_bench.real.contender import ModelSetup, RecordingTask
 from sqscribe_bench.real.heard import Heard
 from sqscribe_bench.real.joins import joined, unlike
 from sqscribe_bench.real.ours import Sqscribe
@@ -76,7 +76,7 @@ def recordings(cache: Cache, english: tuple[Recording, ...], kennedy: Recording)
 
 def engine(cache: Cache, model: str) -> Sqscribe:
     try:
-        return Sqscribe(Engine(str(cache.item(MODELS[model]))))
+        return Sqscribe(ModelSetup(str(cache.item(MODELS[model]))))
     except CannotBeHadError as error:
         pytest.skip(str(error))
 
@@ -84,7 +84,7 @@ def engine(cache: Cache, model: str) -> Sqscribe:
 @pytest.fixture(scope="module")
 def told(cache: Cache, recordings: dict[str, Recording]) -> dict[str, Told]:
     """All jobs of `OPTIONS`, through one run of the worker with tiny.en."""
-    tasks = [Task(recordings[name].path, options) for name, options in OPTIONS.values()]
+    tasks = [RecordingTask(recordings[name].path, options) for name, options in OPTIONS.values()]
     heard = engine(cache, "tiny.en").hear(tasks)
     names = [(case, recordings[name]) for case, (name, _) in OPTIONS.items()]
     return {case: Told(recording, each) for (case, recording), each in zip(names, heard, strict=True)}
@@ -93,7 +93,7 @@ def told(cache: Cache, recordings: dict[str, Recording]) -> dict[str, Told]:
 @pytest.fixture(scope="module")
 def abroad(cache: Cache, recordings: dict[str, Recording]) -> dict[str, Heard]:
     """All jobs of `LANGUAGES`, through one run of the worker with base."""
-    tasks = [Task(recordings["numbers"].path, options) for options in LANGUAGES.values()]
+    tasks = [RecordingTask(recordings["numbers"].path, options) for options in LANGUAGES.values()]
     return dict(zip(LANGUAGES, engine(cache, "base").hear(tasks), strict=True))
 
 

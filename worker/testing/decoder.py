@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 from sqscribe.errors import ErrorCode, UnfitNodeError
 from stages.inference.engine.comparison import Incomparable
-from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, JobRefused, Outcome, Probed, Row
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineInfo, EngineSettings
 from stages.inference.whisper.audio import loudness, read_window
 from stages.inference.whisper.words import trim_to_sound
@@ -161,11 +161,11 @@ class SimulatedDecoder:
         """How many batches the simulated device takes at a time."""
         return self._simulation.parallel
 
-    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | JobRefused:
         """Takes a job in; its prompt has one token a character."""
         match options.hotwords:
             case "reject":
-                return Rejected(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
+                return JobRefused(ErrorCode.UNSUPPORTED_OPTION, "hotwords: this simulated model takes none")
             case "choke":
                 raise ValueError("this simulated tokeniser cannot take the hotwords")
             case _:

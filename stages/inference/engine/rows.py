@@ -17,9 +17,9 @@ __all__ = [
     "BatchKey",
     "EngineJob",
     "Finished",
+    "JobRefused",
     "Outcome",
     "Probed",
-    "Rejected",
     "Row",
     "WindowDecoder",
 ]
@@ -148,7 +148,7 @@ Outcome = Finished | Probed | Again
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class JobRefused:
     """Why a job cannot be taken."""
 
     code: ErrorCode
@@ -166,7 +166,7 @@ class WindowDecoder(Protocol):
     def parallel(self) -> int:
         """How many `run` calls should be under way at once (2 on a GPU, so that it never idles)."""
 
-    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | JobRefused:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:

@@ -18,9 +18,9 @@ from stages.inference.engine.rows import (
     Batch,
     EngineJob,
     Finished,
+    JobRefused,
     Outcome,
     Probed,
-    Rejected,
     Row,
     WindowDecoder,
 )
@@ -85,9 +85,9 @@ class Scheduler:
         except (RuntimeError, ValueError, TypeError, LookupError) as error:
             # Nothing has touched the device yet: it is this job's text that the tokeniser chokes on.
             reason = f"the model cannot take the job's prompt and options: {type(error).__name__}: {error}"
-            job = Rejected(ErrorCode.INFERENCE_FAILED, reason)
+            job = JobRefused(ErrorCode.INFERENCE_FAILED, reason)
         with self._changed:
-            if isinstance(job, Rejected):
+            if isinstance(job, JobRefused):
                 self._emit(JobRejected(task.job_key, job.code, job.message))
                 return
             state = JobState(job, task.windows)

@@ -15,7 +15,7 @@ from typing import assert_never
 from sqscribe.errors import ErrorCode
 from stages.inference.abilities import inability
 from stages.inference.engine.comparison import Comparison, Incomparable
-from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, Outcome, Probed, Rejected, Row
+from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, JobRefused, Outcome, Probed, Row
 from stages.inference.judge.coverage import leaves_speech_out, missing_speech
 from stages.inference.judge.pace import unspeakable
 from stages.inference.likelihood import among, most_likely
@@ -113,14 +113,14 @@ class WhisperDecoder:
         """How many `run` calls should be under way at once."""
         return self._parallel
 
-    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | Rejected:
+    def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | JobRefused:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
         why = inability(self._info, task=options.task, language=options.language, candidates=options.candidates)
         if why is not None:
-            return Rejected(ErrorCode.UNSUPPORTED_OPTION, why)
+            return JobRefused(ErrorCode.UNSUPPORTED_OPTION, why)
         prompt = self._vocabulary.prompt(options.initial_prompt, options.hotwords)
         if len(prompt) - 1 > MAX_PROMPT_TOKENS:
-            return Rejected(
+            return JobRefused(
                 ErrorCode.BAD_MESSAGE,
                 f"initial_prompt, hotwords: {len(prompt) - 1} tokens together; at most {MAX_PROMPT_TOKENS} fit",
             )

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sqscribe import bundled
-from sqscribe.bundled import ControlClip, DemoClip, Expected, SpokenWord
+from sqscribe.bundled import ControlRecording, DemoClip, Expected, SpokenWord
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 CONTROL = bundled.control_clips()
@@ -35,7 +35,7 @@ KINDS = {
 }
 
 
-def name(clip: ControlClip | DemoClip) -> str:
+def name(clip: ControlRecording | DemoClip) -> str:
     return clip.name
 
 
@@ -65,7 +65,7 @@ def test_the_vocabulary_is_107_words() -> None:
 
 
 @pytest.mark.parametrize("clip", CONTROL, ids=name)
-def test_a_control_clip_is_16_khz_mono_s16(clip: ControlClip) -> None:
+def test_a_control_clip_is_16_khz_mono_s16(clip: ControlRecording) -> None:
     with wave.open(str(clip.path)) as wav:
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (16_000, 1, 2)
         assert wav.getnframes() / 16_000 == pytest.approx(clip.seconds, abs=0.002)

@@ -12,7 +12,7 @@ import pytest
 
 from sqscribe import bundled
 from sqscribe.cli import demo_weights
-from sqscribe.cli.demo_weights import MODEL, Weights, WeightsSearch
+from sqscribe.cli.demo_weights import MODEL, ReleasedWeights, WeightsSearch
 from sqscribe.errors import SettingsError
 
 
@@ -22,7 +22,7 @@ def test_a_folder_that_is_named_is_taken_and_nothing_else_is_looked_at() -> None
 
     search = WeightsSearch(bundled.model_path(), [unasked])
 
-    assert search.result() == Weights("model", bundled.model_path())
+    assert search.result() == ReleasedWeights("model", bundled.model_path())
 
 
 def test_a_named_folder_without_a_model_is_the_users_mistake(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_first_place_that_has_it_is_enough(tmp_path: Path) -> None:
         asked.append(seconds)
         return None
 
-    assert WeightsSearch(sources=[nothing, lambda _: tmp_path, nothing]).result() == Weights(MODEL, tmp_path)
+    assert WeightsSearch(sources=[nothing, lambda _: tmp_path, nothing]).result() == ReleasedWeights(MODEL, tmp_path)
     assert len(asked) == 1
     assert WeightsSearch(sources=[nothing, nothing]).result() is None
     assert all(0 < seconds <= demo_weights.SEARCH_SECONDS for seconds in asked)

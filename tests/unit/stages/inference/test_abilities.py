@@ -13,7 +13,7 @@ from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.job import Job
 from sqscribe.tuning import Tuning
 from stages.inference.abilities import inability
-from stages.inference.engine.rows import Rejected
+from stages.inference.engine.rows import JobRefused
 from stages.inference.protocol import DecodeOptions, EngineInfo
 from stages.inference.request import check_options
 from stages.inference.whisper.decoder import WhisperDecoder
@@ -74,7 +74,7 @@ def test_the_decoder_refuses_in_the_same_words(info: EngineInfo, options: dict[s
         DecodeOptions(initial_prompt=None, hotwords=None, beam_size=5, **asked),
     )
 
-    assert refused == Rejected(ErrorCode.UNSUPPORTED_OPTION, inability(info, **asked) or "")
+    assert refused == JobRefused(ErrorCode.UNSUPPORTED_OPTION, inability(info, **asked) or "")
     assert why in refused.message
 
 

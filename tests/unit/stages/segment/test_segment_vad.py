@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sqscribe.bundled import ControlClip, control_clips
+from sqscribe.bundled import ControlRecording, control_clips
 from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, UnfitNodeError
 from stages.ports import Cancellation
 from stages.segment import CutSettings
@@ -210,7 +210,7 @@ def is_speech(track: Track) -> npt.NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("one", control_clips(), ids=lambda one: str(one.name))
-def test_quiet_speech_is_found_where_loud_speech_is(detector: SileroVad, tmp_path: Path, one: ControlClip) -> None:
+def test_quiet_speech_is_found_where_loud_speech_is(detector: SileroVad, tmp_path: Path, one: ControlRecording) -> None:
     # Given a clip, and the same at -60 dB above hiss at -75 dB
     pcm = clip(one.path)
     quiet = as_pcm(at_level(pcm, -60) + hiss(len(pcm), -75))
