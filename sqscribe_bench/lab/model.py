@@ -15,7 +15,7 @@ from sqscribe import bundled
 from sqscribe.errors import NodeFaultError, SettingsError
 from sqscribe.languages import LANGUAGES
 from sqscribe_bench.lab.program import environment
-from worker.node.models import RANDOM_MARK
+from stages.inference.protocol import RANDOM_MARK
 
 __all__ = ["ARCHITECTURES", "RANDOM", "TOKENS", "Architecture", "is_random", "model_folder"]
 

@@ -14,6 +14,7 @@ from stages.values import Window, WindowResult
 
 __all__ = [
     "PROBE_WINDOWS",
+    "RANDOM_MARK",
     "BatchSizeReduced",
     "CancelJob",
     "ControlClip",
@@ -42,6 +43,9 @@ __all__ = [
 #: pass, and its output stays on the device until all have answered.
 PROBE_WINDOWS = 5
 
+#: A file beside a model's own that says that its weights are random, as the benchmark's are: it understands no speech,
+#: so that no recording can show whether the device works.
+RANDOM_MARK = "random-weights"
 #: What tells a window from all others in an engine: its job's key and its index there.
 WindowKey = tuple[str, int]
 

@@ -25,7 +25,7 @@ from sqscribe_bench.lab.run import BenchTask, Conditions
 from sqscribe_bench.lab.site import BenchSite
 from sqscribe_bench.lab.trace import Trace
 from sqscribe_bench.lab.workload import WARM_UP, workload
-from worker.node.models import RANDOM_MARK
+from stages.inference.protocol import RANDOM_MARK
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

@@ -11,7 +11,15 @@ import pytest
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 from stages.inference.engine.scheduler import Scheduler
-from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
+from stages.inference.protocol import (
+    RANDOM_MARK,
+    DecodeOptions,
+    DecodeTask,
+    EngineEvent,
+    EngineSettings,
+    Progress,
+    WindowDone,
+)
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.random_model import make_random_model
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
@@ -26,7 +34,7 @@ LENGTHS = (30.0, 4.0, 17.5, 30.0, 29.0)
 @pytest.fixture(scope="module", params=[(64, 2), (96, 3)], ids=["64 wide", "96 wide"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     d_model, layers = request.param
-    return make_random_model(
+    folder = make_random_model(
         tmp_path_factory.mktemp("steady"),
         layers=layers,
         decoder_layers=2,
@@ -38,6 +46,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         steady=True,
         quantization="float16",
     )
+    (folder / RANDOM_MARK).touch()
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,14 @@ from sqscribe.logs import LogFormat
 from sqscribe.urls import split_s3
 from stages.inference.client.client import DEFAULT_DECODER
 from stages.inference.engine.control import read_clip
-from stages.inference.protocol import ControlClip, EngineSettings
+from stages.inference.protocol import RANDOM_MARK, ControlClip, EngineSettings
 from stages.inference.whisper.known_models import english_is_known
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["ENGINES", "RANDOM_MARK", "SIMULATED", "EngineKind", "decoder_of", "download_model", "engine_settings"]
+__all__ = ["ENGINES", "SIMULATED", "EngineKind", "decoder_of", "download_model", "engine_settings"]
 
 log = structlog.get_logger()
 
@@ -34,9 +34,6 @@ log = structlog.get_logger()
 DEMO = "demo"
 #: What the engine's process loads in place of a Whisper decoder for a simulated model.
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
-#: A file beside a model's own that says that its weights are random, as the benchmark's are: it understands no speech,
-#: so that no recording can show whether the device works.
-RANDOM_MARK = "random-weights"
 #: The files that a CTranslate2 model cannot do without.
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 #: Share of the control clip's words that may be wrong. A model for real speech understands its synthetic voice with

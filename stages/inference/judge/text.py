@@ -6,7 +6,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["echoes_prompt", "is_repetition"]
+__all__ = ["echoes_prompt", "is_repetition", "is_too_fast"]
 
 #: Longest unit whose repetition is looked for, in words or characters: a long sentence.
 _MAX_UNIT = 30
@@ -15,6 +15,8 @@ _MIN_REPEATS = 5
 #: Nobody speaks faster for long: words, and characters where words are not set apart, a second of speech.
 _MAX_WORDS_PER_SECOND = 5.0
 _MAX_CHARACTERS_PER_SECOND = 12.0
+#: By so much more even the fastest speaker is too slow, for a few seconds too; and what a short text may have besides.
+_TOO_FAST, _SPARE_UNITS = 1.6, 5
 #: A run of so many of the prompt's words is no chance.
 _RUN = 4
 #: A text is an echo if so much of it is such runs; of a longer text, where they have at least so many words, less.
@@ -25,6 +27,12 @@ def is_repetition(text: str, speech_seconds: float) -> bool:
     """Whether a unit repeats many times in succession, more than so little speech has room for."""
     units, per_second = _units(text)
     return _longest_repetition(units) > max(speech_seconds, 0.1) * per_second
+
+
+def is_too_fast(text: str, speech_seconds: float) -> bool:
+    """Whether there are more words than so much speech has room for, some to spare."""
+    units, per_second = _units(text)
+    return len(units) > _SPARE_UNITS + _TOO_FAST * max(speech_seconds, 0.1) * per_second
 
 
 def echoes_prompt(text: str, prompt: str) -> bool:

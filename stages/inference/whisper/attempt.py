@@ -26,7 +26,7 @@ class Attempt:
         truncated: Whether the token cap ended it instead of end-of-text.
         words: Aligned with the audio; None where the model cannot align, or was not asked to.
         timed: Segments by the model's own timestamps, where `words` is None.
-        unspeakable: Words that were left out of `words`, since the audio has no time for them.
+        unspeakable: Words that were left out of `words` because the text has more than its speech has room for.
         holes: Speech that the text leaves out.
         spoken_logprob: Mean log probability of the text given the audio alone, without any prompt; None where the
             model cannot align.

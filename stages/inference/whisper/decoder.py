@@ -17,9 +17,10 @@ from stages.inference.abilities import inability
 from stages.inference.engine.comparison import Comparison, Incomparable
 from stages.inference.engine.rows import Again, BatchKey, EngineJob, Finished, JobRefused, Outcome, Probed, Row
 from stages.inference.judge.coverage import leaves_speech_out, missing_speech
-from stages.inference.judge.pace import unspeakable
+from stages.inference.judge.pace import left_out
+from stages.inference.judge.text import is_too_fast
 from stages.inference.likelihood import among, most_likely
-from stages.inference.protocol import DecodeOptions, EngineInfo, EngineSettings
+from stages.inference.protocol import RANDOM_MARK, DecodeOptions, EngineInfo, EngineSettings
 from stages.inference.whisper.aligner import Aligned, Aligner, Spoken
 from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.audio import read_window
@@ -88,6 +89,8 @@ class WhisperDecoder:
         self._whisper = model.whisper
         self._info = model.info
         self._parallel = model.parallel
+        # Random weights align text with nothing, so no text could be held against its alignment.
+        self._judges_times = not (model.folder / RANDOM_MARK).is_file()
         self._vocabulary: Vocabulary = model.vocabulary
         self._encoder = Encoder(model.whisper, model.device)
         self._aligner = Aligner(model.whisper, self._encoder, model.vocabulary)
@@ -256,7 +259,7 @@ class WhisperDecoder:
             for row, attempt in zip(rows, attempts, strict=True)
         ]
         return [
-            _aligned(row, attempt, aligned)
+            _aligned(row, attempt, aligned) if self._judges_times else replace(attempt, words=aligned.words)
             for row, attempt, aligned in zip(rows, attempts, self._aligner.align(spoken), strict=True)
         ]
 
@@ -345,12 +348,13 @@ def _prompt_tokens(job: EngineJob, window: Window) -> int:
 
 
 def _aligned(row: Row, attempt: Attempt, aligned: Aligned) -> Attempt:
-    left_out = unspeakable(aligned.slots)
+    too_fast = is_too_fast("".join(slot.word for slot in aligned.slots), row.window.speech / SAMPLE_RATE)
+    out = left_out(aligned.slots, too_fast=too_fast)
     return replace(
         attempt,
-        words=tuple(word for place, word in enumerate(aligned.words) if place not in left_out),
-        unspeakable=len(left_out),
-        holes=missing_speech([slot for place, slot in enumerate(aligned.slots) if place not in left_out], row.window),
+        words=tuple(word for place, word in enumerate(aligned.words) if place not in out),
+        unspeakable=len(out) if too_fast else 0,
+        holes=missing_speech([slot for place, slot in enumerate(aligned.slots) if place not in out], row.window),
         spoken_logprob=aligned.logprob,
     )
 

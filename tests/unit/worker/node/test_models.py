@@ -10,7 +10,8 @@ import pytest
 
 from sqscribe.errors import SettingsError
 from stages.inference.client.client import DEFAULT_DECODER
-from worker.node.models import RANDOM_MARK, REQUIRED_FILES, SIMULATED, decoder_of, engine_settings
+from stages.inference.protocol import RANDOM_MARK
+from worker.node.models import REQUIRED_FILES, SIMULATED, decoder_of, engine_settings
 from worker.settings import Settings
 from worker.testing.decoder import Simulation
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.inference.judge.pace import unspeakable
+from stages.inference.judge.pace import left_out, unspeakable
 from stages.values import RawWord
 
 
@@ -52,3 +52,16 @@ def test_only_rows_that_are_too_fast_as_a_whole_are_found(lengths: list[float]) 
         )
         for place in found
     )
+
+
+def test_a_few_words_without_time_are_left_out() -> None:
+    # Given a sentence, and what a model wrote behind its end
+    said = words(*(0.4,) * 20, *(0.0,) * 5)
+    assert left_out(said, too_fast=False) == {20, 21, 22, 23, 24}
+
+
+def test_where_most_words_lack_time_the_alignment_is_not_believed_unless_the_text_is_too_fast_too() -> None:
+    # Given a model whose alignment is of no use
+    said = words(*(3.0,) * 5, *(0.0,) * 15)
+    assert left_out(said, too_fast=False) == frozenset()
+    assert left_out(said, too_fast=True) == set(range(5, 20))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.inference.judge.text import echoes_prompt, is_repetition
+from stages.inference.judge.text import echoes_prompt, is_repetition, is_too_fast
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,10 @@ SHOW = "Hello, welcome to the show. Today we will talk about news."
 )
 def test_prompt_echo(text: str, prompt: str, expected: bool) -> None:
     assert echoes_prompt(text, prompt) is expected
+
+
+def test_more_words_than_speech_has_room_for_are_too_fast() -> None:
+    assert not is_too_fast("so " * 40, 5.0)
+    assert not is_too_fast("so " * 45, 5.0), "some may come besides"
+    assert is_too_fast("so " * 46, 5.0)
+    assert not is_too_fast("", 0.0)
