@@ -98,16 +98,7 @@ def transcribe(
     Each source is a job of the same pipeline that the worker runs. One that fails costs the others nothing; the exit
     code is then 5.
     """
-    from sqscribe.logs import configure  # noqa: PLC0415
-    from worker.settings import read_settings  # noqa: PLC0415 - `--help` should answer at once
-
-    configured = read_settings(
-        **settings,
-        http_port=0,
-        allow_private_sources=True,  # whoever types an address may reach it anyhow
-        log_level="info" if verbose else "error",
-    )
-    configure(configured.log_format, configured.log_level)
+    configured = _configured(settings, verbose=verbose)
     options = {
         "language": language,
         "task": task,
@@ -127,6 +118,21 @@ def transcribe(
         work = [_Work(*each) for each in zip(sources, jobs, references, strict=True)]
         code = _run(work, configured, Path(folder), output, as_json=as_json, show=not (verbose or as_json))
     raise typer.Exit(code)
+
+
+def _configured(settings: dict[str, Any], *, verbose: bool) -> Settings:
+    """The worker's settings for this machine alone; logs are set up by them."""
+    from sqscribe.logs import configure  # noqa: PLC0415
+    from worker.settings import read_settings  # noqa: PLC0415 - `--help` should answer at once
+
+    configured = read_settings(
+        **settings,
+        http_port=0,
+        allow_private_sources=True,  # whoever types an address may reach it anyhow
+        log_level="info" if verbose else "error",
+    )
+    configure(configured.log_format, configured.log_level)
+    return configured
 
 
 def _jobs(sources: list[str], options: dict[str, Any]) -> list[Job]:
