@@ -50,13 +50,18 @@ class Backlog:
         self._suspects.forget(job_key)
         return self._jobs.pop(job_key, None) is not None
 
-    def tasks(self) -> Iterator[DecodeTask]:
-        """Every job again, without what is done.
+    def tasks(self, *, suspects_first: bool = False) -> Iterator[DecodeTask]:
+        """Every job again, without what is done; those with suspects at one end.
 
-        Those with suspects come first: a process that is to search them first would begin with others meanwhile.
+        A process begins with what it has: with the suspects if nothing else is there yet, with others if it is to
+        search the suspects first and they come late.
+
+        Args:
+            suspects_first: Whether the process is to search the suspects before anything else.
         """
         suspected = {job_key for group in self._suspects.groups for job_key, _ in group}
-        return (job.remaining() for _, job in sorted(self._jobs.items(), key=lambda item: item[0] not in suspected))
+        jobs = sorted(self._jobs.items(), key=lambda item: (item[0] in suspected) is not suspects_first)
+        return (job.remaining() for _, job in jobs)
 
     @property
     def suspects(self) -> tuple[tuple[WindowKey, ...], ...]:

@@ -218,7 +218,7 @@ class EngineClient:
         """Gives the process all that is not finished, and lets `submit` and `stop` see it."""
         self._under_way, self._finished, self._recycling = (), 0, False
         with self._lock:
-            for task in self._backlog.tasks():
+            for task in self._backlog.tasks(suspects_first=self._restart_policy.search_first):
                 child.send(task)
             self._child = child
             self._ready = self._hung = False

@@ -70,14 +70,16 @@ def test_a_crash_is_blamed_on_what_was_under_way_and_is_not_done() -> None:
     assert left(backlog) == {"a": [1, 2, 3, 4]}
 
 
-def test_jobs_with_suspects_are_given_first_and_the_others_in_the_order_in_which_they_came() -> None:
+def test_jobs_with_suspects_are_given_last_or_first_and_the_others_in_the_order_in_which_they_came() -> None:
     backlog = Backlog()
     for job in "dacb":
         backlog.add(task(job, 1))
 
     backlog.crashed([[("c", 0)]], "it crashed")
 
-    assert list(left(backlog)) == ["c", "d", "a", "b"]
+    # A process that gets them slowly would begin with the suspects for want of others, or with others before them.
+    assert list(left(backlog)) == ["d", "a", "b", "c"]
+    assert [each.job_key for each in backlog.tasks(suspects_first=True)] == ["c", "d", "a", "b"]
 
 
 def test_the_job_of_a_guilty_window_is_struck_and_told_why() -> None:
