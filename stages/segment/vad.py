@@ -148,8 +148,10 @@ def _slabs(audio: Audio, gains: npt.NDArray[np.float32] | None = None) -> Iterat
                 carried = row[-_CONTEXT:]
                 if gains is not None and centres is not None:
                     begin = audio.samples - left - _CONTEXT
-                    raised = np.interp(np.arange(begin, begin + len(row)), centres, gains)
-                    row = (row * 10.0 ** (raised / 20)).clip(-32768, 32767).astype(np.float32)
+                    near = slice(max(begin // FRAME - 1, 0), (begin + len(row)) // FRAME + 2)
+                    if gains[near].any():
+                        raised = np.interp(np.arange(begin, begin + len(row)), centres[near], gains[near])
+                        row = (row * 10.0 ** (raised / 20)).clip(-32768, 32767).astype(np.float32)
                 left -= take
                 yield np.lib.stride_tricks.sliding_window_view(row, _CONTEXT + FRAME)[::FRAME]
     except OSError as error:
