@@ -91,8 +91,9 @@ class QueueFacts:
 class Queue(Protocol):
     """One queue. Thread-safe. Lists of any length are cut into batches of ten inside.
 
-    `receive` and `send` raise `NodeFaultError` when the queue cannot be reached and `SettingsError` when it does
-    not exist or refuses access; `extend`, `release` and `delete` never raise but for a bug: they answer per message.
+    `receive` and `send` raise `NodeFaultError` when the queue cannot be reached and `SettingsFaultError` when it does
+    not exist or refuses access, `send` `MessageRefusedError` when it does not take this very message; `extend`,
+    `release` and `delete` never raise but for a bug: they answer per message.
     """
 
     def facts(self) -> QueueFacts:
