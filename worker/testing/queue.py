@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqscribe.errors import NodeFaultError, SettingsError
+from sqscribe.errors import NodeFaultError, SettingsFaultError
 from stages.ports import Clock
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
 from worker.queues.sqs_errors import gather
-from worker.testing.queue_calls import Fault, Gate, QueueCall
+from worker.testing.queue_calls import Fault, Gate, QueueCall, check_limits
 
 __all__ = ["FakeQueue", "Fault", "Gate", "QueueCall"]
 
@@ -56,6 +56,7 @@ class FakeQueue:
         max_receives: The receive that would exceed it moves the message to `dead_letters` instead.
         dead_letters: The redrive target.
         fifo: Groups are delivered in order, one receive at a time.
+        max_bytes: Most bytes of a message, attributes counted.
         in_flight_limit: Beyond so many hidden messages nothing is delivered, and a long poll says nothing of it.
         url: Its address; that of `dead_letters` may be sent to as well.
     """
@@ -68,6 +69,7 @@ class FakeQueue:
         max_receives: int | None = None,
         dead_letters: FakeQueue | None = None,
         fifo: bool = False,
+        max_bytes: int = 1 << 20,
         in_flight_limit: int = 120_000,
         url: str = "https://sqs.test/1/jobs",
     ) -> None:
@@ -77,6 +79,7 @@ class FakeQueue:
         self._visibility_timeout = visibility_timeout
         self._max_receives = max_receives
         self._fifo = fifo
+        self._max_bytes = max_bytes
         self._in_flight_limit = in_flight_limit
         self._lock = threading.RLock()  # guards everything below
         self._messages: dict[str, _Stored] = {}
@@ -194,7 +197,7 @@ class FakeQueue:
         """Sends to this queue or its redrive target."""
         if url is not None and url != self.url:
             if self.dead_letters is None or url != self.dead_letters.url:
-                raise SettingsError(f"there is no queue at {url}")
+                raise SettingsFaultError(f"there is no queue at {url}")
             self.dead_letters.send(None, outgoing)
             return
         fault = self._meet("send")
@@ -229,6 +232,7 @@ class FakeQueue:
             self._clock.wait(threading.Event(), fault.lag)
 
     def _put(self, outgoing: Outgoing) -> None:
+        check_limits(outgoing, self._max_bytes)
         with self._lock:
             now = self._clock.now()
             if self._fifo:
