@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Refused:
         status: Of HTTP.
         code: The service's own.
         sentence: The service's own.
-        cut: None: this is the whole answer. Otherwise the right answer breaks off after so many bytes of its body.
+        cut: None: this is the whole answer. Otherwise the right one breaks off at this place of the object.
     """
 
     status: int = 400
@@ -141,7 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or "0")
         self.end_headers()
         if cut is not None:
-            self.wfile.write(content[:cut])
+            first = re.match(r"bytes (\d+)-", answer.getheader("Content-Range") or "")
+            self.wfile.write(content[: max(0, cut - int(first[1] if first else 0))])
             self.wfile.flush()
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
