@@ -48,7 +48,7 @@ class Deleter:
         attempts: Requests in a row for a message, before the messages behind it have their turn.
         first_wait: Seconds before the second attempt, at most; doubles, at random, from there.
         longest_wait: Most seconds between two attempts, and the pause after a batch of which no message was deleted.
-        on_trouble: Told why no message of a batch could be deleted, and None once the queue deletes again.
+        on_trouble: Told why a request to delete failed as a whole, and None once one is answered.
     """
 
     def __init__(
@@ -130,7 +130,8 @@ class Deleter:
                 self._delete_all(batch)
                 left = _undecided(batch)
                 self._put_back(left)
-                self._on_trouble(left[0].error if len(left) == len(batch) else None)
+                if not left and not self._table.count:
+                    self._on_trouble(None)  # with no lease left, nothing would ever say that all is well again
                 if len(left) == len(batch):
                     self._rest(self._longest_wait)  # the queue is away: it is asked now and then
             except BaseException as error:
@@ -199,6 +200,7 @@ class Deleter:
         if not taken:
             return
         result = self._queue.delete([delete.lease.message for delete in taken.values()])
+        self._on_trouble(result.unanswered)
         for message_id, delete in taken.items():
             if message_id in result.done:
                 delete.future.set_result(DeleteOutcome.DELETED)

@@ -28,7 +28,7 @@ class Heartbeat:
         clock: Rounds and pauses go by it.
         longest_pause: Most seconds between two rounds, so that `last_beat` shows a living thread.
         error_pause: Seconds until the next round after one that met an unexpected error.
-        on_trouble: Told why no message of a request could be renewed, and None once one is.
+        on_trouble: Told why a request to renew failed as a whole, and None once one is answered.
     """
 
     def __init__(
@@ -135,5 +135,5 @@ class Heartbeat:
                 result = self._queue.extend([(renewal.message, renewal.seconds) for renewal in renewals])
             finally:
                 self._table.end_renewals(renewals, sent_at, result)
-            self._on_trouble(next(iter(result.failed.values()), None) if not result.done else None)
+            self._on_trouble(result.unanswered)
             self._last_beat = self._clock.now()

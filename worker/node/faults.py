@@ -40,6 +40,22 @@ class _Trouble:
     alone: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong now.
+
+    Attributes:
+        to_mend: Whether a person has to mend it.
+        certain: Whether it is known to be more than one job's.
+        since: Clock time at which it was first met.
+    """
+
+    text: str
+    to_mend: bool
+    certain: bool
+    since: float
+
+
 class NodeFaults:
     """Repeats steps until the node or the store works again, and knows whether one is at fault now.
 
@@ -47,12 +63,16 @@ class NodeFaults:
     output. While the witness does well, the fault is taken for the job's own: nothing else waits for it, and after
     `alone` such failures in a row the job goes back. While the witness fails too, it is an outage, which is outlasted.
 
+    Where others are the witness there may be none, as nothing is received: so a single step that fails for longer than
+    `doubt` seconds no longer holds up receiving. If it is an outage, the next job meets it too, and that settles it.
+
     Args:
         clock: Waits between two tries go by it.
         first: Seconds before the second try; the wait doubles, at random, from there.
         longest: Most seconds between two tries.
         probe: Tells whether the worker itself can read or write; None: such faults are outlasted.
         alone: Failures in a row, with a witness that does well, after which a job goes back.
+        doubt: Seconds after which a single step that fails may be one job's own.
     """
 
     def __init__(
@@ -63,21 +83,33 @@ class NodeFaults:
         *,
         probe: Callable[[Witness], bool] | None = None,
         alone: int = 4,
+        doubt: float = 60.0,
     ) -> None:
         self._clock = clock
         self._wait = wait_random_exponential(multiplier=first, max=longest)
         self._probe = probe
         self._alone = alone
+        self._doubt = doubt
         self._lock = threading.Lock()  # guards the two below
-        self._current: dict[object, tuple[bool, str]] = {}  # whether a person has to mend it, and what it is
+        self._current: dict[object, _Fault] = {}
         self._done: Counter[str] = Counter()  # how often each step was done
 
     @property
     def current(self) -> str | None:
-        """What is wrong now, or None. While something is, nothing is received."""
+        """What is wrong now, or None."""
         with self._lock:
             # What a person has to mend is said first: the rest may well follow from it.
-            return max(self._current.values(), default=(False, None), key=lambda trouble: trouble[0])[1]
+            worst = max(self._current.values(), default=None, key=lambda fault: fault.to_mend)
+        return worst.text if worst else None
+
+    @property
+    def pausing(self) -> bool:
+        """Whether nothing is to be received for now."""
+        with self._lock:
+            faults = list(self._current.values())
+        if len(faults) == 1 and not faults[0].certain:
+            return self._clock.now() - faults[0].since < self._doubt
+        return bool(faults)
 
     def note(self, what: str, why: str | None) -> None:
         """Takes down what is wrong with a part that repeats its work by itself; None: all is well with it."""
@@ -85,7 +117,7 @@ class NodeFaults:
             if why is None:
                 self._current.pop(what, None)
             else:
-                self._current[what] = (False, f"{what}: {why}")
+                self._current[what] = _Fault(f"{what}: {why}", to_mend=False, certain=True, since=self._clock.now())
 
     def outlast(self, step: str, work: Callable[[], T], cancellation: Cancellation) -> T:
         """Does `work`, again and again while it raises `NodeFaultError`.
@@ -155,10 +187,12 @@ class NodeFaults:
 
     def _note_fault(self, trouble: _Trouble, error: BaseException | None, attempt: int) -> None:
         to_mend = isinstance(error, SettingsFaultError)
+        certain = to_mend or (isinstance(error, NodeFaultError) and error.witness is not Witness.OTHERS)
         with self._lock:
-            if trouble.alone:
-                self._current.pop(trouble, None)  # the others go on
-            else:
-                self._current[trouble] = (to_mend, str(error) if to_mend else f"{trouble.step}: {error}")
+            before = self._current.pop(trouble, None)
+            if not trouble.alone:  # otherwise the others go on
+                text = str(error) if to_mend else f"{trouble.step}: {error}"
+                since = before.since if before else self._clock.now()
+                self._current[trouble] = _Fault(text, to_mend=to_mend, certain=certain, since=since)
         tell = log.error if to_mend and not trouble.alone else log.warning
         tell("node_fault", step=trouble.step, error=str(error), attempt=attempt)

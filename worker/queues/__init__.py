@@ -66,12 +66,14 @@ class BatchResult:
         beyond: More was asked for than is left of the 12 h: the message stays hidden for as long as it was. Values say
             why.
         failed: Anything else, the whole call's failure included: may be tried again. Values say why.
+        unanswered: Why a whole request failed, so that it is no message's own trouble; None: all were answered.
     """
 
     done: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    unanswered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,13 +190,15 @@ def _in_batches(
     done: set[str] = set()
     errors: dict[str, tuple[str, str]] = {}
     failed: dict[str, str] = {}
+    unanswered: str | None = None
     for first in range(0, len(items), BATCH):
         batch = items[first : first + BATCH]
         ids = [id_of(item) for item in batch]
         try:
             answer = call(batch)
         except (ClientError, BotoCoreError) as error:
-            failed.update(dict.fromkeys(ids, read(error).advice))
+            unanswered = read(error).advice
+            failed.update(dict.fromkeys(ids, unanswered))
             continue
         done.update(ids[int(entry["Id"])] for entry in answer.get("Successful", []))
         for entry in answer.get("Failed", []):
@@ -204,7 +206,7 @@ def _in_batches(
         for message_id in set(ids) - done - errors.keys():
             failed[message_id] = "the answer does not name this message"
     judged = gather(done, errors)
-    return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed})
+    return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed}, unanswered)
 
 
 def _message(raw: Mapping[str, Any], received_at: float) -> Message:

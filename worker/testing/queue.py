@@ -59,6 +59,9 @@ class FakeQueue:
         max_bytes: Most bytes of a message, attributes counted.
         in_flight_limit: Beyond so many hidden messages nothing is delivered, and a long poll says nothing of it.
         url: Its address; that of `dead_letters` may be sent to as well.
+
+    Attributes:
+        max_bytes: A test may change it at any time.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class FakeQueue:
         self._visibility_timeout = visibility_timeout
         self._max_receives = max_receives
         self._fifo = fifo
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._in_flight_limit = in_flight_limit
         self._lock = threading.RLock()  # guards everything below
         self._messages: dict[str, _Stored] = {}
@@ -232,7 +235,7 @@ class FakeQueue:
             self._clock.wait(threading.Event(), fault.lag)
 
     def _put(self, outgoing: Outgoing) -> None:
-        check_limits(outgoing, self._max_bytes)
+        check_limits(outgoing, self.max_bytes)
         with self._lock:
             now = self._clock.now()
             if self._fifo:
@@ -329,10 +332,12 @@ class FakeQueue:
         done: set[str] = set()
         errors: dict[str, tuple[str, str]] = {}
         failed: dict[str, str] = {}
+        unanswered: str | None = None
         for first in range(0, len(entries), BATCH):
             batch = entries[first : first + BATCH]
             fault = self._meet(operation)
             whole = fault.code is not None and fault.entries is None
+            unanswered = f"{fault.code}: {fault.message}" if whole else unanswered
             with self._lock:
                 now = self._clock.now()
                 if not whole or fault.applied:
@@ -351,4 +356,4 @@ class FakeQueue:
                         done.add(message.id)
             self._lag(fault)
         judged = gather(done, errors)
-        return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed})
+        return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed}, unanswered)

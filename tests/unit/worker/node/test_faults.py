@@ -301,3 +301,40 @@ def test_what_repeats_by_itself_can_say_what_is_wrong(faults: NodeFaults) -> Non
     assert faults.current == "deleting messages: AccessDenied"
     faults.note("deleting messages", None)
     assert faults.current is None
+
+
+def test_a_single_fault_without_a_witness_holds_up_receiving_for_a_while_only(
+    clock: FakeClock, faults: NodeFaults
+) -> None:
+    # Given one job's step that fails, and nobody else who gets as far
+    first = Failing(faults, NodeFaultError("broken"))
+    clock.settle()
+    assert faults.pausing
+    clock.advance(61)
+    clock.settle()
+    # Then after a minute others are let in, and what is wrong is told all the while
+    assert not faults.pausing
+    assert faults.current == "publish: broken"
+    # When they meet it too
+    second = Failing(faults, NodeFaultError("broken"))
+    clock.settle(2)
+    # Then it is an outage
+    assert faults.pausing
+    clock.advance(61)
+    clock.settle(2)
+    assert faults.pausing
+    for failing in (first, second):
+        failing.cancellation.cancel(CancelReason.SHUTDOWN)
+        failing.join()
+
+
+@pytest.mark.parametrize("error", [SettingsFaultError("gone"), NodeFaultError("503", witness=Witness.READ)])
+def test_a_fault_that_is_certain_holds_it_up_for_as_long_as_it_lasts(clock: FakeClock, error: NodeFaultError) -> None:
+    faults = NodeFaults(clock, probe=Probe(well=False))
+    failing = Failing(faults, error)
+    for _ in range(10):
+        clock.settle()
+        assert faults.pausing
+        clock.advance(61)
+    failing.cancellation.cancel(CancelReason.SHUTDOWN)
+    failing.join()
