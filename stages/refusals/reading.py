@@ -45,7 +45,8 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
 #: What to do about it.
 _HINTS: Mapping[Meaning, str] = {
     Meaning.GONE: "check that the bucket exists and that the worker may use it",
-    Meaning.DENIED: "check what the worker's credentials and the policies of the place permit",
+    Meaning.DENIED: "check what the worker's credentials and the policies of the place permit (without s3:ListBucket,"
+    " S3 says the same of objects that are missing)",
     Meaning.KEY: "check that its KMS key is enabled and that the worker may use it",
     Meaning.OWN_KEY: "it is encrypted with a key of its owner's (SSE-C), which the worker does not have; store it with"
     " another encryption",

@@ -282,8 +282,7 @@ def test_an_output_that_refuses_stops_the_worker_and_no_message(rig: Callable[..
         one.start()
         # Then it says so in one sentence, and goes on trying
         eventually(lambda: any(answer.sentence in reason for reason in one.reasons))
-        tries = lambda: sum(line["event"] == "node_fault" for line in logs)  # noqa: E731
-        eventually(lambda: tries() > 8)
+        eventually(lambda: sum(line["event"] == "node_fault" for line in logs) > 8)
         # And not one message was let go, or counted against its job
         assert one.left() == len(jobs)
         assert one.letters() == {}

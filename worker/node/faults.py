@@ -82,7 +82,7 @@ class NodeFaults:
         longest: float = 30.0,
         *,
         probe: Callable[[Witness], bool] | None = None,
-        alone: int = 4,
+        alone: int = 3,
         doubt: float = 60.0,
     ) -> None:
         self._clock = clock
@@ -179,10 +179,8 @@ class NodeFaults:
     def _witness_does_well(self, trouble: _Trouble, witness: Witness) -> bool:
         with self._lock:
             before, trouble.done = trouble.done, self._done[trouble.step]
-        if before is None:
-            return False  # what passes at once needs no witness
         if witness is Witness.OTHERS:
-            return trouble.done > before
+            return before is not None and trouble.done > before
         return witness is not Witness.NOBODY and self._probe is not None and self._probe(witness)
 
     def _note_fault(self, trouble: _Trouble, error: BaseException | None, attempt: int) -> None:

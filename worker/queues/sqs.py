@@ -31,7 +31,10 @@ DEFAULT_MAX_RECEIVES = 10
 #: Group of what is sent to a FIFO queue and comes from none.
 NO_GROUP = "sqscribe"
 
-_GONE_HINT = "check the queue's URL, region and account"
+_HINTS = {
+    Meaning.GONE: "check the queue's URL, region and account",
+    Meaning.DENIED: "check what the worker's credentials and the queue's policy permit",
+}
 #: What a message may not hold; see SendMessage in the SQS API reference.
 _UNSENDABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -169,7 +172,8 @@ class SqsQueue:
 
 def _fail(call: Call, operation: str, target: str, error: ClientError | BotoCoreError) -> NoReturn:
     refusal = read(error)
-    said = f"{refusal.text}; {_GONE_HINT}" if refusal.meaning is Meaning.GONE else refusal.advice
+    hint = _HINTS.get(refusal.meaning)
+    said = f"{refusal.text}; {hint}" if hint else refusal.advice
     text = f"{operation} on {target} failed{' with' if refusal.code else ':'} {said}"
     match owner_of(call, refusal.meaning, Named.SETTINGS):
         case Owner.SETTINGS:

@@ -91,9 +91,10 @@ class Bench:
         self.answer: ClientError = refusal("InternalError")
         options: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
         config = Config(retries={"total_max_attempts": 1})
-        s3, sqs = (boto3.client(service, config=config, **options) for service in ("s3", "sqs"))
-        for client in (s3, sqs):
-            client.meta.events.register("before-call", self._fail)
+        s3 = boto3.client("s3", config=config, **options)
+        sqs = boto3.client("sqs", config=config, **options)
+        for events in (s3.meta.events, sqs.meta.events):
+            events.register("before-call", self._fail)
         self.store = S3Store(s3, own="s3://own/out", attempts=1)
         self.queue = SqsQueue(QUEUE, sqs, sqs, FakeClock(), visibility_timeout=30)
 
