@@ -148,6 +148,7 @@ class NodeFaultError(SqscribeError):
     Attributes:
         code: The contract's code, should the fault outlive the job's receives.
         witness: Whose success would show that it is this job's after all.
+        tries: How often in a row it was met before it was raised.
     """
 
     def __init__(
@@ -156,10 +157,12 @@ class NodeFaultError(SqscribeError):
         code: TransientCode = ErrorCode.STORAGE_UNAVAILABLE,
         *,
         witness: Witness = Witness.OTHERS,
+        tries: int = 1,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.witness = witness
+        self.tries = tries
 
 
 class CancelReason(StrEnum):

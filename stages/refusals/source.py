@@ -58,7 +58,10 @@ def source_error(url: str, error: ClientError | BotoCoreError, *, resumed: bool 
 def broken_off(url: str, tries: int, why: str) -> NodeFaultError:
     """The error of a body that never comes whole, though each request for it was answered."""
     return NodeFaultError(
-        f"{url}: the transfer broke off {tries} times ({why})", ErrorCode.SOURCE_UNREACHABLE, witness=Witness.READ
+        f"{url}: the transfer broke off {tries} times ({why})",
+        ErrorCode.SOURCE_UNREACHABLE,
+        witness=Witness.READ,
+        tries=tries,
     )
 
 

@@ -170,7 +170,7 @@ class NodeFaults:
         Raises:
             TransientError: They are enough.
         """
-        trouble.alone = trouble.alone + 1 if self._witness_does_well(trouble, error.witness) else 0
+        trouble.alone = trouble.alone + error.tries if self._witness_does_well(trouble, error.witness) else 0
         if trouble.alone < self._alone:
             return
         log.warning("fault_of_one_job", step=trouble.step, error=str(error))

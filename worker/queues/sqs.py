@@ -175,6 +175,8 @@ def _fail(call: Call, operation: str, target: str, error: ClientError | BotoCore
     hint = _HINTS.get(refusal.meaning)
     said = f"{refusal.text}; {hint}" if hint else refusal.advice
     text = f"{operation} on {target} failed{' with' if refusal.code else ':'} {said}"
+    if call is Call.SEND_DEAD_LETTER:
+        text = f"the dead-letter queue: {text}"
     match owner_of(call, refusal.meaning, Named.SETTINGS):
         case Owner.SETTINGS:
             raise SettingsFaultError(text) from error

@@ -337,3 +337,10 @@ def test_a_fault_that_is_certain_holds_it_up_for_as_long_as_it_lasts(clock: Fake
         clock.advance(61)
     failing.cancellation.cancel(CancelReason.SHUTDOWN)
     failing.join()
+
+
+def test_what_was_tried_often_before_it_was_raised_is_not_tried_as_often_again(clock: FakeClock) -> None:
+    faults = NodeFaults(clock, probe=Probe(well=True))
+    failing = Failing(faults, NodeFaultError("broke off five times", witness=Witness.READ, tries=5))
+    assert isinstance(failing.join(), TransientError)
+    assert failing.tries == 1
