@@ -574,10 +574,10 @@ def refusal(place: Place | None, folder: Path, **settings: object) -> tuple[int,
         code = program.process.wait(PATIENCE)
     finally:
         program.clean_up()
-    told = [line for line in program.said.splitlines() if not line.startswith("{")]
-    assert len(told) == 1, program.said
+    (told,) = program.lines()
+    assert (told["severity"], told["event"], told["exit_code"]) == ("critical", "fatal", code)
     assert not program.scratch.exists() or list(program.scratch.iterdir()) == []
-    return code, told[0]
+    return code, str(told["reason"])
 
 
 @pytest.mark.parametrize(
