@@ -98,7 +98,7 @@ def _of_service(what: str, tried: str, error: ClientError, permission: str) -> F
     if code in _CLOCK:
         return Finding("clock", why, "set this machine's clock (NTP)", Severity.UNFIT)
     # First of all, as an access that is denied for want of a key says so only in its sentence.
-    if code.lower().startswith("kms") or "kms" in said.lower():
+    if str(answer.get("Code", "")).lower().startswith("kms") or "kms" in said.lower():
         remedy = (
             "enable the KMS key, and let the worker use it: kms:Decrypt and kms:GenerateDataKey, in its key policy too"
         )

@@ -39,12 +39,12 @@ def check_storage(settings: Settings, client: S3Client, now: Callable[[], float]
     if not settings.output:
         return
     output = split_s3(settings.output)
+    yield from _loops(settings, client, output)
     probe = ObjectUrl(output.bucket, f"{output.key}/{PROBE}{uuid.uuid4().hex}".lstrip("/"))
     findings = list(_writes(settings, client, probe, now))
     yield from findings
     if not any(each.severity not in {Severity.OK, Severity.WARNING} for each in findings):
         yield from _others(client, output, probe)
-        yield from _loops(settings, client, output)
     yield from _allowed(settings, client, output.bucket)
 
 
@@ -183,7 +183,8 @@ def _loops(settings: Settings, client: S3Client, output: ObjectUrl) -> Iterator[
     queue = (settings.queue_url or "").rstrip("/").rpartition("/")[2]
     below = f"{output.key}/" if output.key else ""
     for each in told.get("QueueConfigurations", []):
-        if each["QueueArn"].rpartition(":")[2] != queue:
+        creations = any(event.startswith("s3:ObjectCreated:") for event in each["Events"])
+        if not creations or each["QueueArn"].rpartition(":")[2] != queue:
             continue
         rules: Any = each.get("Filter", {}).get("Key", {}).get("FilterRules", [])
         watched = next((rule["Value"] for rule in rules if rule["Name"].lower() == "prefix"), "")
