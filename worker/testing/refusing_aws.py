@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,8 @@ from worker.testing.faults.calls import Call, read_call
 
 __all__ = ["RefusingAws"]
 
+#: Bytes of a slow answer that come at once.
+_PIECE = 16 * 1024
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "expect"})
 
 
@@ -48,6 +52,8 @@ class RefusingAws:
     def __init__(self, upstream: str) -> None:
         self.calls: list[tuple[str, str]] = []
         self._refusals: list[_Refusal] = []
+        self._slow = (sys.maxsize, 0.0)
+        self._stopped = threading.Event()
         self._upstream = urlsplit(upstream).netloc
         refusing = self
 
@@ -63,7 +69,7 @@ class RefusingAws:
                     self.send_header(name, value)
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(answer)
+                    refusing._send(self, answer)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - http.server's names
 
@@ -82,6 +88,7 @@ class RefusingAws:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stopped.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -116,6 +123,25 @@ class RefusingAws:
     def mend(self) -> None:
         """Refuses nothing any more."""
         self._refusals = []
+
+    def slow_down(self, larger_than: int, seconds: float) -> None:
+        """Sends every larger answer in small pieces from now on.
+
+        Args:
+            larger_than: Bytes.
+            seconds: Between two pieces.
+        """
+        self._slow = (larger_than, seconds)
+
+    def _send(self, request: BaseHTTPRequestHandler, answer: bytes) -> None:
+        larger_than, seconds = self._slow
+        if len(answer) <= larger_than:
+            request.wfile.write(answer)
+            return
+        with suppress(OSError):  # its client has gone
+            for first in range(0, len(answer), _PIECE):
+                request.wfile.write(answer[first : first + _PIECE])
+                self._stopped.wait(seconds)
 
     def _answer(self, request: BaseHTTPRequestHandler, call: Call) -> tuple[int, dict[str, str], bytes]:
         self.calls.append((call.operation, call.resource))
