@@ -16,6 +16,7 @@ from worker.front import Front, make_front
 from worker.lifecycle import StopSignal, stop_signals
 from worker.node.clock import SystemClock
 from worker.node.faults import NodeFaults
+from worker.node.hub import bring_named_model, named_model
 from worker.preflight import Severity, examine, fatal
 from worker.settings import Settings
 
@@ -98,6 +99,9 @@ class _Preparation:
             self._front.health.starting("checking the settings, the queue, the output and this machine")
             self._check()
             self._cancellation.check()
+            if named_model(self._settings):
+                self._front.health.starting(f"bringing the model {self._settings.model} from the hub")
+                bring_named_model(self._settings, self._cancellation)
             self._front.health.starting("building the worker")
             return build_worker(self._settings, front=self._front, cancellation=self._cancellation)
         except NodeFaultError as error:
