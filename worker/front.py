@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqscribe import __version__
-from worker.lifecycle import Phase
 from worker.settings import Settings
+from worker.status import starting_page
 from worker.telemetry.health import Health
 from worker.telemetry.http import Pages, StatusServer
 from worker.telemetry.metrics import Metrics
@@ -33,11 +33,11 @@ class Front:
 
 def make_front(settings: Settings) -> Front:
     """Makes the front of a worker that has nothing behind it yet: it lives, and it has not started."""
-    health = Health()
+    began, health = time.monotonic(), Health()
     metrics = Metrics(TraceWriter(settings.trace) if settings.trace else None)
 
     def status() -> Mapping[str, Any]:
-        return {"version": __version__, "phase": Phase.STARTING, "reasons": list(health.startup().reasons)}
+        return starting_page(settings, health.startup().reasons, time.monotonic() - began)
 
     pages = Pages(health.startup, health.live, health.ready, status, metrics.render)
     return Front(health, metrics, StatusServer(pages, settings.http_port) if settings.http_port else None)

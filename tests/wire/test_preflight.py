@@ -370,6 +370,20 @@ def test_an_output_that_its_bucket_feeds_to_the_queue(site: Site) -> None:
     assert site.warnings() == []
 
 
+def test_a_check_that_fails_by_itself_keeps_no_worker_from_working(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_settings: object) -> Iterator[Finding]:
+        yield Finding("something", "is right")
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("worker.preflight.checks.check_times", broken)
+
+    findings = site.findings()
+
+    assert fatal(findings) is None
+    assert [each.what for each in findings if each.severity is Severity.SKIPPED] == ["preflight"]
+    assert Finding("something", "is right") in findings
+
+
 def test_the_models_folder_and_one_in_s3_pass(site: Site) -> None:
     folder = model_path()
     bucket = site.output.removeprefix("s3://")

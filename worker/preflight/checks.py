@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
+
 from sqscribe.errors import SettingsError
 from worker.aws import AwsClients
 from worker.connect import storage_client
 from worker.preflight.ffmpeg import check_ffmpeg
-from worker.preflight.finding import Finding, wrong
+from worker.preflight.finding import Finding, Severity, wrong
 from worker.preflight.machine import check_machine, check_missing, check_times, check_unknown
 from worker.preflight.model import check_device, check_model
 from worker.preflight.queues import check_queues
@@ -18,6 +20,8 @@ from worker.preflight.storage import check_storage
 from worker.settings import Settings
 
 __all__ = ["examine"]
+
+log = structlog.get_logger()
 
 #: Seconds to connect, and for an answer: a check is soon tried again.
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 5.0, 15.0
@@ -56,4 +60,15 @@ def examine(settings: Settings, *, device: bool = False, whole: bool = True) -> 
         here.append(lambda: check_device(settings))
     groups = [*here, *away]
     with ThreadPoolExecutor(len(groups), "preflight") as pool:
-        return [finding for found in pool.map(lambda check: list(check()), groups) for finding in found]
+        return [finding for found in pool.map(_made, groups) for finding in found]
+
+
+def _made(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What a check finds. One that fails by itself, on an answer that no SQS gives, say, keeps no worker from working."""
+    found: list[Finding] = []
+    try:
+        found.extend(check())
+    except Exception as error:
+        log.exception("preflight_check_failed")
+        found.append(Finding("preflight", f"a check failed: {error!r}", "report it with the log", Severity.SKIPPED))
+    return found
