@@ -52,8 +52,8 @@ def bring_named_model(settings: Settings, cancellation: Cancellation) -> None:
     why = str(answer.get("why", "its client ended without an answer"))[:_MOST]
     if answer.get("final"):
         raise SettingsError(
-            f"SQSCRIBE_MODEL: the hub has no {settings.model} for this worker ({why}); check the name,"
-            " SQSCRIBE_MODEL_REVISION and HF_TOKEN"
+            f"SQSCRIBE_MODEL: {settings.model} cannot be had from the hub ({why}); check the name,"
+            " SQSCRIBE_MODEL_REVISION, HF_TOKEN, and that HF_HOME may be written to"
         )
     raise NodeFaultError(
         f"model {settings.model} cannot be brought from the hub ({why}); check the network, HF_ENDPOINT"

@@ -64,7 +64,7 @@ def examine(settings: Settings, *, device: bool = False, whole: bool = True) -> 
 
 
 def _made(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """What a check finds. One that fails by itself, on an answer that no SQS gives, say, keeps no worker from working."""
+    """What a check finds. One that fails by itself, on an answer of no known kind, keeps no worker from working."""
     found: list[Finding] = []
     try:
         found.extend(check())

@@ -47,7 +47,7 @@ def check_model(settings: Settings, client: Callable[[], S3Client]) -> Iterator[
         else:
             yield ok(MODEL, f"{name} holds a model")
     elif name in SHORT_NAMES or _HUB_NAME.fullmatch(name):
-        yield ok(MODEL, f"{name}; whether the hub has it shows when it is loaded")
+        yield ok(MODEL, f"{name}; a worker brings it from the hub, or finds it in the cache")
     else:
         near = difflib.get_close_matches(name, SHORT_NAMES, 1)
         yield wrong(

@@ -6,6 +6,7 @@ A program, so that the libraries stay out of the process that starts it, and so 
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 
 __all__: list[str] = []
 
-#: What another try does not mend: there is no such thing, or it is not for everybody.
+#: What another try does not mend: there is no such thing, or it is not for everybody, or there is no place for it.
 _FINAL = (GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError)
 
 
@@ -27,11 +28,15 @@ def _bring(name: str, revision: str | None) -> dict[str, object]:
     except Exception as error:  # noqa: BLE001 - whatever the hub's client of the day raises
         told = list(_chain(error))
         # faster-whisper looks into the cache after any refusal, so that what the hub said stands behind that.
-        final = next((each for each in told if isinstance(each, _FINAL)), None)
+        final = next((each for each in told if isinstance(each, _FINAL) or _unwritable(each)), None)
         if final is None and constants.HF_HUB_OFFLINE:
             return {"final": True, "why": "it is not in the cache, and HF_HUB_OFFLINE forbids to ask the hub"}
         shown = final or told[-1]
         return {"final": final is not None, "why": f"{type(shown).__name__}: {' '.join(str(shown).split())}"}
+
+
+def _unwritable(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,14 +21,25 @@ from worker.settings import Settings
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Knows no model, and answers nothing once it is told to be silent."""
+    """Knows no model, unless it has one; answers nothing once it is told to be silent."""
 
     silent = threading.Event()
     asked = threading.Event()
     over = threading.Event()
+    has = threading.Event()
 
     def do_GET(self) -> None:
         self.asked.set()
+        if self.has.is_set():
+            body = json.dumps(
+                {"id": "owner/name", "sha": "a" * 40, "siblings": [{"rfilename": "config.json"}]}
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            return
         if self.silent.is_set():
             self.over.wait(60)
             return
@@ -44,7 +56,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
-    for event in (Hub.silent, Hub.asked, Hub.over):
+    for event in (Hub.silent, Hub.asked, Hub.over, Hub.has):
         event.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         server.daemon_threads = True
@@ -109,3 +121,15 @@ def test_a_download_that_hangs_is_called_off(hub: type[Hub]) -> None:
         bring_named_model(settings("tiny.en"), cancellation)
     thread.join()
     assert hub.asked.is_set()
+
+
+def test_a_cache_that_cannot_be_is_a_matter_of_settings(
+    hub: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given a hub that has the model, and a file where the cache should be
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file" / "cache"))
+    hub.has.set()
+
+    with pytest.raises(SettingsError, match=r"NotADirectoryError.*HF_HOME"):
+        bring_named_model(settings("owner/name"), Cancellation())
