@@ -344,8 +344,9 @@ def test_an_output_that_its_bucket_feeds_to_the_queue(site: Site) -> None:
     bucket = site.output.removeprefix("s3://")
     arn = site.aws.server.sqs.get_queue_attributes(QueueUrl=site.queue.url, AttributeNames=["QueueArn"])["Attributes"]
 
-    def watch(prefix: str) -> None:
-        rule: Any = {"Name": "prefix", "Value": prefix}
+    def watch(prefix: str, suffix: str = "") -> None:
+        given = {"prefix": prefix, "suffix": suffix}
+        rules: Any = [{"Name": name, "Value": value} for name, value in given.items() if value]
         site.aws.server.s3.put_bucket_notification_configuration(
             Bucket=bucket,
             NotificationConfiguration={
@@ -353,7 +354,7 @@ def test_an_output_that_its_bucket_feeds_to_the_queue(site: Site) -> None:
                     {
                         "QueueArn": arn["QueueArn"],
                         "Events": ["s3:ObjectCreated:*"],
-                        **({"Filter": {"Key": {"FilterRules": [rule]}}} if prefix else {}),
+                        **({"Filter": {"Key": {"FilterRules": rules}}} if rules else {}),
                     }
                 ]
             },
@@ -366,8 +367,9 @@ def test_an_output_that_its_bucket_feeds_to_the_queue(site: Site) -> None:
     watch("transcripts/in")
     assert "results would be jobs" in str(fatal(site.findings()))
     # Given one that tells of something else
-    watch("media/")
-    assert site.warnings() == []
+    for prefix, suffix in (("media/", ""), ("", ".mp3")):
+        watch(prefix, suffix)
+        assert site.warnings() == []
 
 
 def test_a_check_that_fails_by_itself_keeps_no_worker_from_working(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from sqscribe.formats import ARTIFACTS
+from sqscribe.result import RESULT_NAME
 from sqscribe.urls import ObjectUrl, split_s3
 from worker.preflight.finding import Finding, Severity, ok, warning, wrong
 from worker.preflight.refusals import Refused, refusal
@@ -30,6 +32,8 @@ _BODY = b"sqscribe"
 _SKEW_SECONDS = 300.0
 _FAILED_CONDITION = frozenset({"PreconditionFailed", "412"})
 _UNKNOWN_CONDITION = frozenset({"NotImplemented", "501", "UnsupportedHeader", "UnsupportedOperation"})
+#: Ends of what is written for a job.
+_RESULTS = (RESULT_NAME, *(artifact.extension for artifact in ARTIFACTS.values()))
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 
@@ -187,7 +191,8 @@ def _loops(settings: Settings, client: S3Client, output: ObjectUrl) -> Iterator[
         if not creations or each["QueueArn"].rpartition(":")[2] != queue:
             continue
         rules: Any = each.get("Filter", {}).get("Key", {}).get("FilterRules", [])
-        watched = next((rule["Value"] for rule in rules if rule["Name"].lower() == "prefix"), "")
+        wanted = {rule["Name"].lower(): rule["Value"] for rule in rules}
+        watched, suffix = wanted.get("prefix", ""), wanted.get("suffix", "")
         if watched.startswith(below):
             yield wrong(
                 OUTPUT,
@@ -195,7 +200,7 @@ def _loops(settings: Settings, client: S3Client, output: ObjectUrl) -> Iterator[
                 " results would be jobs, and no source is taken from there",
                 "write results to another prefix or bucket than the one that is watched",
             )
-        elif below.startswith(watched):
+        elif below.startswith(watched) and any(name.endswith(suffix) for name in _RESULTS):
             yield warning(
                 OUTPUT,
                 f"its bucket notifies this queue of what comes below {watched!r}, results too: each costs a message"
