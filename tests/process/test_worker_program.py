@@ -80,9 +80,7 @@ class Place:
 class Program:
     """A worker as a process of its own, in a session of its own as under a shell or a container's init."""
 
-    def __init__(
-        self, place: Place | None, folder: Path, aws_endpoint_url: str | None = None, **settings: object
-    ) -> None:
+    def __init__(self, place: Place | None, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.scratch = folder / "scratch"
         folder.mkdir(exist_ok=True)
@@ -100,7 +98,8 @@ class Program:
             values |= {"queue_url": place.queue.url, "output": place.output}
         values |= settings
         given = {name: value for name, value in values.items() if value is not None}
-        more = {} if aws_endpoint_url is None else {"AWS_ENDPOINT_URL": aws_endpoint_url}
+        endpoint = given.pop("endpoint", None)  # of AWS, where it is not the place's own
+        more = {} if endpoint is None else {"AWS_ENDPOINT_URL": str(endpoint)}
         env = worker_environment(place.aws if place else None, given, **more)
         self.worker = WorkerProgram(env, folder / "err", output=folder / "out", own_session=True)
         self.process = self.worker.process
@@ -624,8 +623,8 @@ def test_probes_answer_while_a_model_is_downloaded_and_a_signal_ends_that_at_onc
         place.aws.s3.upload_file(str(path), "media", f"model/{path.name}")
     place.send({"source": "s3://media/hello.wav", "job_id": "one"})
     with RefusingAws(place.aws.url) as slow:
-        slow.slow_down(1 << 20, seconds=1.0)
-        program = Program(place, tmp_path / "worker", model="s3://media/model", aws_endpoint_url=slow.url)
+        slow.slow_down(1 << 20, seconds=0.5)
+        program = Program(place, tmp_path / "worker", model="s3://media/model", endpoint=slow.url)
         try:
             # When a worker brings it
             eventually(lambda: program.answers() and b"downloading" in program.get("/startup")[1])
@@ -642,6 +641,31 @@ def test_probes_answer_while_a_model_is_downloaded_and_a_signal_ends_that_at_onc
             assert place.count() == (1, 0)
         finally:
             program.clean_up()
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(place: Place, start: Callable[..., Program]) -> None:
+    place.send({"source": "s3://media/hello.wav", "job_id": "one"})
+    with RefusingAws(place.aws.url) as front:
+        # Given a store that is overloaded
+        front.refuse("PutObject", "SlowDown", status=503)
+        # When a worker is started
+        program = start(endpoint=front.url)
+        eventually(lambda: program.answers() and b"SlowDown" in program.get("/startup")[1])
+        # Then it lives, says what it waits for, and receives nothing
+        assert program.probes() == (503, 200, 503)
+        assert b"SQSCRIBE_OUTPUT" in program.get("/startup")[1]
+        assert place.count() == (1, 0)
+        # When the store has recovered, then the job is done
+        front.mend()
+        eventually(lambda: place.count() == (0, 0))
+        assert place.result("one")["status"] == "succeeded"
+        assert program.probes() == (200, 200, 200)
+        # And one that waits hears that it should end
+        front.refuse("PutObject", "SlowDown", status=503)
+        other = start(endpoint=front.url)
+        eventually(lambda: other.answers() and b"SlowDown" in other.get("/startup")[1])
+        assert other.end(signal.SIGTERM) == ExitCode.DONE
+        assert program.end(signal.SIGTERM) == ExitCode.DONE
 
 
 def test_at_a_terminal_it_is_one_plain_line(tmp_path: Path) -> None:

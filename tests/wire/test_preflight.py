@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ import pytest
 
 from sqscribe.bundled import model_path
 from sqscribe.errors import NodeFaultError, SettingsError, SqscribeError, UnfitNodeError
-from worker.front import make_front
-from worker.lifecycle import StopSignal
 from worker.preflight import Finding, Severity, examine, fatal
 from worker.preflight.storage import PROBE
 from worker.settings import read_settings
@@ -258,47 +256,6 @@ def test_what_a_person_has_to_mend_is_told_before_what_may_mend_itself(site: Sit
 
     assert isinstance(fatal(site.findings()), NodeFaultError)
     assert isinstance(fatal(site.findings(model="large-v9")), SettingsError)
-
-
-# -- what may mend itself ----------------------------------------------------------------------------------------------
-
-
-def test_a_service_that_is_away_is_waited_for_and_a_signal_ends_the_wait(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given an S3 that is away, and a person who ends the worker once it has said so
-    site.front.refuse("PutObject", "SlowDown", status=503)
-    said: list[tuple[bool, bool, tuple[str, ...]]] = []
-
-    def asked() -> StopSignal | None:
-        startup, live = front.health.startup(), front.health.live()
-        said.append((startup.ok, live.ok, startup.reasons))
-        return StopSignal("SIGTERM", 0.0) if any("SlowDown" in each for each in startup.reasons) else None
-
-    from worker import startup  # noqa: PLC0415
-
-    settings = site.settings()
-    front = make_front(settings)
-    monkeypatch.setattr(startup, "make_front", lambda _settings: front)
-    monkeypatch.setattr(startup, "stop_signals", lambda _clock: _Signals(asked))
-    # When it is started
-    code = run_worker(settings)
-    # Then it ended well; until then it lived, had not started, and said why
-    assert code == 0
-    assert all(live for _, live, _ in said)
-    assert not any(started for started, _, _ in said)
-    assert "SQSCRIBE_OUTPUT" in said[-1][2][0]
-
-
-class _Signals:
-    def __init__(self, asked: Callable[[], StopSignal | None]) -> None:
-        self._asked = asked
-
-    def __enter__(self) -> Callable[[], StopSignal | None]:
-        return self._asked
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing was installed."""
 
 
 # -- what a worker runs with -------------------------------------------------------------------------------------------

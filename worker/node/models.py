@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from boto3.exceptions import Boto3Error as BotoError
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sqscribe import bundled
@@ -50,6 +51,8 @@ DEMO = "demo"
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
 #: The files that a CTranslate2 model cannot do without.
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
+#: Bytes between two looks at the cancellation: on a slow line the usual quarter of a megabyte takes long.
+_PIECES = TransferConfig(io_chunksize=64 * 1024)
 #: Answers below 500 that pass: time-outs, conflicts and too many requests.
 _PASSING = frozenset({408, 409, 425, 429})
 #: Share of the control clip's words that may be wrong. A model for real speech understands its synthetic voice with
@@ -113,7 +116,7 @@ def download_model(
                 # A model is a flat folder; anything else below the prefix is none of ours, nor may it leave `folder`.
                 if name and "/" not in name and name not in (".", ".."):
                     cancellation.check()
-                    client.download_file(bucket, item["Key"], str(folder / name), Callback=advanced)
+                    client.download_file(bucket, item["Key"], str(folder / name), Callback=advanced, Config=_PIECES)
                     found += 1
     except (BotoCoreError, ClientError, BotoError) as error:
         if _refused(error):

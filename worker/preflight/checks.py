@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import TypeAlias
 
 import structlog
 
@@ -20,6 +22,8 @@ from worker.preflight.storage import check_storage
 from worker.settings import Settings
 
 __all__ = ["examine"]
+
+_Check: TypeAlias = Callable[[], Iterator[Finding]]
 
 log = structlog.get_logger()
 
@@ -37,33 +41,40 @@ def examine(settings: Settings, *, device: bool = False, whole: bool = True) -> 
             need not: its inference process finds out before anything is received.
         whole: Whether a queue and an output must be named; else what is not named is told and passed over.
     """
+    with ExitStack() as stack:
+        groups = [*_here(settings, device=device, whole=whole), *_away(settings, stack)]
+        with ThreadPoolExecutor(len(groups), "preflight") as pool:
+            return [finding for found in pool.map(_made, groups) for finding in found]
+
+
+def _away(settings: Settings, stack: ExitStack) -> list[_Check]:
+    """Checks that ask others, with clients that the stack closes."""
     try:
         clients = AwsClients(connect_timeout=_CONNECT_TIMEOUT, read_timeout=_READ_TIMEOUT, attempts=_ATTEMPTS)
-        storage = storage_client(settings, clients)
+        storage = stack.enter_context(closing(storage_client(settings, clients)))
     except SettingsError as error:
         unusable = wrong("AWS settings", str(error), "check AWS_* and the files that they name")
-        away: list[Callable[[], Iterator[Finding]]] = [lambda: iter([unusable])]
-    else:
-        away = [
-            lambda: check_queues(settings, clients),
-            lambda: check_storage(settings, storage),
-            lambda: check_model(settings, lambda: storage),
-        ]
-    here: list[Callable[[], Iterator[Finding]]] = [
+        return [lambda: iter([unusable])]
+    return [
+        lambda: check_queues(settings, clients),
+        lambda: check_storage(settings, storage),
+        lambda: check_model(settings, lambda: storage),
+    ]
+
+
+def _here(settings: Settings, *, device: bool, whole: bool) -> list[_Check]:
+    """Checks of this machine and of the settings alone."""
+    return [
         lambda: check_missing(settings, needed=whole),
         check_unknown,
         lambda: check_times(settings),
         lambda: check_machine(settings),
         check_ffmpeg,
+        *([lambda: check_device(settings)] if device else []),
     ]
-    if device:
-        here.append(lambda: check_device(settings))
-    groups = [*here, *away]
-    with ThreadPoolExecutor(len(groups), "preflight") as pool:
-        return [finding for found in pool.map(_made, groups) for finding in found]
 
 
-def _made(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def _made(check: _Check) -> list[Finding]:
     """What a check finds. One that fails by itself, on an answer of no known kind, keeps no worker from working."""
     found: list[Finding] = []
     try:

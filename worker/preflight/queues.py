@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -67,13 +68,17 @@ def check_queues(settings: Settings, clients: AwsClients) -> Iterator[Finding]:
     if fault := _shape(QUEUE, settings.queue_url):
         yield fault
         return
-    client = clients.sqs(settings.queue_url)
+    with closing(clients.sqs(settings.queue_url)) as client:
+        yield from _queues(settings, settings.queue_url, clients, client)
+
+
+def _queues(settings: Settings, url: str, clients: AwsClients, client: SQSClient) -> Iterator[Finding]:
     try:
-        queue = _ask(client, settings.queue_url)
+        queue = _ask(client, url)
     except Refused as error:
-        yield refusal(QUEUE, f"looking at {settings.queue_url}", error, "sqs:GetQueueAttributes")
+        yield refusal(QUEUE, f"looking at {url}", error, "sqs:GetQueueAttributes")
         return
-    yield ok(QUEUE, f"{settings.queue_url} is there, {'FIFO' if queue.fifo else 'standard'}")
+    yield ok(QUEUE, f"{url} is there, {'FIFO' if queue.fifo else 'standard'}")
     yield from _receives(client, queue)
     yield from _times(settings, queue)
     yield from _dead_letters(settings, clients, client, queue)
@@ -155,7 +160,8 @@ def _dead_letters(settings: Settings, clients: AwsClients, client: SQSClient, qu
     if url == queue.url:
         yield wrong(DEAD, "it is the queue itself, so that what fails comes back for ever", "name another queue")
         return
-    yield from _dead_letter_queue(clients.sqs(url), url, queue)
+    with closing(clients.sqs(url)) as other:
+        yield from _dead_letter_queue(other, url, queue)
 
 
 def _target(client: SQSClient, queue: _Attributes) -> str | None:

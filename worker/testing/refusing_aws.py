@@ -39,6 +39,16 @@ class _Refusal:
         return named and (call.condition is not None or not self.conditional)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Keeps quiet about callers that hang up."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 class RefusingAws:
     """Passes calls on to an emulator, but for those that it was told to refuse. A context manager.
 
@@ -76,9 +86,7 @@ class RefusingAws:
             def log_message(self, *_: object) -> None:
                 """Prints nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
