@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sqscribe.urls import redact
+from stages.refusals import code_name
 from worker.aws import AwsClients
 from worker.preflight.finding import Finding, Severity, ok, warning, wrong
 from worker.preflight.refusals import Refused, refusal
 from worker.queues.choice import FACTORIES
-from worker.queues.sqs_errors import code_name
 from worker.settings import Settings
 
 if TYPE_CHECKING:

@@ -19,49 +19,14 @@ from botocore.exceptions import (
 )
 
 from sqscribe.urls import redact
+from stages.refusals import Meaning, code_name, meaning_of
 from worker.preflight.finding import Finding, Severity, wrong
-from worker.queues.sqs_errors import code_name
 
 __all__ = ["Refused", "refusal"]
 
 #: What botocore and the services raise when a call comes to nothing.
 Refused = (ClientError, BotoCoreError, ValueError)
 
-_ABSENT = frozenset({"404", "NoSuchBucket", "NonExistentQueue", "QueueDoesNotExist", "NoSuchKey", "InvalidAddress"})
-_FORBIDDEN = frozenset(
-    {"403", "AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem", "Forbidden", "AuthFailure"}
-)
-_CREDENTIALS = frozenset(
-    {
-        "401",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "InvalidSignatureException",
-        "InvalidToken",
-        "MissingAuthenticationToken",
-        "NotSignedUp",
-        "OptInRequired",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "UnauthorizedAccess",
-        "UnrecognizedClientException",
-    }
-)
-_REGION = frozenset(
-    {"301", "307", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
-)
-_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
-_BUSY = frozenset(
-    {
-        "429", "500", "502", "503", "504", "BandwidthLimitExceeded", "InternalError", "InternalFailure", "KmsThrottled",
-        "OverLimit", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled", "RequestTimeout",
-        "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException",
-    }
-)  # fmt: skip
 #: The region in an address of AWS.
 _AWS_REGION = re.compile(r"(?:^|\.)(?:sqs|s3)(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$")
 
@@ -89,31 +54,33 @@ def refusal(what: str, tried: str, error: Exception, permission: str) -> Finding
 
 
 def _of_service(what: str, tried: str, error: ClientError, permission: str) -> Finding:
-    answer, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    code = code_name(str(answer.get("Code", "")))
-    said = " ".join(str(answer.get("Message", "")).split())
+    answer = error.response.get("Error", {})
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code, said = code_name(str(answer.get("Code", ""))), " ".join(str(answer.get("Message", "")).split())
     why = f"{tried} was refused with {code}" + (f" ({said})" if said and said != code else "")
-    if code in _BUSY or (isinstance(status, int) and status >= 500):
-        return Finding(what, why, "it is tried again", Severity.UNREACHABLE)
-    if code in _CLOCK:
-        return Finding("clock", why, "set this machine's clock (NTP)", Severity.UNFIT)
-    # First of all, as an access that is denied for want of a key says so only in its sentence.
-    if str(answer.get("Code", "")).lower().startswith("kms") or "kms" in said.lower():
-        remedy = (
-            "enable the KMS key, and let the worker use it: kms:Decrypt and kms:GenerateDataKey, in its key policy too"
-        )
-    elif code in _ABSENT:
-        remedy = f"it does not exist: check the name, the region and the account in {what}, or create it"
-    elif code in _FORBIDDEN:
-        remedy = f"the worker needs the permission {permission} there"
-    elif code in _CREDENTIALS:
-        return wrong(
-            "AWS credentials", f"{why}, asked for by {what}", "check the access key, its secret and its session token"
-        )
-    elif code in _REGION:
-        remedy = f"it is in another region: set AWS_REGION, or SQSCRIBE_S3_REGION for storage, to the one of {what}"
-    else:
-        remedy = f"check {what}"
+    meaning = meaning_of(code, status, said)
+    if meaning is Meaning.DENIED and "kms" in said.lower():
+        meaning = Meaning.KEY  # S3 calls a key that may not be used an access that is denied
+    match meaning:
+        case Meaning.BUSY:
+            return Finding(what, why, "it is tried again", Severity.UNREACHABLE)
+        case Meaning.CLOCK:
+            return Finding("clock", why, "set this machine's clock (NTP)", Severity.UNFIT)
+        case Meaning.CREDENTIALS:
+            remedy = "check the access key, its secret and its session token"
+            return wrong("AWS credentials", f"{why}, asked for by {what}", remedy)
+        case Meaning.KEY | Meaning.OWN_KEY:
+            remedy = (
+                "enable the KMS key, and let the worker use it (kms:Decrypt, kms:GenerateDataKey), also in its policy"
+            )
+        case Meaning.GONE | Meaning.ABSENT:
+            remedy = f"it does not exist: check the name, the region and the account in {what}, or create it"
+        case Meaning.DENIED:
+            remedy = f"the worker needs the permission {permission} there"
+        case Meaning.ELSEWHERE:
+            remedy = f"it is in another region: set AWS_REGION, or SQSCRIBE_S3_REGION for storage, to the one of {what}"
+        case _:
+            remedy = f"check {what}"
     return wrong(what, why, remedy)
 
 

@@ -30,7 +30,7 @@ def said(code: str, status: int = 403, message: str = "words of theirs") -> Clie
     ("error", "severity", "words"),
     [
         (said("AccessDenied"), Severity.WRONG, PERMISSION),
-        (said("AccessDenied", message="no kms:GenerateDataKey for you"), Severity.WRONG, "key policy"),
+        (said("AccessDenied", message="no kms:GenerateDataKey for you"), Severity.WRONG, "also in its policy"),
         (said("KMS.DisabledException", 400), Severity.WRONG, "enable the KMS key"),
         (said("NoSuchBucket", 404), Severity.WRONG, "does not exist"),
         (said("AWS.SimpleQueueService.NonExistentQueue", 400), Severity.WRONG, "does not exist"),
