@@ -17,12 +17,13 @@ from stages.fetch import Fetcher, FetchLimits
 from stages.fetch.address import AddressPolicy
 from stages.inference.client.client import EngineClient
 from stages.inference.protocol import Engine, EngineSettings
-from stages.ports import Clock
+from stages.ports import Cancellation, Clock
 from stages.publish import Publisher
 from stages.segment import Segmenter
 from worker.components import Components
 from worker.connect import Connections, connect_aws, poll_seconds
 from worker.daemon import Daemon
+from worker.front import Front, make_front
 from worker.jobs.buffer import AudioBuffer
 from worker.jobs.checkpoint import Checkpoints
 from worker.jobs.dead_letters import DeadLetters
@@ -49,7 +50,6 @@ from worker.receive.intake import Intake
 from worker.settings import Settings
 from worker.telemetry.health import Health
 from worker.telemetry.metrics import Metrics
-from worker.telemetry.trace import TraceWriter
 
 __all__ = ["build_worker"]
 
@@ -73,6 +73,7 @@ class _Ground:
     clock: Clock
     node: str
     metrics: Metrics
+    health: Health
     connections: Connections
     max_receives: int
     dead_letter_url: str | None
@@ -88,32 +89,40 @@ def build_worker(
     connect: Callable[[Settings, Metrics], Connections] = connect_aws,
     make_engine: Callable[[EngineSettings, Clock], Engine] | None = None,
     intervals: Intervals = INTERVALS,
+    front: Front | None = None,
+    cancellation: Cancellation | None = None,
 ) -> Daemon:
-    """Builds a worker; nothing is started, but the queue is asked for its attributes.
+    """Builds a worker; nothing is started, but the queue is asked for its attributes, and a model in S3 is brought.
 
     Args:
         settings: Read by `worker.settings`.
         connect: Makes the connections to queue, store and sources.
         make_engine: Makes the engine; the real one by default.
         intervals: How often the daemon looks after things.
+        front: What others see of it already; made here by default.
+        cancellation: Ends the download of a model.
 
     Raises:
+        Cancelled: It was called off.
         SettingsError: The settings cannot work, or the queue does not exist or refuses access.
         UnfitNodeError: This machine lacks ffmpeg or the model that finds speech.
         NodeFaultError: The queue, or the store that holds the model, cannot be reached.
     """
-    ground = _ground(settings, connect)
+    front = front or make_front(settings)
+    ground = _ground(settings, connect, front)
     # A machine that lacks something ends here, before it has a scratch folder or loads a model.
     decoder, segmenter = AudioDecoder(DecodeLimits(max_seconds=settings.max_duration)), Segmenter()
     scratch = ScratchSpace(settings.scratch_dir, settings.scratch_bytes, ground.clock)
     try:
-        engine = _engine(ground, scratch.root, make_engine)
+        if settings.model.startswith("s3://"):
+            front.health.starting("downloading the model")
+        engine = _engine(ground, scratch.root, make_engine, cancellation)
     except BaseException:
         scratch.close()  # no daemon will
         raise
     return Daemon(
         _components(ground, decoder, segmenter, scratch, engine),
-        http_port=settings.http_port,
+        http=front.http,
         downloaders=settings.downloaders,
         uploaders=settings.uploaders,
         grace=settings.shutdown_grace,
@@ -123,10 +132,9 @@ def build_worker(
     )
 
 
-def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connections]) -> _Ground:
+def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connections], front: Front) -> _Ground:
     """Connects the worker to its world; wrong settings end here, before a model is loaded."""
-    clock = SystemClock()
-    metrics = Metrics(TraceWriter(settings.trace) if settings.trace else None)
+    clock, metrics = SystemClock(), front.metrics
     connections = connect(settings, metrics)
     facts = connections.queue.facts()
     probe = StoreProbe(connections.store, settings.output).works if settings.output else None
@@ -143,6 +151,7 @@ def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connectio
         clock=clock,
         node=node_name(),
         metrics=metrics,
+        health=front.health,
         connections=connections,
         max_receives=settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES,
         dead_letter_url=settings.dead_letter_queue_url or facts.dead_letter_url,
@@ -154,10 +163,15 @@ def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connectio
     )
 
 
-def _engine(ground: _Ground, scratch: Path, make_engine: Callable[[EngineSettings, Clock], Engine] | None) -> Engine:
+def _engine(
+    ground: _Ground,
+    scratch: Path,
+    make_engine: Callable[[EngineSettings, Clock], Engine] | None,
+    cancellation: Cancellation | None,
+) -> Engine:
     settings = ground.settings
     log_format: LogFormat = settings.log_format or ("console" if sys.stderr.isatty() else "json")
-    download = partial(download_model, ground.connections.s3_client)
+    download = partial(download_model, ground.connections.s3_client, cancellation=cancellation)
     resolved = engine_settings(settings, download, scratch, log_format)
     if make_engine:
         return make_engine(resolved, ground.clock)
@@ -190,7 +204,7 @@ def _components(
         node=ground.node,
         clock=clock,
         metrics=ground.metrics,
-        health=Health(),
+        health=ground.health,
         faults=ground.faults,
         buffer=buffer,
         scratch=scratch,

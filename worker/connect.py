@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 
@@ -22,7 +22,10 @@ from worker.settings import Settings
 from worker.stores.s3 import S3Store
 from worker.telemetry.metrics import Metrics
 
-__all__ = ["Connections", "connect_aws", "poll_seconds"]
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+__all__ = ["Connections", "connect_aws", "poll_seconds", "storage_client"]
 
 #: The longest poll leaves most of the grace for giving back what it may bring.
 POLL_SHARE_OF_GRACE = 0.3
@@ -77,17 +80,22 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
         heartbeat_read_timeout=min(5.0, lease / 2),
         on_call=count,
     )
-    s3 = clients.s3(
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key,
-        region=settings.s3_region,
-    )
+    s3 = storage_client(settings, clients)
     parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
     return Connections(
         queue=open_queue(settings.queue_url, clients, SystemClock(), settings.visibility_timeout),
         store=S3Store(s3, own=settings.output, conditional_writes=settings.conditional_writes),
         parse=lambda message: parser.parse(message.body, message.id),
         s3_client=lambda: s3,
+    )
+
+
+def storage_client(settings: Settings, clients: AwsClients) -> S3Client:
+    """The client for objects, which may live elsewhere than the queue."""
+    return clients.s3(
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+        region=settings.s3_region,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import structlog
 from sqscribe.errors import CancelReason, ExitCode
 from stages.inference.protocol import EngineEvent
 from worker.components import Components
-from worker.lifecycle import INTERVALS, Deadline, Intervals, Phase, StageThread, stop_signals
+from worker.lifecycle import INTERVALS, Deadline, Intervals, Phase, StageThread, StopSignal, stop_signals
 from worker.outcomes import Stage
 from worker.status import status_page
 from worker.telemetry.health import ComponentHealth
@@ -41,7 +42,7 @@ class Daemon:
 
     Args:
         components: Its parts, built by `worker.build` and not yet started.
-        http_port: 0 for none.
+        http: Answers probes; started here unless it runs already. None for none.
         downloaders: Threads that fetch, decode and segment.
         uploaders: Threads that publish.
         grace: Seconds from the wish to stop to the end.
@@ -54,7 +55,7 @@ class Daemon:
         self,
         components: Components,
         *,
-        http_port: int,
+        http: StatusServer | None,
         downloaders: int,
         uploaders: int,
         grace: float,
@@ -81,25 +82,32 @@ class Daemon:
         self._heartbeat_health = components.health.component("heartbeat", stuck_after=STUCK_HEARTBEAT_SECONDS)
         self._deleter_health = components.health.component("deleter", stuck_after=self._intervals.stuck)
         self._engine_health = components.health.component("engine", stuck_after=2 * engine_stall)
-        self._http = StatusServer(self._pages(), http_port) if http_port else None
+        self._http = http
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def run(self, until: Callable[[], bool] | None = None) -> ExitCode:
+    def run(
+        self,
+        until: Callable[[], bool] | None = None,
+        signalled: Callable[[], StopSignal | None] | None = None,
+    ) -> ExitCode:
         """Works until it is told to stop, or `until` says so; gives the exit code.
 
+        Args:
+            until: Asked twice a second.
+            signalled: Gives the signal that asked this process to end, where somebody notes them already.
+
         Raises:
-            SettingsError: The queue does not exist or refuses access, or the port is taken.
-            NodeFaultError: The queue cannot be reached at the start.
+            SettingsError: The port is taken.
         """
-        with stop_signals(self._components.clock) as signalled:
+        with nullcontext(signalled) if signalled else stop_signals(self._components.clock) as asks:
             try:
                 self._start()
                 while self._exit_code is None:
                     self._components.clock.wait(self._wake, self._intervals.watch)
                     self._wake.clear()
                     self._watch()
-                    if asked := signalled():
+                    if asked := asks():
                         self.stop(ExitCode.DONE, asked.name, asked.at)
                     elif until is not None and until():
                         self.stop(ExitCode.DONE, "finished")
@@ -128,7 +136,9 @@ class Daemon:
         components = self._components
         # Probes come first: loading a model takes minutes, and a node that does not answer is taken away.
         if self._http:
-            self._http.start()
+            self._http.show(self._pages())
+            if not self._http.running:
+                self._http.start()
         # The heartbeat runs before the first message is received, so that none is ever without it.
         components.heartbeat.start()
         # The deleter and the uploaders run before anything can be finished.

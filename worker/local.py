@@ -13,6 +13,8 @@ from sqscribe.result import RESULT_NAME, Result
 from worker.build import build_worker
 from worker.connect import Connections
 from worker.node.clock import SystemClock
+from worker.preflight import fatal
+from worker.preflight.ffmpeg import check_ffmpeg
 from worker.queues import Message, Outgoing
 from worker.queues.memory import MemoryQueue
 from worker.receive.messages import Parsed
@@ -56,7 +58,12 @@ class LocalRun:
 
         Returns:
             The daemon's exit code.
+
+        Raises:
+            UnfitNodeError: This machine has no ffmpeg that works.
         """
+        if error := fatal(check_ffmpeg()):
+            raise error
         daemon = build_worker(self._settings, self._connect)
 
         def finished() -> bool:

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqscribe import __version__
 from worker.components import Components
 from worker.lifecycle import Phase
+from worker.node.name import node_name
 from worker.outcomes import Stage
+from worker.settings import Settings
+from worker.telemetry.totals import TotalsSnapshot
 
-__all__ = ["status_page"]
+__all__ = ["starting_page", "status_page"]
 
 #: Most jobs that are listed for a stage; their number is always given.
 LISTED = 20
@@ -62,6 +65,38 @@ def status_page(components: Components, phase: Phase, uptime: float) -> Mapping[
             }
             for stage in Stage
         },
+        **_done(totals, uptime),
+        "parts": [asdict(component) for component in components.health.components()],
+    }
+
+
+def starting_page(settings: Settings, reasons: Sequence[str], uptime: float) -> Mapping[str, Any]:
+    """The same page of a worker that is not built yet: nothing is held, and nothing is done.
+
+    Args:
+        settings: The worker's.
+        reasons: What it waits for.
+        uptime: Seconds since the program was started.
+    """
+    return {
+        "version": __version__,
+        "node": node_name(),
+        "phase": Phase.STARTING,
+        "uptime": round(uptime, 1),
+        "leases": 0,
+        "waiting": 0,
+        "buffer": {"seconds": 0.0, "limit": settings.buffer_seconds, "open": True},
+        "scratch": {"used": 0, "free": 0},
+        "engine": None,
+        "trouble": list(reasons),
+        "stages": {stage: {"jobs": 0, "under_way": []} for stage in Stage},
+        **_done(TotalsSnapshot(jobs={}), uptime),
+        "parts": [],
+    }
+
+
+def _done(totals: TotalsSnapshot, uptime: float) -> Mapping[str, Any]:
+    return {
         "totals": {
             "jobs": dict(totals.jobs),
             "audio_seconds": round(totals.audio_seconds, 1),
@@ -73,5 +108,4 @@ def status_page(components: Components, phase: Phase, uptime: float) -> Mapping[
             "jobs_per_minute": round(60 * sum(totals.jobs.values()) / uptime, 2) if uptime else 0.0,
             "real_time_factor": round(totals.audio_seconds / uptime, 2) if uptime else 0.0,
         },
-        "parts": [asdict(component) for component in components.health.components()],
     }

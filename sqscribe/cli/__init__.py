@@ -6,20 +6,22 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from sqscribe import __version__
-from sqscribe.errors import EngineBrokenError, ExitCode, SettingsError, SqscribeError, UnfitNodeError
+from sqscribe.cli.fatal import exit_code, log_is_json, tell_fatal
+from sqscribe.errors import ExitCode, SqscribeError
 from sqscribe.shadows import hidden_package
+from sqscribe.unasked import turn_off
 
 __all__ = ["COMMANDS", "app", "main"]
 
 #: The one list of commands, in the order in which `--help` lists them. A module that is not asked for is not loaded: a
 #: sender's machine need not wait for what only the worker needs.
-COMMANDS = ("worker", "transcribe", "demo", "enqueue", "fetch", "bench")
+COMMANDS = ("worker", "doctor", "transcribe", "demo", "enqueue", "fetch", "bench")
 
 
 class _LazyGroup(TyperGroup):
@@ -62,26 +64,25 @@ def main() -> None:
     """Entry point of the `sqscribe` command."""
     # Python's own children, as the inference process, would search the current folder before anything else.
     os.environ["PYTHONSAFEPATH"] = "1"
+    turn_off()
     try:
-        app()
+        ended = app(standalone_mode=not log_is_json())  # which would write wrong arguments as several lines
     except ImportError:
         hidden = hidden_package()
         if hidden is None:
             raise
-        typer.echo(f"sqscribe: {hidden}", err=True)
-        sys.exit(ExitCode.USAGE)
+        _end(hidden, ExitCode.USAGE)
     except SqscribeError as error:
-        typer.echo(f"sqscribe: {error}", err=True)
-        sys.exit(_exit_code(error))
+        _end(str(error), exit_code(error))
+    except Exception as error:
+        # Wrong arguments. Newer versions of Typer have a click of their own, so that their class has no fixed name.
+        if not hasattr(error, "format_message"):
+            raise
+        _end(error.format_message(), ExitCode.USAGE)
+    sys.exit(ended if isinstance(ended, int) else ExitCode.DONE)
 
 
-def _exit_code(error: SqscribeError) -> ExitCode:
-    match error:
-        case SettingsError():
-            return ExitCode.USAGE
-        case UnfitNodeError():
-            return ExitCode.UNFIT_NODE
-        case EngineBrokenError():
-            return ExitCode.ENGINE_BROKEN
-        case _:
-            return ExitCode.UNEXPECTED
+def _end(why: str, code: ExitCode) -> NoReturn:
+    """Says in one line what ended the command, as a log line where the command's lines are read by machines."""
+    tell_fatal(why, code)
+    sys.exit(code)

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import socket
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +22,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sqscribe.bundled import demo_clips
+from sqscribe.bundled import demo_clips, model_path
 from sqscribe.errors import ExitCode
 from sqscribe.job import JobDefaults
 from sqscribe.job_message import parse_job
@@ -28,6 +32,7 @@ from worker.embedded.environment import free_port
 from worker.embedded.program import WorkerProgram, worker_environment
 from worker.testing.media_server import MediaServer
 from worker.testing.recordings import looped
+from worker.testing.refusing_aws import RefusingAws
 from worker.testing.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.wire]
@@ -93,7 +98,9 @@ class Program:
             values |= {"queue_url": place.queue.url, "output": place.output}
         values |= settings
         given = {name: value for name, value in values.items() if value is not None}
-        env = worker_environment(place.aws if place else None, given)
+        endpoint = given.pop("endpoint", None)  # of AWS, where it is not the place's own
+        more = {} if endpoint is None else {"AWS_ENDPOINT_URL": str(endpoint)}
+        env = worker_environment(place.aws if place else None, given, **more)
         self.worker = WorkerProgram(env, folder / "err", output=folder / "out", own_session=True)
         self.process = self.worker.process
 
@@ -574,10 +581,10 @@ def refusal(place: Place | None, folder: Path, **settings: object) -> tuple[int,
         code = program.process.wait(PATIENCE)
     finally:
         program.clean_up()
-    told = [line for line in program.said.splitlines() if not line.startswith("{")]
-    assert len(told) == 1, program.said
+    (told,) = program.lines()
+    assert (told["severity"], told["event"], told["exit_code"]) == ("critical", "fatal", code)
     assert not program.scratch.exists() or list(program.scratch.iterdir()) == []
-    return code, told[0]
+    return code, str(told["reason"])
 
 
 @pytest.mark.parametrize(
@@ -608,6 +615,88 @@ def test_a_port_that_is_taken_is_a_wrong_setting(place: Place, tmp_path: Path) -
         code, line = refusal(place, tmp_path / "worker", http_port=taken.getsockname()[1])
     assert code == ExitCode.USAGE
     assert "SQSCRIBE_HTTP_PORT" in line
+
+
+def test_probes_answer_while_a_model_is_downloaded_and_a_signal_ends_that_at_once(place: Place, tmp_path: Path) -> None:
+    # Given a model in a store that takes minutes to send it
+    for path in model_path().iterdir():
+        place.aws.s3.upload_file(str(path), "media", f"model/{path.name}")
+    place.send({"source": "s3://media/hello.wav", "job_id": "one"})
+    with RefusingAws(place.aws.url) as slow:
+        slow.slow_down(1 << 20, seconds=0.5)
+        program = Program(place, tmp_path / "worker", model="s3://media/model", endpoint=slow.url)
+        try:
+            # When a worker brings it
+            eventually(lambda: program.answers() and b"downloading" in program.get("/startup")[1])
+            # Then it lives, has not started, and is not ready; its page says what it is about
+            assert program.probes() == (503, 200, 503)
+            assert program.status()["phase"] == "starting"
+            assert program.get("/metrics")[0] == 200
+            # When it is told to end
+            began = time.monotonic()
+            assert program.end(signal.SIGTERM) == ExitCode.DONE
+            # Then it does, takes what it has of the model with it, and has touched no message
+            assert time.monotonic() - began < 10
+            assert list(program.scratch.iterdir()) == []
+            assert place.count() == (1, 0)
+        finally:
+            program.clean_up()
+
+
+def test_a_store_that_is_away_at_the_start_is_waited_for(place: Place, start: Callable[..., Program]) -> None:
+    place.send({"source": "s3://media/hello.wav", "job_id": "one"})
+    with RefusingAws(place.aws.url) as front:
+        # Given a store that is overloaded
+        front.refuse("PutObject", "SlowDown", status=503)
+        # When a worker is started
+        program = start(endpoint=front.url)
+        eventually(lambda: program.answers() and b"SlowDown" in program.get("/startup")[1])
+        # Then it lives, says what it waits for, and receives nothing
+        assert program.probes() == (503, 200, 503)
+        assert b"SQSCRIBE_OUTPUT" in program.get("/startup")[1]
+        assert place.count() == (1, 0)
+        # When the store has recovered, then the job is done
+        front.mend()
+        eventually(lambda: place.count() == (0, 0))
+        assert place.result("one")["status"] == "succeeded"
+        assert program.probes() == (200, 200, 200)
+        # And one that waits hears that it should end
+        front.refuse("PutObject", "SlowDown", status=503)
+        other = start(endpoint=front.url)
+        eventually(lambda: other.answers() and b"SlowDown" in other.get("/startup")[1])
+        assert other.end(signal.SIGTERM) == ExitCode.DONE
+        assert program.end(signal.SIGTERM) == ExitCode.DONE
+
+
+def test_at_a_terminal_it_is_one_plain_line(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    env = worker_environment(None, {"model": "demo", "http_port": 0})
+    worker = subprocess.Popen([sys.executable, "-P", "-m", "sqscribe", "worker"], env=env, cwd=tmp_path, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while piece := os.read(ours, 4096):
+            said += piece
+    os.close(ours)
+    assert worker.wait(PATIENCE) == ExitCode.USAGE
+    (line,) = said.decode().splitlines()
+    assert line.startswith("sqscribe: SQSCRIBE_QUEUE_URL: not set")
+
+
+def test_arguments_that_it_does_not_know_are_a_line_of_the_log_too(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "sqscribe", "worker", "--no-such-flag"],
+        env=worker_environment(None, {}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == ExitCode.USAGE
+    told = json.loads(ended.stderr)
+    assert (told["severity"], told["event"]) == ("critical", "fatal")
+    assert "--no-such-flag" in told["reason"]
 
 
 def test_a_node_without_the_gpu_that_is_demanded_is_unfit(place: Place, start: Callable[..., Program]) -> None:

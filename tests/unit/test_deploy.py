@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cfnlint.decode.cfn_yaml import load
 
+from sqscribe.unasked import UNASKED
 from worker.stores import s3
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,17 @@ def test_the_image_starts_an_init_that_hands_signals_on() -> None:
     assert json.loads(entrypoint) == ["/usr/bin/tini", "--", "sqscribe"]
     assert json.loads(command) == ["worker"]
     assert "STOPSIGNAL SIGTERM" in text
+
+
+def test_what_dependencies_would_send_is_off_in_the_image_and_in_the_group() -> None:
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    group = json.loads((ROOT / "deploy" / "saladcloud" / "container-group.json").read_text(encoding="utf-8"))
+    variables = group["container"]["environment_variables"]
+
+    assert UNASKED
+    for name, value in UNASKED.items():
+        assert f"{name}={value}" in image
+        assert variables[name] == value
 
 
 def rules(template: Any) -> list[Any]:

@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import structlog
+from boto3.exceptions import Boto3Error as BotoError
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sqscribe import bundled
@@ -21,12 +23,25 @@ from stages.inference.client.client import DEFAULT_DECODER
 from stages.inference.engine.control import read_clip
 from stages.inference.protocol import RANDOM_MARK, ControlClip, EngineSettings
 from stages.inference.whisper.known_models import english_is_known
+from stages.ports import Cancellation
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["ENGINES", "SIMULATED", "EngineKind", "decoder_of", "download_model", "engine_settings"]
+__all__ = [
+    "DEMO",
+    "ENGINES",
+    "REQUIRED_FILES",
+    "SIMULATED",
+    "EngineKind",
+    "check_folder",
+    "decoder_of",
+    "download_model",
+    "engine_kind",
+    "engine_settings",
+    "names_folder",
+]
 
 log = structlog.get_logger()
 
@@ -36,6 +51,10 @@ DEMO = "demo"
 SIMULATED = "worker.testing.decoder:SimulatedDecoder.load"
 #: The files that a CTranslate2 model cannot do without.
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
+#: Bytes between two looks at the cancellation: on a slow line the usual quarter of a megabyte takes long.
+_PIECES = TransferConfig(io_chunksize=64 * 1024)
+#: Answers below 500 that pass: time-outs, conflicts and too many requests.
+_PASSING = frozenset({408, 409, 425, 429})
 #: Share of the control clip's words that may be wrong. A model for real speech understands its synthetic voice with
 #: errors (and writes numbers as digits); with a broken device, no word is right.
 CONTROL_ERROR_RATE = 0.85
@@ -66,37 +85,66 @@ _ENGINES = {
 ENGINES: Mapping[str, EngineKind] = MappingProxyType(_ENGINES)
 
 
-def download_model(s3_client: Callable[[], S3Client], url: str, folder: Path) -> None:
+def download_model(
+    s3_client: Callable[[], S3Client], url: str, folder: Path, cancellation: Cancellation | None = None
+) -> None:
     """Brings every object below an `s3://bucket/prefix` to a folder.
 
+    Args:
+        s3_client: Makes the client.
+        url: The model's.
+        folder: That is there.
+        cancellation: Ends the download in the middle of a file.
+
     Raises:
-        NodeFaultError: The store cannot be reached, or refuses access.
-        SettingsError: There is no object.
+        Cancelled: It was called off.
+        NodeFaultError: The store cannot be reached.
+        SettingsError: There is no object, or access is refused.
     """
     bucket, prefix = split_s3(url)
     prefix = prefix.rstrip("/") + "/" if prefix else ""
+    cancellation = cancellation or Cancellation()
     client, found = s3_client(), 0
+
+    def advanced(_bytes: int) -> None:
+        cancellation.check()
+
     try:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for item in page.get("Contents", ()):
                 name = item["Key"].removeprefix(prefix)
                 # A model is a flat folder; anything else below the prefix is none of ours, nor may it leave `folder`.
                 if name and "/" not in name and name not in (".", ".."):
-                    client.download_file(bucket, item["Key"], str(folder / name))
+                    cancellation.check()
+                    client.download_file(bucket, item["Key"], str(folder / name), Callback=advanced, Config=_PIECES)
                     found += 1
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, BotoError) as error:
+        if _refused(error):
+            raise SettingsError(
+                f"SQSCRIBE_MODEL: {url} cannot be read: {error}; check that it exists and that the worker may list and"
+                " read it"
+            ) from error
         raise NodeFaultError(f"model {url} cannot be downloaded: {error}") from error
     if not found:
         raise SettingsError(f"SQSCRIBE_MODEL: nothing stands below {url}")
 
 
+def _refused(error: Exception) -> bool:
+    """Whether another try changes nothing: the store has answered, and it is not its own fault."""
+    if not isinstance(error, ClientError):
+        return False
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return 400 <= status < 500 and status not in _PASSING
+
+
 def decoder_of(model: str) -> str:
     """What the engine's process loads for a model of this name: `package.module:name`."""
-    kind = _kind(model)
+    kind = engine_kind(model)
     return kind.decoder if kind else DEFAULT_DECODER
 
 
-def _kind(model: str) -> EngineKind | None:
+def engine_kind(model: str) -> EngineKind | None:
+    """The engine that a model is named for by a prefix; None: Whisper's."""
     prefix, separator, _ = model.partition(":")
     return ENGINES.get(prefix) if separator else None
 
@@ -117,7 +165,7 @@ def engine_settings(
         NodeFaultError: The store with the model cannot be reached.
     """
     model = settings.model
-    kind = _kind(model)
+    kind = engine_kind(model)
     if kind:
         model = model.partition(":")[2]
     elif model == DEMO:
@@ -128,8 +176,8 @@ def engine_settings(
         log.info("model_download_started", model=model)
         fetch(model, folder)
         model = str(folder)
-    if not kind and (Path(model).is_dir() or settings.model.startswith((".", "/", "s3://"))):
-        _check_folder(settings.model, Path(model))
+    if not kind and (names_folder(model) or settings.model.startswith("s3://")):
+        check_folder(settings.model, Path(model))
     return EngineSettings(
         model=model,
         # What follows the prefix of an engine that does not transcribe is no name of a model.
@@ -178,7 +226,19 @@ def _own_clip(path: Path | None, text: str | None) -> ControlClip:
     return ControlClip(str(path), text, OWN_CLIP_ERROR_RATE, language=None)
 
 
-def _check_folder(name: str, folder: Path) -> None:
+def names_folder(model: str) -> bool:
+    """Whether the name of a model is that of a folder on this machine, be it there or not."""
+    return Path(model).is_dir() or model.startswith((".", "/"))
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Refuses a folder that holds no model.
+
+    Raises:
+        SettingsError: It is not there, or lacks a file.
+    """
+    if not folder.is_dir():
+        raise SettingsError(f"SQSCRIBE_MODEL: {name} is no folder; nothing stands there")
     missing = [file for file in REQUIRED_FILES if not (folder / file).is_file()]
     if missing:
         raise SettingsError(f"SQSCRIBE_MODEL: {name} holds no CTranslate2 Whisper model: {', '.join(missing)} missing")

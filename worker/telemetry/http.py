@@ -70,6 +70,17 @@ class StatusServer:
         self._thread: threading.Thread | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether it answers."""
+        return self._server is not None
+
+    def show(self, pages: Pages) -> None:
+        """Answers with other pages from now on: the worker knows more of itself than its start-up did."""
+        self._pages = pages
+        if self._server is not None:
+            self._server.routes = _routes(pages)
+
+    @property
     def port(self) -> int:
         """The port that is listened on; only while it runs."""
         if self._server is None:
@@ -88,7 +99,7 @@ class StatusServer:
         self._server = _bind(self._port, self._pages, self._request_timeout)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), name=_NAME, daemon=True)
         self._thread.start()
-        log.info("status_server_started", port=self.port)
+        log.debug("status_server_started", port=self.port)
 
     def stop(self) -> None:
         """Stops answering and gives the port back; harmless when it does not run."""
@@ -122,6 +133,16 @@ def _probe(ask: Callable[[], ProbeAnswer]) -> Callable[[], _Answer]:
         return _json(status, {"ok": answer.ok, "reasons": list(answer.reasons)})
 
     return answer
+
+
+def _routes(pages: Pages) -> Mapping[str, Callable[[], _Answer]]:
+    return {
+        "/startup": _probe(pages.startup),
+        "/live": _probe(pages.live),
+        "/ready": _probe(pages.ready),
+        "/status": lambda: _json(HTTPStatus.OK, pages.status()),
+        "/metrics": lambda: _Answer(HTTPStatus.OK, *pages.metrics()),
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -183,13 +204,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], pages: Pages, request_timeout: float) -> None:
         self.request_timeout = request_timeout
-        self.routes: Mapping[str, Callable[[], _Answer]] = {
-            "/startup": _probe(pages.startup),
-            "/live": _probe(pages.live),
-            "/ready": _probe(pages.ready),
-            "/status": lambda: _json(HTTPStatus.OK, pages.status()),
-            "/metrics": lambda: _Answer(HTTPStatus.OK, *pages.metrics()),
-        }
+        self.routes = _routes(pages)  # replaced as a whole, so that no lock is needed
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -219,6 +234,6 @@ def _bind(port: int, pages: Pages, request_timeout: float) -> _Server:
         return _Server(("0.0.0.0", port), pages, request_timeout)  # noqa: S104 - probes come from outside
     except OSError as error:
         raise SettingsError(
-            f"cannot listen on port {port} for health and metrics: {error.strerror or error}; "
-            "choose another SQSCRIBE_HTTP_PORT, or 0 to do without",
+            f"SQSCRIBE_HTTP_PORT: cannot listen on port {port} for health and metrics: {error.strerror or error}; "
+            "choose another port, or 0 to do without",
         ) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["KNOWN_LANGUAGES", "english_is_known", "known_languages"]
+__all__ = ["COMPUTE_TYPES", "KNOWN_LANGUAGES", "SHORT_NAMES", "english_is_known", "known_languages"]
 
 _ENGLISH = ("en",)
 _JAPANESE = ("ja",)
@@ -44,6 +44,16 @@ KNOWN_LANGUAGES: dict[str, tuple[str, ...] | None] = {
     "kotoba-v2.2": _JAPANESE,
     "kotoba-bilingual-v1.0": ("en", "ja"),
 }
+
+#: The names that faster-whisper finds on the hub by itself (`faster_whisper.available_models`).
+SHORT_NAMES = (
+    "tiny.en", "tiny", "base.en", "base", "small.en", "small", "medium.en", "medium", "large-v1", "large-v2",
+    "large-v3", "large", "distil-large-v2", "distil-medium.en", "distil-small.en", "distil-large-v3",
+    "distil-large-v3.5", "large-v3-turbo", "turbo",
+)  # fmt: skip
+#: Those of CTranslate2: https://opennmt.net/CTranslate2/quantization.html
+COMPUTE_TYPES = ("default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16",
+                 "bfloat16", "float32")  # fmt: skip
 
 #: Other names of the same.
 _ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo", "large-turbo": "large-v3-turbo"}

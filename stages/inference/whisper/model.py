@@ -18,7 +18,7 @@ from faster_whisper.utils import download_model
 from sqscribe.errors import UnfitNodeError
 from stages.inference.engine.memory import keep_memory
 from stages.inference.protocol import EngineInfo, EngineSettings
-from stages.inference.whisper.known_models import known_languages
+from stages.inference.whisper.known_models import COMPUTE_TYPES, known_languages
 from stages.inference.whisper.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
 from stages.inference.whisper.vocabulary import Vocabulary
 
@@ -31,8 +31,6 @@ _PARALLEL_ON_GPU = 2
 _PARALLEL_ON_CPU = 4
 #: Retries sample; the same order of batches gives the same samples.
 _SEED = 20_250_101
-_COMPUTE_TYPES = ("default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16",
-                  "bfloat16", "float32")  # fmt: skip
 _CUBLAS_HELP = (
     "CTranslate2 needs the CUDA 12 cuBLAS: install nvidia-cublas-cu12 (a torch built for CUDA 12 brings it, one for "
     "CUDA 13 does not), or use a CUDA 12 runtime image"
@@ -164,8 +162,8 @@ def find_device(wanted: str) -> torch.device:
 
 def _compute_type(wanted: str | None, device: torch.device) -> str:
     chosen = wanted or ("float16" if device.type == "cuda" else "int8")
-    if chosen not in _COMPUTE_TYPES:
-        raise UnfitNodeError(f"compute type {chosen!r} is unknown; CTranslate2 has {', '.join(_COMPUTE_TYPES)}.")
+    if chosen not in COMPUTE_TYPES:
+        raise UnfitNodeError(f"compute type {chosen!r} is unknown; CTranslate2 has {', '.join(COMPUTE_TYPES)}.")
     supported = ctranslate2.get_supported_compute_types(device.type)
     if chosen not in ("default", "auto") and chosen not in supported:
         # CTranslate2 would quietly take another one.

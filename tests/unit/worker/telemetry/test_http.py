@@ -163,7 +163,7 @@ def test_a_host_without_ipv6_is_served_over_ipv4(health: Health, monkeypatch: py
 def test_a_port_that_is_taken_is_a_matter_of_settings(health: Health) -> None:
     with serving(health) as server:
         other = StatusServer(server._pages, server.port)
-        with pytest.raises(SettingsError, match=f"port {server.port} .*SQSCRIBE_HTTP_PORT"):
+        with pytest.raises(SettingsError, match=f"SQSCRIBE_HTTP_PORT: .*port {server.port} .*another port"):
             other.start()
         with pytest.raises(RuntimeError, match="not running"):
             _ = other.port
