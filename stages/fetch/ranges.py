@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from sqscribe.errors import Cancelled, ErrorCode, SqscribeError, TransientError
 from stages.fetch.watch import TooSlowError
 
-__all__ = ["RangePlan", "RangeRefusedError", "Span", "bring_ranges"]
+__all__ = ["RangePlan", "RangeRefusedError", "RangeThreads", "Span"]
 
 #: Seconds between two looks at those that still work.
 _LOOK_SECONDS = 0.2
@@ -37,7 +39,8 @@ class RangePlan:
 
     Args:
         total: Bytes of the file.
-        least: No span is cut into pieces smaller than this.
+        least: No span is cut into pieces smaller than this, so whoever writes fewer bytes at a time is never cut off
+            amid them.
     """
 
     def __init__(self, total: int, least: int) -> None:
@@ -109,89 +112,88 @@ class RangePlan:
         return rest
 
 
-class _Helpers:
-    """What the threads of one file tell each other.
+class RangeThreads:
+    """Threads that bring the spans of a plan besides the caller, who has one in hand. A context manager.
 
-    Attributes:
-        failure: What ends them all.
-        stop: Set when nobody is to begin another span.
-    """
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self._lock = threading.Lock()  # guards failure
-        self.failure: SqscribeError | None = None
-
-    def fail(self, error: SqscribeError) -> None:
-        with self._lock:
-            self.failure = self.failure or error
-        self.stop.set()
-
-
-def bring_ranges(
-    plan: RangePlan, extra: int, bring: Callable[[Span], None], check: Callable[[], None], abort: Callable[[], None]
-) -> Callable[[], None]:
-    """Starts threads that bring the spans of a plan besides the caller, who has one in hand.
-
-    A thread whose connection breaks off takes its span up again as long as it advances. One that does not, or is
-    refused, leaves it to the others. Any other error ends them all.
+    One whose connection breaks off takes its span up again as long as it advances. One that does not, or is refused,
+    leaves it to the others. Any other error ends them all, and so does the end of the context.
 
     Args:
         plan: What is to be brought.
-        extra: How many threads.
-        bring: Brings a span that was taken: writes it and says so by `RangePlan.advance`, until nothing is wanted.
-            An error with the code `source_changed` ends them all.
-        check: Raises the reason if the transfer is to end; called about five times a second while it is waited for.
-        abort: Makes every connection fail at once.
-
-    Returns:
-        Waits for the threads, if `check` lets it, and raises what ended them. To be called in any case.
+        count: How many threads.
+        bring: Brings a span that was taken: writes it and says so by `RangePlan.advance`, until nothing is wanted. An
+            error with the code `source_changed` ends them all.
+        abort: Makes every connection of theirs fail at once.
     """
-    helpers = _Helpers()
-    threads = [
-        threading.Thread(target=_help, args=(plan, bring, helpers), name=f"fetch-range-{number}", daemon=True)
-        for number in range(extra)
-    ]
-    for thread in threads:
-        thread.start()
 
-    def finish() -> None:
-        try:
-            while any(thread.is_alive() for thread in threads):
-                check()
-                if helpers.failure:
-                    break
-                for thread in threads:
-                    thread.join(_LOOK_SECONDS / len(threads))
-        finally:
-            helpers.stop.set()
-            while any(thread.is_alive() for thread in threads):
-                abort()  # again and again: one may be just about to connect
-                for thread in threads:
-                    thread.join(_LOOK_SECONDS)
-        if helpers.failure:
-            raise helpers.failure
+    def __init__(self, plan: RangePlan, count: int, bring: Callable[[Span], None], abort: Callable[[], None]) -> None:
+        self._plan = plan
+        self._bring = bring
+        self._abort = abort
+        self._stop = threading.Event()  # nobody is to begin another span
+        self._lock = threading.Lock()  # guards _failure
+        self._failure: SqscribeError | None = None
+        self._threads = [
+            threading.Thread(target=self._run, name=f"fetch-range-{number}", daemon=True) for number in range(count)
+        ]
 
-    return finish
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        while self._busy():
+            self._abort()  # again and again: one may be just about to connect
+            self._join()
 
-def _help(plan: RangePlan, bring: Callable[[Span], None], helpers: _Helpers) -> None:
-    while not helpers.stop.is_set():
-        span = plan.take()
-        if span is None:
-            return
-        began = span.at
-        try:
-            bring(span)
-        except (Cancelled, TooSlowError, RangeRefusedError):
-            return  # of the first two the caller hears by itself
-        except TransientError as error:
-            if error.code is ErrorCode.SOURCE_CHANGED:
-                helpers.fail(error)
-            if helpers.failure or span.at == began:
+    def wait(self, check: Callable[[], None]) -> None:
+        """Waits until they have nothing more to do.
+
+        Args:
+            check: Raises the reason if the transfer is to end; called about five times a second.
+
+        Raises:
+            SqscribeError: What ended them all.
+        """
+        while self._busy() and not self._failure:
+            check()
+            self._join()
+        if self._failure:
+            raise self._failure
+
+    def _busy(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _join(self) -> None:
+        alive = next((thread for thread in self._threads if thread.is_alive()), None)
+        if alive:
+            alive.join(_LOOK_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            span = self._plan.take()
+            if span is None:
                 return
-        except SqscribeError as error:
-            helpers.fail(error)
-            return
-        finally:
-            plan.leave(span)
+            began = span.at
+            try:
+                self._bring(span)
+            except (Cancelled, TooSlowError, RangeRefusedError):
+                return  # of the first two the caller hears by itself
+            except TransientError as error:
+                if error.code is ErrorCode.SOURCE_CHANGED:
+                    self._fail(error)
+                if span.at == began:
+                    return
+            except SqscribeError as error:
+                self._fail(error)
+            finally:
+                self._plan.leave(span)
+
+    def _fail(self, error: SqscribeError) -> None:
+        with self._lock:
+            self._failure = self._failure or error
+        self._stop.set()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, NodeFaultError, TransientError
-from stages.fetch.ranges import RangePlan, RangeRefusedError, Span, bring_ranges
+from stages.fetch.ranges import RangePlan, RangeRefusedError, RangeThreads, Span
 from stages.fetch.watch import TransferWatch
 from stages.fetch.writer import SourceSpace, SourceWriter
 from stages.ports import Cancellation
@@ -82,8 +82,8 @@ class Bench:
             left = self.plan.advance(span, count)
 
     def run(self, bring: Any, extra: int = 4) -> None:
-        finish = bring_ranges(self.plan, extra, bring, self.watch.check, lambda: None)
-        finish()
+        with RangeThreads(self.plan, extra, bring, lambda: None) as threads:
+            threads.wait(self.watch.check)
 
 
 @pytest.fixture
@@ -163,6 +163,6 @@ def test_a_cancellation_ends_the_wait_and_the_threads(bench: Bench) -> None:
         cut.wait(30)
         raise TransientError(ErrorCode.SOURCE_UNREACHABLE, f"cut at {span.at}")
 
-    with pytest.raises(Cancelled):
-        bring_ranges(bench.plan, 2, bring, bench.watch.check, cut.set)()
+    with pytest.raises(Cancelled), RangeThreads(bench.plan, 2, bring, cut.set) as threads:
+        threads.wait(bench.watch.check)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fetch-range")]
