@@ -137,7 +137,9 @@ class HttpDownload:
             if answer.status == 416:  # asked for more of a file that has shrunk
                 raise self._changed()
             if answer.status == 206:
+                self._resumes = False  # until the part turns out to fit
                 self._go_on(self._identity, answer, part_of(answer))
+                self._resumes = True
                 return
         self._check(answer, kind)
         part = part_of(answer) if answer.status == 206 else None
@@ -158,13 +160,13 @@ class HttpDownload:
         if not identity.same(FileIdentity.of(answer, part)):
             raise self._changed()
         if part.first != self._writer.size or answer.encoded:
-            self._resumes = False
             raise self._broken(f"sends another part than was asked for: from byte {part.first} on")
         self._watch.expect((identity.total or self._writer.size) - self._writer.size)
 
     def _changed(self) -> _ChangedError:
         """The file is another one; the next try, if there is one, begins anew."""
         self._identity = self._ranges = None
+        self._resumes = True
         self._changes += 1
         return _ChangedError(
             ErrorCode.SOURCE_CHANGED,

@@ -111,7 +111,7 @@ class HttpRanges:
             due = self._due(span)
             try:
                 try:
-                    while self._advance(span, answer):
+                    while not (others and others.failed) and self._advance(span, answer):
                         if others is None and due():
                             others = self._share(span, stack)
                 finally:

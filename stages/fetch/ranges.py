@@ -150,6 +150,11 @@ class RangeThreads:
             self._abort()  # again and again: one may be just about to connect
             self._join()
 
+    @property
+    def failed(self) -> bool:
+        """Whether an error has ended them all; `wait` raises it."""
+        return self._failure is not None
+
     def wait(self, check: Callable[[], None]) -> None:
         """Waits until they have nothing more to do.
 

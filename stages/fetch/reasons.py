@@ -71,7 +71,7 @@ def _certificate(error: ssl.SSLCertVerificationError) -> str:
 
 
 def _tls(error: ssl.SSLError) -> str:
-    name = (error.reason or str(error)).upper().replace(" ", "_")
+    name = (getattr(error, "reason", None) or str(error)).upper().replace(" ", "_")
     known = next((text for part, text in _TLS.items() if part in name), None)
     return known or f"the TLS connection failed ({name.lower().replace('_', ' ')[:80]})"
 
@@ -81,7 +81,7 @@ def _http(error: http.client.HTTPException) -> str:
         case http.client.RemoteDisconnected():
             return "the connection was closed without an answer"
         case http.client.IncompleteRead():
-            return _incomplete(error)
+            return "the connection broke off before the end"
         case http.client.LineTooLong():
             return "a line of its headers is too long"
         case http.client.UnknownProtocol() | http.client.BadStatusLine():
@@ -91,10 +91,6 @@ def _http(error: http.client.HTTPException) -> str:
     if re.search(r"more than \d+ headers", str(error)):
         return "it sends more headers than anybody needs"
     return "what it sends is no HTTP"
-
-
-def _incomplete(error: Any) -> str:
-    return "the connection broke off before the end" if error.expected else "it sends more or less than it declares"
 
 
 def _system(error: OSError) -> str:

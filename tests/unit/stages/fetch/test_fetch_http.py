@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import gzip
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.util import parse_url
 
 from sqscribe.errors import (
     Cancelled,
@@ -36,6 +38,7 @@ from sqscribe.errors import (
 from stages.fetch import FetchLimits, NoAnswerError
 from stages.fetch.address import AddressPolicy
 from stages.fetch.client import HttpClient
+from stages.fetch.credentials import Origin
 from stages.fetch.watch import TransferWatch
 from stages.ports import Cancellation
 
@@ -323,11 +326,45 @@ def test_redirects_are_followed_and_take_no_password_to_another_host(case: Any) 
     policy = AddressPolicy(allow_private=True, resolve=resolve)
     source = case.fetch(f"http://me:secret@127.0.0.1:{case.web.port}/start", policy=policy)
     assert source.path.read_bytes() == BODY
-    first, _, last = case.web.seen
-    assert first.headers["Authorization"].startswith("Basic ")
+    first, second, last = case.web.seen
+    assert first.headers["Authorization"] == second.headers["Authorization"] == "Basic bWU6c2VjcmV0"
     assert "Authorization" not in last.headers
     # The name is the URL's own although the address was chosen by us.
     assert last.headers["Host"] == f"media.test:{case.web.port}"
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("user:p%40ss", b"user:p@ss"),
+        ("user:p%3Aa%2Fss", b"user:p:a/ss"),
+        ("us%40er:", b"us@er:"),
+        ("user", b"user:"),
+        ("%C3%BCser:%E2%82%AC", "üser:€".encode()),
+        ("a:b:c", b"a:b:c"),
+        ("user:50%25", b"user:50%"),
+    ],
+)
+def test_user_and_password_are_sent_decoded(case: Any, written: str, sent: bytes) -> None:
+    case.web.serve("/f", BODY)
+    case.fetch(f"http://{written}@127.0.0.1:{case.web.port}/f")
+    assert base64.b64decode(case.web.seen[0].headers["Authorization"].removeprefix("Basic ")) == sent
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "goes_along"),
+    [
+        ("http://a.test/x", "http://a.test/y", True),
+        ("http://a.test/", "https://a.test/", True),
+        ("https://a.test/", "http://a.test/", False),
+        ("http://a.test/", "http://b.test/", False),
+        ("http://a.test/", "http://a.test:8080/", False),
+        ("http://a.test:8080/", "https://a.test:8443/", False),
+        ("http://a.test/", "http://sub.a.test/", False),
+    ],
+)
+def test_where_a_password_goes_along_with_a_redirect(first: str, second: str, goes_along: bool) -> None:
+    assert Origin.of(parse_url(first)).trusts(Origin.of(parse_url(second))) is goes_along
 
 
 def test_a_redirect_loop_ends(case: Any) -> None:
@@ -442,6 +479,8 @@ def test_tls_verifies_the_name_of_the_url_at_the_checked_address(
         case.fetch(url, policy=policy)
     assert caught.value.code == ErrorCode.SOURCE_UNREACHABLE
     assert not isinstance(caught.value, NoAnswerError)
+    assert "its certificate is self-signed" in caught.value.message
+    assert len(names) == 1  # another try within seconds would meet the same certificate
     assert case.answers == []
     # And with its issuer known it is, under its own name alone
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
@@ -449,4 +488,6 @@ def test_tls_verifies_the_name_of_the_url_at_the_checked_address(
     assert set(names) == {"media.test"}
     (case.folder / "source").unlink()
     other = f"https://other.test:{case.web.port}/f"
-    assert case.fails(other, TransientError, policy=policy) == ErrorCode.SOURCE_UNREACHABLE
+    failure = case.failure(other, TransientError, policy=policy)
+    assert failure.code == ErrorCode.SOURCE_UNREACHABLE
+    assert "its certificate is for another host name" in failure.message
