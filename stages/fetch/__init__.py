@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from sqscribe import __version__
+from sqscribe.data_urls import is_data
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.sources import SCHEMES_SHOWN, SourceScheme, source_scheme
 from sqscribe.urls import redact, split_s3
 from stages.fetch.address import AddressPolicy
 from stages.fetch.client import HttpClient, NoAnswerError
+from stages.fetch.embedded import write_embedded
 from stages.fetch.hosts import HostConnections
 from stages.fetch.http import HttpDownload, PageFoundError
 from stages.fetch.local import open_local
@@ -76,7 +78,7 @@ class Fetcher:
             Cancelled: The job is called off.
             NodeFaultError: The store cannot be reached, or the disk is full or broken.
             PermanentError: `source_not_found`, `source_forbidden`, `source_blocked`, `source_too_large`,
-                `media_unreadable` (a page without media), `bad_message`.
+                `media_unreadable` (a page without media, a playlist), `bad_message`.
             TransientError: `source_unreachable` (`NoAnswerError` where nobody answered), `source_changed`.
         """
         cancellation.check()
@@ -86,6 +88,8 @@ class Fetcher:
                 return self._fetch_s3(request, path, reserve, cancellation)
             case SourceScheme.HTTP | SourceScheme.HTTPS:
                 return self._fetch_http(request.source, path, reserve, cancellation)
+            case SourceScheme.DATA:
+                return self._fetch_embedded(request.source, path, reserve, cancellation)
             case None:
                 return self._fetch_other(request.source, path, cancellation)
             case scheme:
@@ -119,6 +123,13 @@ class Fetcher:
                 S3Download(target, request, self._s3_client(), writer, watch, self._limits).run(cancellation)
                 return writer.finish()
 
+    def _fetch_embedded(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
+        with TransferWatch(cancellation, 0, self._limits.period) as watch:
+            space = SourceSpace(self._limits.max_bytes, reserve, cancellation, watch)
+            with SourceWriter(path, space, watch) as writer:
+                write_embedded(url, writer)
+                return writer.finish()
+
     def _fetch_http(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
         limits = self._limits
         with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds) as watch:
@@ -139,5 +150,7 @@ class Fetcher:
 
 def _extension(source: str) -> str:
     """The extension that the source's own name ends in; it helps ffmpeg with formats that have no signature."""
+    if is_data(source):
+        return ""
     match = re.search(r"\.([A-Za-z0-9]{1,5})$", re.split(r"[?#]", source, maxsplit=1)[0])
     return f".{match[1].lower()}" if match else ""

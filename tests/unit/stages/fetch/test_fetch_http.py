@@ -400,7 +400,7 @@ def test_proxies_of_the_environment_are_not_asked(case: Any, monkeypatch: pytest
     assert case.fetch(case.web.serve("/f", BODY)).bytes == len(BODY)
 
 
-@pytest.mark.parametrize("source", ["data:audio/wav;base64,AAAA", "ftp://host/x", "/etc/passwd", "file:///etc/passwd"])
+@pytest.mark.parametrize("source", ["ftp://host/x", "/etc/passwd", "file:///etc/passwd"])
 def test_other_sources_are_refused(case: Any, source: str) -> None:
     assert case.fails(source) == ErrorCode.SOURCE_BLOCKED
 
