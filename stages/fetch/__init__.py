@@ -19,6 +19,7 @@ from stages.fetch.client import HttpClient, NoAnswerError
 from stages.fetch.embedded import write_embedded
 from stages.fetch.hosts import HostConnections
 from stages.fetch.http import HttpDownload, PageFoundError
+from stages.fetch.lanes import Lanes
 from stages.fetch.local import open_local
 from stages.fetch.request import FetchLimits, FetchRequest
 from stages.fetch.watch import TransferWatch
@@ -29,7 +30,7 @@ from stages.values import Source
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "NoAnswerError"]
+__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "Lanes", "NoAnswerError"]
 
 _USER_AGENT = f"sqscribe/{__version__}"
 
@@ -44,6 +45,7 @@ class Fetcher:
         allowed_buckets: None for any.
         policy: Instead of the one that `allow_private` makes.
         on_answer: Told the host and port of every HTTP answer, whatever its status.
+        lanes: Those of the threads that fetch; None where none waits for another.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Fetcher:
         allowed_buckets: frozenset[str] | None = None,
         policy: AddressPolicy | None = None,
         on_answer: Callable[[str, int], None] = lambda _host, _port: None,
+        lanes: Lanes | None = None,
     ) -> None:
         self._limits = limits
         self._s3_client = s3_client_factory
@@ -63,6 +66,7 @@ class Fetcher:
         self._allowed_buckets = allowed_buckets
         self._policy = policy or AddressPolicy(allow_private)
         self._on_answer = on_answer
+        self._lanes = lanes or Lanes(1, 0, rate=0)
         self._hosts = HostConnections(limits.host_connections)
         self._tls = ssl.create_default_context()
 
@@ -132,7 +136,12 @@ class Fetcher:
 
     def _fetch_http(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
         limits = self._limits
-        with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds) as watch:
+        with (
+            self._lanes.transfer(cancellation) as transfer,
+            TransferWatch(
+                cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds, transfer.look
+            ) as watch,
+        ):
             space = SourceSpace(limits.max_bytes, reserve, cancellation, watch)
             client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT, self._on_answer)
             try:

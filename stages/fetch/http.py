@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.cookiejar import CookieJar
 
@@ -92,9 +93,15 @@ class HttpDownload:
                 `source_changed`.
         """
         repeat = retrying(
-            self._limits, cancellation, self._worth_another_try, progress=self._progress, resting=self._watch.paused
+            self._limits, cancellation, self._worth_another_try, progress=self._progress, resting=self._rest
         )
         repeat(self._attempt)
+
+    @contextmanager
+    def _rest(self) -> Iterator[None]:
+        with self._watch.resting():
+            yield
+        self._watch.check()
 
     def _progress(self) -> tuple[int, int]:
         return self._changes, self._kept()
