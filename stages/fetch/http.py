@@ -152,6 +152,8 @@ class HttpDownload:
         part = part_of(answer) if answer.status == 206 else None
         if part and part.first:
             raise self._broken(f"sends a part from byte {part.first} on, though the whole was asked for")
+        if part and part.total is None:
+            raise self._broken("sends a part of it, though the whole was asked for, and does not say how large that is")
         identity = FileIdentity.of(answer, part)
         if self._identity and not self._identity.same(identity):
             self._changes += 1

@@ -78,9 +78,12 @@ class TransferWatch:
 
     @contextmanager
     def guarding(self, connection: socket.socket) -> Iterator[None]:
-        """Keeps a connection under watch; the caller still closes it."""
-        # Not `connection.shutdown`: SSLSocket's drops the TLS object under the thread that reads from it.
-        with self.guarding_with(lambda: socket.socket.shutdown(connection, socket.SHUT_RDWR)):
+        """Keeps a connection under watch; the caller still closes it.
+
+        Args:
+            connection: No `SSLSocket`: its `shutdown` drops the TLS object under the thread that reads from it.
+        """
+        with self.guarding_with(lambda: connection.shutdown(socket.SHUT_RDWR)):
             yield
 
     @contextmanager
