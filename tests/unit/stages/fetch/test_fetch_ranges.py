@@ -70,6 +70,7 @@ def test_a_server_that_is_fast_is_asked_once(large: Any) -> None:
     assert served.asked == [None]
 
 
+@pytest.mark.undisturbed
 @pytest.mark.parametrize("full", [200, 416, 429, 503, 403])
 def test_a_server_that_refuses_more_connections_goes_on_with_the_first(large: Any, full: int) -> None:
     served = serve(large, rate=3_000_000, most=1, full=full)
