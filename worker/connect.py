@@ -81,6 +81,9 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,
         region=settings.s3_region,
+        endpoint_url=settings.s3_endpoint_url,
+        checksums=settings.s3_checksums,
+        requester_pays=settings.s3_requester_pays,
     )
     parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
     return Connections(
