@@ -15,6 +15,7 @@ from sqscribe.sources import SCHEMES_SHOWN, SourceScheme, source_scheme
 from sqscribe.urls import redact, split_s3
 from stages.fetch.address import AddressPolicy
 from stages.fetch.client import HttpClient, NoAnswerError
+from stages.fetch.hosts import HostConnections
 from stages.fetch.http import HttpDownload, PageFoundError
 from stages.fetch.local import open_local
 from stages.fetch.request import FetchLimits, FetchRequest
@@ -60,6 +61,7 @@ class Fetcher:
         self._allowed_buckets = allowed_buckets
         self._policy = policy or AddressPolicy(allow_private)
         self._on_answer = on_answer
+        self._hosts = HostConnections(limits.host_connections)
         self._tls = ssl.create_default_context()
 
     def fetch(self, request: FetchRequest, folder: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
@@ -119,12 +121,12 @@ class Fetcher:
 
     def _fetch_http(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
         limits = self._limits
-        with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period) as watch:
+        with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds) as watch:
             space = SourceSpace(limits.max_bytes, reserve, cancellation, watch)
             client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT, self._on_answer)
             try:
                 with SourceWriter(path, space, watch) as writer:
-                    HttpDownload(url, client, writer, watch, limits).run(cancellation)
+                    HttpDownload(url, client, writer, watch, limits, self._hosts).run(cancellation)
                     return writer.finish()
             except PageFoundError as page:
                 refusal = page.refusal

@@ -34,12 +34,23 @@ class TransferWatch:
     Args:
         min_bytes_per_second: Over each `period`; 0 never finds anything too slow.
         period: Seconds.
+        longest: Seconds that the whole fetch may take, waits for ourselves left out; 0: any number.
+        yields: Asked at each look: why this fetch is to make way for others, or None.
     """
 
-    def __init__(self, cancellation: Cancellation, min_bytes_per_second: float, period: float) -> None:
+    def __init__(
+        self,
+        cancellation: Cancellation,
+        min_bytes_per_second: float,
+        period: float,
+        longest: float = 0,
+        yields: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._cancellation = cancellation
         self._rate = min_bytes_per_second
         self._period = period
+        self._longest = longest
+        self._yields = yields
         self._done = threading.Event()
         self._lock = threading.Lock()  # guards all below
         self._closers: set[Callable[[], None]] = set()
@@ -47,7 +58,10 @@ class TransferWatch:
         self._needed = min_bytes_per_second * period
         self._deadline = time.monotonic() + period
         self._paused = 0
-        self._slow = False
+        self._slow: str | None = None  # why it was given up
+        self._total = 0  # bytes of the whole fetch
+        self._spent = 0.0  # seconds of it, without pauses
+        self._rest: int | None = None  # bytes to come, where that is known
         self._thread = threading.Thread(target=self._run, name="transfer-watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -84,6 +98,19 @@ class TransferWatch:
         self._cancellation.check()
         with self._lock:
             self._bytes += count
+            self._total += count
+            if self._rest is not None:
+                self._rest -= count
+
+    def expect(self, rest: int | None) -> None:
+        """Notes how many bytes are still to come, if that is known."""
+        with self._lock:
+            self._rest = rest
+
+    @property
+    def total(self) -> int:
+        """The bytes of all tries together."""
+        return self._total
 
     def restart(self, grace: float | None = None) -> None:
         """Begins anew with a new connection. With `grace`, one byte within so many seconds is enough at first."""
@@ -114,10 +141,7 @@ class TransferWatch:
         """
         self._cancellation.check()
         if self._slow:
-            raise TooSlowError(
-                ErrorCode.SOURCE_UNREACHABLE,
-                f"the source sends too little (under {self._rate:.0f} bytes a second) and was given up",
-            )
+            raise TooSlowError(ErrorCode.SOURCE_UNREACHABLE, self._slow)
 
     def _begin(self) -> None:
         self._bytes = 0
@@ -125,12 +149,41 @@ class TransferWatch:
         self._deadline = time.monotonic() + self._period
 
     def _run(self) -> None:
+        last = time.monotonic()
         while not self._done.wait(_LOOK_SECONDS):
+            yields = self._yields()
+            now = time.monotonic()
             with self._lock:
-                if not self._paused and self._rate and time.monotonic() >= self._deadline:
-                    self._slow = self._slow or self._bytes < self._needed
-                    self._begin()
+                if not self._paused:
+                    self._spent += now - last
+                    self._slow = self._slow or yields or self._judge(now)
                 closers = list(self._closers) if self._slow or self._cancellation.event.is_set() else []
+            last = now
             for close in closers:
                 with suppress(OSError, ValueError, RuntimeError):  # closed meanwhile, which is as good
                     close()
+
+    def _judge(self, now: float) -> str | None:
+        """Why the source is too slow, at the end of a period; None while it is not."""
+        if self._longest and self._spent > self._longest:
+            return f"the source takes too long: it is not complete after {_hours(self._longest)}, and was given up"
+        if not self._rate or now < self._deadline:
+            return None
+        got, enough = self._bytes, self._bytes >= self._needed
+        self._begin()
+        if not enough:
+            return f"the source sends too little (under {self._rate:.0f} bytes a second) and was given up"
+        return self._hopeless(max(got / self._period, self._total / self._spent)) if self._rest else None
+
+    def _hopeless(self, rate: float) -> str | None:
+        left = (self._rest or 0) / rate
+        if not self._longest or self._spent + left <= self._longest:
+            return None
+        return (
+            f"the source is too slow: the {self._rest} bytes that it still has to send would take {_hours(left)} at "
+            f"{rate:.0f} bytes a second, and {_hours(self._longest)} is the most; it was given up"
+        )
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds:.0f} s"

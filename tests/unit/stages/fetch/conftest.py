@@ -6,10 +6,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stages.fetch import FetchLimits
+from sqscribe.errors import PermanentError
+from stages.fetch import Fetcher, FetchLimits, FetchRequest
+from stages.fetch.address import AddressPolicy
+from stages.ports import Cancellation
+from stages.values import Source
 from worker.testing.scratch import BoundlessReserve
 
 Route = Callable[[BaseHTTPRequestHandler], None]
@@ -71,6 +77,41 @@ class Web:
         return self.serve(path, b"", status=302, Location=location)
 
 
+def no_s3() -> Any:
+    raise AssertionError("S3 was asked")
+
+
+class Case:
+    """One fetch at a time, from the web server of the test."""
+
+    def __init__(self, web: Web, reserve: BoundlessReserve, limits: FetchLimits, folder: Path) -> None:
+        self.web = web
+        self.held = reserve
+        self.limits = limits
+        self.folder = folder
+        self.cancellation = Cancellation()
+        self.answers: list[tuple[str, int]] = []
+
+    def fetch(self, url: str, *, allow_private: bool = True, policy: AddressPolicy | None = None) -> Source:
+        fetcher = Fetcher(
+            self.limits,
+            no_s3,
+            allow_private=allow_private,
+            policy=policy,
+            on_answer=lambda host, port: self.answers.append((host, port)),
+        )
+        return fetcher.fetch(FetchRequest(url), self.folder, self.held, self.cancellation)
+
+    def fails(self, url: str, kind: type[Exception] = PermanentError, **how: Any) -> Any:
+        return getattr(self.failure(url, kind, **how), "code", None)
+
+    def failure(self, url: str, kind: type[Exception] = PermanentError, **how: Any) -> Any:
+        with pytest.raises(kind) as caught:
+            self.fetch(url, **how)
+        assert list(self.folder.iterdir()) == []
+        return caught.value
+
+
 @pytest.fixture
 def web() -> Iterator[Web]:
     web = Web()
@@ -91,3 +132,8 @@ def reserve() -> BoundlessReserve:
 @pytest.fixture
 def limits() -> FetchLimits:
     return FetchLimits(max_bytes=2**20, connect_timeout=2, read_timeout=5, period=5, attempts=3, backoff=0.01)
+
+
+@pytest.fixture
+def case(web: Web, reserve: BoundlessReserve, limits: FetchLimits, tmp_path: Path) -> Case:
+    return Case(web, reserve, limits, tmp_path)
