@@ -17,14 +17,17 @@ __all__ = [
     "ErrorCode",
     "ExitCode",
     "JobFailedError",
+    "MessageRefusedError",
     "NodeFaultError",
     "PermanentCode",
     "PermanentError",
     "SettingsError",
+    "SettingsFaultError",
     "SqscribeError",
     "TransientCode",
     "TransientError",
     "UnfitNodeError",
+    "Witness",
     "job_failure",
 ]
 
@@ -130,16 +133,36 @@ def job_failure(code: ErrorCode, message: str) -> PermanentError | TransientErro
             return PermanentError(code, message)
 
 
+class Witness(StrEnum):
+    """Whose success shows that a fault is one job's alone, so that it is not waited for without end."""
+
+    OTHERS = "others"  # other jobs, at the same step
+    READ = "read"  # the worker itself, when it reads below its own output
+    WRITE = "write"  # the worker itself, when it writes there
+    NOBODY = "nobody"  # it cannot be the job's
+
+
 class NodeFaultError(SqscribeError):
     """This node or the store is at fault, not the job: the lease is kept and the step is repeated.
 
     Attributes:
         code: The contract's code, should the fault outlive the job's receives.
+        witness: Whose success would show that it is this job's after all.
+        tries: How often in a row it was met before it was raised.
     """
 
-    def __init__(self, message: str, code: TransientCode = ErrorCode.STORAGE_UNAVAILABLE) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: TransientCode = ErrorCode.STORAGE_UNAVAILABLE,
+        *,
+        witness: Witness = Witness.OTHERS,
+        tries: int = 1,
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.witness = witness
+        self.tries = tries
 
 
 class CancelReason(StrEnum):
@@ -159,6 +182,17 @@ class Cancelled(SqscribeError):  # noqa: N818 - not an error of anybody's
 
 class SettingsError(SqscribeError):
     """The settings or the command's arguments cannot work (exit code 2)."""
+
+
+class SettingsFaultError(NodeFaultError, SettingsError):
+    """What the worker's settings name is gone or refuses it: no job is charged, and all waits until it is mended.
+
+    At the start it ends the worker, as any `SettingsError` does.
+    """
+
+
+class MessageRefusedError(SqscribeError):
+    """A queue does not take this very message: too large, or with something in it. Another one it would take."""
 
 
 class UnfitNodeError(SqscribeError):

@@ -44,6 +44,9 @@ __all__ = ["JobFacts", "Publisher"]
 
 log = structlog.get_logger()
 
+#: A message's body, beside the result of a job whose dead letter has no room for it.
+MESSAGE_NAME = "message.txt"
+
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
@@ -175,6 +178,17 @@ class Publisher:
             error=ErrorFacts(error.code, error.message),
         )
         return self._results.conclude(ref, ours, fence)
+
+    def keep_message(self, ref: JobRef, body: str, fence: Callable[[], None]) -> str:
+        """Puts a message's body beside its job's result, where a dead letter has no room for it.
+
+        Returns:
+            Its address.
+        """
+        url = ref.url(MESSAGE_NAME)
+        fence()
+        self._store.put(url, body.encode(errors="replace"), "text/plain; charset=utf-8")
+        return url
 
     # -- the master and its formats --------------------------------------------------------------------------------
 

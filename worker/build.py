@@ -25,6 +25,7 @@ from worker.connect import Connections, connect_aws, poll_seconds
 from worker.daemon import Daemon
 from worker.jobs.buffer import AudioBuffer
 from worker.jobs.checkpoint import Checkpoints
+from worker.jobs.dead_letters import DeadLetters
 from worker.jobs.engine_status import EngineStatus
 from worker.jobs.finish import Finisher
 from worker.jobs.handover import Handover
@@ -42,6 +43,7 @@ from worker.node.models import decoder_of, download_model, engine_settings
 from worker.node.name import node_name
 from worker.node.scratch import ScratchSpace
 from worker.node.source_outage import SourceOutage
+from worker.node.store_probe import StoreProbe
 from worker.queues import BATCH
 from worker.receive.intake import Intake
 from worker.settings import Settings
@@ -127,6 +129,8 @@ def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connectio
     metrics = Metrics(TraceWriter(settings.trace) if settings.trace else None)
     connections = connect(settings, metrics)
     facts = connections.queue.facts()
+    probe = StoreProbe(connections.store, settings.output).works if settings.output else None
+    faults = NodeFaults(clock, probe=probe)
     leases = LeaseTable(
         connections.queue,
         clock,
@@ -142,9 +146,9 @@ def _ground(settings: Settings, connect: Callable[[Settings, Metrics], Connectio
         connections=connections,
         max_receives=settings.max_receives or facts.max_receives or DEFAULT_MAX_RECEIVES,
         dead_letter_url=settings.dead_letter_queue_url or facts.dead_letter_url,
-        faults=NodeFaults(clock),
+        faults=faults,
         leases=leases,
-        deleter=Deleter(leases, connections.queue, clock),
+        deleter=Deleter(leases, connections.queue, clock, on_trouble=partial(faults.note, "deleting messages")),
         buffer=AudioBuffer(settings.buffer_seconds),
         engine_status=EngineStatus(metrics),
     )
@@ -191,7 +195,9 @@ def _components(
         buffer=buffer,
         scratch=scratch,
         leases=leases,
-        heartbeat=Heartbeat(leases, ground.connections.queue, clock),
+        heartbeat=Heartbeat(
+            leases, ground.connections.queue, clock, on_trouble=partial(ground.faults.note, "renewing leases")
+        ),
         deleter=ground.deleter,
         intake=intake,
         pipeline=pipeline,
@@ -233,12 +239,11 @@ def _pipeline(ground: _Ground, preparer: Preparer, scratch: ScratchSpace, engine
     finisher = Finisher(
         publisher,
         saver,
-        connections.queue,
+        DeadLetters(connections.queue, ground.dead_letter_url, publisher),
         ground.leases,
         ground.deleter,
         faults,
         ground.engine_status,
-        ground.dead_letter_url,
     )
     most = min(BATCH, MESSAGES_PER_DOWNLOADER * ground.settings.downloaders)
     return Pipeline(

@@ -88,7 +88,7 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
     parser = MessageParser(JobDefaults(settings.output, settings.formats, settings.beam_size), settings.allowed_buckets)
     return Connections(
         queue=open_queue(settings.queue_url, clients, SystemClock(), settings.visibility_timeout),
-        store=S3Store(s3, conditional_writes=settings.conditional_writes),
+        store=S3Store(s3, own=settings.output, conditional_writes=settings.conditional_writes),
         parse=lambda message: parser.parse(message.body, message.id),
         s3_client=lambda: s3,
     )

@@ -10,12 +10,10 @@ from botocore.exceptions import (
     ClientError,
     FlexibleChecksumError,
     IncompleteReadError,
-    ParamValidationError,
     ReadTimeoutError,
     ResponseStreamingError,
 )
 
-from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, SqscribeError, TransientError
 from sqscribe.urls import ObjectUrl
 from stages.fetch.http import CHUNK
 from stages.fetch.request import FetchLimits, FetchRequest
@@ -23,27 +21,13 @@ from stages.fetch.retry import retrying
 from stages.fetch.watch import TransferWatch
 from stages.fetch.writer import SourceWriter
 from stages.ports import Cancellation
+from stages.refusals import broken_off, source_error, words
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 __all__ = ["S3Download"]
-
-#: The fault of the worker's keys, clock or region, not of the job's object.
-_CREDENTIALS = frozenset(
-    {
-        "AuthorizationHeaderMalformed",
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "PermanentRedirect",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
-)
 
 
 class _DroppedError(Exception):
@@ -84,10 +68,7 @@ class S3Download:
         try:
             worth(self._attempt)
         except _DroppedError as error:
-            raise NodeFaultError(
-                f"{self._url}: the transfer broke off {self._limits.attempts} times ({error}); "
-                "the store or the way to it is in trouble"
-            ) from error
+            raise broken_off(self._url, self._limits.attempts, str(error)) from error
 
     def _attempt(self) -> None:
         self._watch.restart()
@@ -100,12 +81,8 @@ class S3Download:
             arguments["Range"] = f"bytes={self._writer.size}-"
         try:
             answer = self._client.get_object(**arguments)
-        except ClientError as error:
-            raise self._refusal(error) from error
-        except ParamValidationError as error:
-            raise PermanentError(ErrorCode.BAD_MESSAGE, f"{self._url} names no possible object") from error
-        except BotoCoreError as error:
-            raise NodeFaultError(f"{self._url}: the store cannot be reached ({type(error).__name__})") from error
+        except (ClientError, BotoCoreError) as error:
+            raise source_error(self._url, error, resumed=self._writer.size > 0) from error
         body = answer["Body"]
         try:
             if not answer.get("ContentRange"):
@@ -134,30 +111,10 @@ class S3Download:
                 raise _DroppedError("its checksum is wrong") from error
             except (ReadTimeoutError, ResponseStreamingError, IncompleteReadError, OSError) as error:
                 self._watch.check()
-                raise _DroppedError(type(error).__name__) from error
+                raise _DroppedError(words(error)) from error
             if not chunk:
                 return
             self._writer.write(chunk)
-
-    def _refusal(self, error: ClientError) -> SqscribeError:
-        """The error that an answer of the store means for the job."""
-        code = error.response.get("Error", {}).get("Code", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if status >= 500 or status == 429 or code in _CREDENTIALS:
-            return NodeFaultError(f"{self._url}: the store refuses this worker or fails ({code})")
-        if status == 412:
-            return TransientError(
-                ErrorCode.SOURCE_CHANGED, f"{self._url} was overwritten since the event, or while it was fetched"
-            )
-        if status == 416 and self._writer.size:
-            return TransientError(ErrorCode.SOURCE_CHANGED, f"{self._url} shrank while it was fetched")
-        if status in (401, 403):
-            return PermanentError(
-                ErrorCode.SOURCE_FORBIDDEN,
-                f"{self._url}: {code}; allow s3:GetObject (and s3:ListBucket, without which S3 says so of missing "
-                "objects too), or restore it from its archive",
-            )
-        return PermanentError(ErrorCode.SOURCE_NOT_FOUND, f"{self._url}: {code or status}")
 
 
 def _quoted(etag: str) -> str:

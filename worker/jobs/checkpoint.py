@@ -27,7 +27,7 @@ from typing import TypeVar
 import structlog
 from pydantic import TypeAdapter
 
-from sqscribe.errors import NodeFaultError, PermanentError
+from sqscribe.errors import NodeFaultError, PermanentError, SettingsFaultError
 from sqscribe.job import Job
 from stages.inference.protocol import EngineInfo
 from stages.ports import Store
@@ -172,8 +172,8 @@ class Checkpoints:
         """
         try:
             return CheckpointListing(tuple(self._store.keys(job.url(FOLDER))))
-        except PermanentError as error:
-            log.warning("checkpoint_unreadable", error=error.message)
+        except (PermanentError, SettingsFaultError) as error:
+            log.warning("checkpoint_unreadable", error=str(error))
             return CheckpointListing()
 
     def manifest(self, folder: str, samples: int) -> Manifest | None:

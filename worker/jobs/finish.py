@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import assert_never
 
 import structlog
@@ -18,6 +17,7 @@ from sqscribe.transcript import Transcript
 from stages.assemble import assemble
 from stages.ports import Cancellation
 from stages.publish import JobFacts, Publisher
+from worker.jobs.dead_letters import DeadLetters, Letter
 from worker.jobs.engine_status import EngineStatus
 from worker.jobs.run import JobRun
 from worker.jobs.saving import CheckpointSaver
@@ -25,16 +25,12 @@ from worker.leases import LeaseTable
 from worker.leases.deleter import Deleter
 from worker.node.faults import NodeFaults
 from worker.outcomes import Disposition, JobOutcome
-from worker.queues import MOST_ATTRIBUTES, Outgoing, Queue
 from worker.receive.delivery import Delivery
 from worker.receive.messages import Rejected
 
 __all__ = ["Ending", "Finisher"]
 
 log = structlog.get_logger()
-
-#: Most bytes of the `error_message` attribute of a dead letter.
-ERROR_MESSAGE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +75,25 @@ class Finisher:
     """Publishes endings and disposes of messages. Used by all uploaders at once.
 
     Args:
-        dead_letter_url: None: messages that fail for good are only deleted.
+        dead_letters: Sends a letter of each message that fails for good.
     """
 
     def __init__(
         self,
         publisher: Publisher,
         saver: CheckpointSaver,
-        queue: Queue,
+        dead_letters: DeadLetters,
         leases: LeaseTable,
         deleter: Deleter,
         faults: NodeFaults,
         engine: EngineStatus,
-        dead_letter_url: str | None,
     ) -> None:
         self._publisher = publisher
         self._saver = saver
-        self._queue = queue
+        self._dead_letters = dead_letters
         self._leases = leases
         self._deleter = deleter
         self._faults = faults
-        self._dead_letter_url = dead_letter_url
         self._engine = engine
 
     def finish(self, ending: Ending, cancellation: Cancellation) -> JobOutcome:
@@ -108,6 +102,7 @@ class Finisher:
         Raises:
             Cancelled: The lease is lost, or the worker stops.
             PermanentError: `output_forbidden`: the transcript cannot be written.
+            TransientError: A step fails for this job alone.
         """
         fence = partial(ending.delivery.fence, cancellation)
         run = ending.run
@@ -183,7 +178,7 @@ class Finisher:
         comes again for the sake of the others; there the letter goes first, so that the record says that it was sent.
         """
         record = partial(self._record_failure, ending, error, fence, cancellation)
-        letter = partial(self._dead_letter, ending, error, fence)
+        letter = partial(self._dead_letters.send, self._letter(ending, error), fence)
         if ending.delivery.single_job:
             record()
             self._faults.outlast("dead_letter", letter, cancellation)
@@ -207,37 +202,19 @@ class Finisher:
         fail = partial(self._publisher.fail, ending.ref, error, self._facts(ending), fence)
         try:
             self._faults.outlast("publish", fail, cancellation)
-        except PermanentError as refusal:
+        except JobFailedError as refusal:
             # Where nothing may be written, only the dead letter tells what became of the job.
             log.warning("failure_not_recorded", code=refusal.code, error=refusal.message)
 
-    def _dead_letter(self, ending: Ending, error: JobFailedError, fence: Callable[[], None]) -> None:
-        """Copies the message, or the one record of it that failed, to the dead-letter queue."""
-        if self._dead_letter_url is None:
-            return
-        message = ending.delivery.message
+    def _letter(self, ending: Ending, error: JobFailedError) -> Letter:
+        """Of the message, or of the one record of it that failed."""
+        message, run = ending.delivery.message, ending.run
+        short = run.job.body() if run else None
         if ending.delivery.single_job:
-            body = message.body
-        elif ending.run:
-            body = ending.run.job.body()
-        else:
-            body = ending.rejected.body if ending.rejected else message.body
-        why = {"error_code": str(error.code), "error_message": _clipped(error.message)}
-        # A letter that somebody puts back into the queue is a new job, not a copy of this line of work.
-        kept = [name for name in message.attributes if name not in why and not name.startswith("sqscribe_")]
-        kept = kept[: MOST_ATTRIBUTES - len(why)]
-        fence()
-        self._queue.send(
-            self._dead_letter_url,
-            Outgoing(
-                body=body,
-                attributes={name: message.attributes[name] for name in kept} | why,
-                group_id=message.group_id,
-                # The same failure of the same message is one dead letter, even if it is sent twice.
-                deduplication_id=sha256(f"{message.id}/{ending.job_id}".encode()).hexdigest(),
-            ),
-        )
-        log.info("dead_lettered", message=message.id, code=error.code)
+            return Letter(message, ending.ref, message.body, short, error)
+        if run:
+            return Letter(message, ending.ref, run.job.body(), None, error)
+        return Letter(message, ending.ref, ending.rejected.body if ending.rejected else message.body, None, error)
 
 
 def _transcript(run: JobRun) -> Transcript:
@@ -251,9 +228,3 @@ def _transcript(run: JobRun) -> Transcript:
         run.language_probability,
         multi=run.job.language == "multi",
     )
-
-
-def _clipped(text: str) -> str:
-    """At most `ERROR_MESSAGE_BYTES` of UTF-8 in characters that SQS takes."""
-    allowed = "".join(letter if letter in "\t\n\r" or letter.isprintable() else "\ufffd" for letter in text)
-    return allowed.encode()[:ERROR_MESSAGE_BYTES].decode(errors="ignore") or "unknown"

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 
 import structlog
 
-from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, SettingsError, TransientError
+from sqscribe.errors import ErrorCode, MessageRefusedError, NodeFaultError, PermanentError, TransientError
 from stages.ports import Clock
 from worker.jobs.checkpoint import Checkpoints
 from worker.jobs.run import JobRun
@@ -88,10 +89,10 @@ class Handover:
             raise TransientError(ErrorCode.INTERRUPTED, text)
         message, following = run.delivery.message, lineage.following
         body = message.body if run.delivery.single_job else run.job.body()
+        copy = copy_of(message, body, following, run.job.job_id)
         try:
-            fence()
-            self._queue.send(None, copy_of(message, body, following, run.job.job_id))
-        except (NodeFaultError, SettingsError) as error:
+            self._send(copy, replace(copy, body=run.job.body(), attributes=following.attributes, typed={}), fence)
+        except (NodeFaultError, MessageRefusedError) as error:
             log.warning("copy_failed", message=message.id, limit=limit, error=str(error))
             return False
         log.info("job_handed_over", message=message.id, limit=limit, generation=following.generation)
@@ -101,6 +102,16 @@ class Handover:
         except (NodeFaultError, PermanentError) as error:
             log.warning("mark_failed", error=str(error))  # whoever receives the copy puts it again
         return True
+
+    def _send(self, copy: Outgoing, smaller: Outgoing, fence: Callable[[], None]) -> None:
+        """A body as large as the queue allows has no room for two more attributes: then the job alone is sent."""
+        fence()
+        try:
+            self._queue.send(None, copy)
+        except MessageRefusedError as error:
+            log.warning("copy_cut", error=str(error))
+            fence()
+            self._queue.send(None, smaller)
 
 
 def copy_of(message: Message, body: str, lineage: Lineage, job_id: str) -> Outgoing:

@@ -235,8 +235,13 @@ class Pipeline:
             except Cancelled as cancelled:
                 log.info("job_cancelled", reason=cancelled.reason)
                 self._end(ending, disposition_of(cancelled.reason))
-            except PermanentError as error:  # the output is forbidden
-                self._failed(ending, error)
+            except JobFailedError as error:
+                # The output is forbidden or fails for this job alone; or, of one that has failed, its dead letter does.
+                if ending.error is None:
+                    self._failed(ending, error)
+                else:
+                    log.warning("dead_letter_failed", code=error.code, error=error.message)
+                    self._end(ending, Disposition.RETRY)
             except Exception:  # see _guarded
                 log.exception("publish_crashed")
                 self._end(ending, Disposition.RETRY)

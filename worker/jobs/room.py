@@ -58,7 +58,7 @@ class Room:
         """
         if not self._scratch.has_room(min(SOURCE_BYTES, self._scratch.budget // 4)):
             return 0
-        if self._faults.current or self._engine.trouble:
+        if self._faults.pausing or self._engine.trouble:
             return 0
         if backlog >= PUBLISH_BACKLOG or not self._buffer.open:
             return 0

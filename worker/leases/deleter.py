@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
 
@@ -47,6 +48,7 @@ class Deleter:
         attempts: Requests in a row for a message, before the messages behind it have their turn.
         first_wait: Seconds before the second attempt, at most; doubles, at random, from there.
         longest_wait: Most seconds between two attempts, and the pause after a batch of which no message was deleted.
+        on_trouble: Told why a request to delete failed as a whole, and None once one is answered.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Deleter:
         attempts: int = 4,
         first_wait: float = 0.5,
         longest_wait: float = 5.0,
+        on_trouble: Callable[[str | None], None] = lambda _why: None,
     ) -> None:
         self._table = table
         self._queue = queue
@@ -66,6 +69,7 @@ class Deleter:
         self._linger = linger
         self._attempts = attempts
         self._longest_wait = longest_wait
+        self._on_trouble = on_trouble
         self._wait = wait_random_exponential(multiplier=first_wait, max=longest_wait)
         self._stopping = threading.Event()
         self._work = threading.Event()  # set when something is pending, or on stop
@@ -126,6 +130,8 @@ class Deleter:
                 self._delete_all(batch)
                 left = _undecided(batch)
                 self._put_back(left)
+                if not left and not self._table.count:
+                    self._on_trouble(None)  # with no lease left, nothing would ever say that all is well again
                 if len(left) == len(batch):
                     self._rest(self._longest_wait)  # the queue is away: it is asked now and then
             except BaseException as error:
@@ -194,6 +200,7 @@ class Deleter:
         if not taken:
             return
         result = self._queue.delete([delete.lease.message for delete in taken.values()])
+        self._on_trouble(result.unanswered)
         for message_id, delete in taken.items():
             if message_id in result.done:
                 delete.future.set_result(DeleteOutcome.DELETED)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -27,16 +28,25 @@ class Heartbeat:
         clock: Rounds and pauses go by it.
         longest_pause: Most seconds between two rounds, so that `last_beat` shows a living thread.
         error_pause: Seconds until the next round after one that met an unexpected error.
+        on_trouble: Told why a request to renew failed as a whole, and None once one is answered.
     """
 
     def __init__(
-        self, table: LeaseTable, queue: Queue, clock: Clock, *, longest_pause: float = 10.0, error_pause: float = 1.0
+        self,
+        table: LeaseTable,
+        queue: Queue,
+        clock: Clock,
+        *,
+        longest_pause: float = 10.0,
+        error_pause: float = 1.0,
+        on_trouble: Callable[[str | None], None] = lambda _why: None,
     ) -> None:
         self._table = table
         self._queue = queue
         self._clock = clock
         self._longest_pause = longest_pause
         self._error_pause = error_pause
+        self._on_trouble = on_trouble
         self._stopping = threading.Event()
         self._lifecycle_lock = threading.Lock()  # guards _thread
         self._thread: threading.Thread | None = None
@@ -116,6 +126,8 @@ class Heartbeat:
         while not self._stopping.is_set():
             renewals = self._table.begin_renewals()
             if not renewals:
+                if not self._table.count:
+                    self._on_trouble(None)  # with no lease left, nothing would ever say that all is well again
                 return
             sent_at = self._clock.now()
             result = BatchResult()  # what an unexpected error leaves behind: nothing is known of any message
@@ -123,4 +135,5 @@ class Heartbeat:
                 result = self._queue.extend([(renewal.message, renewal.seconds) for renewal in renewals])
             finally:
                 self._table.end_renewals(renewals, sent_at, result)
+            self._on_trouble(result.unanswered)
             self._last_beat = self._clock.now()

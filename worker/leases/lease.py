@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from sqscribe.errors import Cancelled, CancelReason, NodeFaultError
+from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, Witness
 from stages.ports import Cancellation, Clock
 from worker.queues import Message
 
@@ -118,7 +118,8 @@ class Lease:
             if left <= 0:
                 raise NodeFaultError(
                     f"nothing is written for message {self.message.id} until the queue confirms its lease, which it"
-                    f" has not done for {timeout:g} s; check that the queue can be reached"
+                    f" has not done for {timeout:g} s; check that the queue can be reached",
+                    witness=Witness.NOBODY,
                 )
             self._clock.wait(changed, left)
 

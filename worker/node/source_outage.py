@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from sqscribe.errors import NodeFaultError
+from sqscribe.errors import NodeFaultError, Witness
 from stages.fetch import NoAnswerError
 from stages.ports import Clock
 
@@ -71,7 +71,9 @@ class SourceOutage:
             if not self._is_node_fault(error.host, began):
                 raise
             raise NodeFaultError(
-                f"{error.message}; nor does any other source answer, so it may be this node's network", error.code
+                f"{error.message}; nor does any other source answer, so it may be this node's network",
+                error.code,
+                witness=Witness.NOBODY,  # this class has asked one
             ) from error
         with self._lock:
             self._note_answer()

@@ -66,12 +66,14 @@ class BatchResult:
         beyond: More was asked for than is left of the 12 h: the message stays hidden for as long as it was. Values say
             why.
         failed: Anything else, the whole call's failure included: may be tried again. Values say why.
+        unanswered: Why a whole request failed, so that it is no message's own trouble; None: all were answered.
     """
 
     done: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     beyond: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    unanswered: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ class QueueFacts:
 class Queue(Protocol):
     """One queue. Thread-safe. Lists of any length are cut into batches of ten inside.
 
-    `receive` and `send` raise `NodeFaultError` when the queue cannot be reached and `SettingsError` when it does
-    not exist or refuses access; `extend`, `release` and `delete` never raise but for a bug: they answer per message.
+    `receive` and `send` raise `NodeFaultError` when the queue cannot be reached and `SettingsFaultError` when it does
+    not exist or refuses access, `send` `MessageRefusedError` when it does not take this very message; `extend`,
+    `release` and `delete` never raise but for a bug: they answer per message.
     """
 
     def facts(self) -> QueueFacts:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqscribe.errors import SettingsError
+from sqscribe.errors import SettingsFaultError
 from stages.ports import Clock
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
 
@@ -109,10 +109,10 @@ class MemoryQueue:
         """Adds a message.
 
         Raises:
-            SettingsError: `url` names another queue; there is none.
+            SettingsFaultError: `url` names another queue; there is none.
         """
         if url is not None:
-            raise SettingsError("a queue in memory has no other queues beside it")
+            raise SettingsFaultError("a queue in memory has no other queues beside it")
         with self._changed:
             stored = _Stored(f"message-{next(self._numbers)}", outgoing, self._clock.now())
             self._messages[stored.id] = stored
@@ -139,6 +139,7 @@ class MemoryQueue:
                     received_at=asked_at,
                     attributes=dict(stored.outgoing.attributes),
                     group_id=stored.outgoing.group_id,
+                    typed=dict(stored.outgoing.typed),
                 )
             )
         return messages

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from sqscribe.errors import NodeFaultError, SettingsError
+from sqscribe.errors import MessageRefusedError, NodeFaultError, SettingsFaultError
 from stages.ports import Clock
+from stages.refusals import Call, Meaning, Named, Owner, owner_of, read
 from worker.queues import BATCH, MOST_ATTRIBUTES, BatchResult, Message, Outgoing, QueueFacts
-from worker.queues.sqs_errors import code_name, gather
+from worker.queues.sqs_errors import gather
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.client import SQSClient
@@ -27,35 +28,13 @@ log = structlog.get_logger()
 LONGEST_POLL_SECONDS = 20
 #: Receives of a redrive policy that names none.
 DEFAULT_MAX_RECEIVES = 10
+#: Group of what is sent to a FIFO queue and comes from none.
+NO_GROUP = "sqscribe"
 
-#: Neither time nor another try mends these: a person has to change a setting or a permission.
-_SETTINGS_CODES = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidAccessKeyId",
-        "InvalidAddress",
-        "InvalidClientTokenId",
-        "InvalidSecurity",
-        "InvalidSignatureException",
-        "KmsAccessDenied",
-        "KmsDisabled",
-        "KmsNotFound",
-        "KmsOptInRequired",
-        "MissingAuthenticationToken",
-        "NonExistentQueue",
-        "QueueDoesNotExist",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-        "UnsupportedOperation",
-    }
-)
-_ABSENT_CODES = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
+_HINTS = {
+    Meaning.GONE: "check the queue's URL, region and account",
+    Meaning.DENIED: "check what the worker's credentials and the queue's policy permit",
+}
 #: What a message may not hold; see SendMessage in the SQS API reference.
 _UNSENDABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -85,13 +64,13 @@ class SqsQueue:
 
         Raises:
             NodeFaultError: The queue cannot be reached.
-            SettingsError: It, or its dead-letter queue, does not exist or refuses access.
+            SettingsFaultError: It, or its dead-letter queue, does not exist or refuses access.
         """
         fifo = self.url.endswith(".fifo")
         try:
             answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["RedrivePolicy"])
         except (ClientError, BotoCoreError) as error:
-            self._fail("GetQueueAttributes", self.url, error)
+            _fail(Call.RECEIVE, "GetQueueAttributes", self.url, error)
         policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy") or "{}")
         if "deadLetterTargetArn" not in policy:
             return QueueFacts(max_receives=None, dead_letter_url=None, fifo=fifo)
@@ -106,7 +85,7 @@ class SqsQueue:
 
         Raises:
             NodeFaultError: The queue cannot be reached.
-            SettingsError: It does not exist or refuses access.
+            SettingsFaultError: It does not exist or refuses access.
         """
         received_at = self._clock.now()
         try:
@@ -119,7 +98,7 @@ class SqsQueue:
                 MessageAttributeNames=["All"],
             )
         except (ClientError, BotoCoreError) as error:
-            self._fail("ReceiveMessage", self.url, error)
+            _fail(Call.RECEIVE, "ReceiveMessage", self.url, error)
         # There is no such key when nothing came.
         return [_message(raw, received_at) for raw in answer.get("Messages", [])]
 
@@ -146,23 +125,25 @@ class SqsQueue:
         """Sends one message. Attributes lose characters that SQS does not take; empty ones are left out.
 
         Raises:
+            MessageRefusedError: The queue does not take this message, as it is too large or for what is in it.
             NodeFaultError: The queue cannot be reached.
-            SettingsError: It does not exist or refuses access.
+            SettingsFaultError: It does not exist or refuses access.
         """
         target = url or self.url
+        fifo = target.endswith(".fifo")
         request: dict[str, Any] = {
             "QueueUrl": target,
             "MessageBody": outgoing.body,
-            "MessageAttributes": _attributes(outgoing.attributes) | dict(outgoing.typed),
+            "MessageAttributes": _attributes(outgoing),
         }
-        if outgoing.group_id is not None:
-            request["MessageGroupId"] = outgoing.group_id
-        if outgoing.deduplication_id is not None and target.endswith(".fifo"):
+        if outgoing.group_id is not None or fifo:
+            request["MessageGroupId"] = outgoing.group_id or NO_GROUP  # a FIFO queue takes no message without one
+        if outgoing.deduplication_id is not None and fifo:
             request["MessageDeduplicationId"] = outgoing.deduplication_id
         try:
             self._client.send_message(**request)
         except (ClientError, BotoCoreError) as error:
-            self._fail("SendMessage", target, error)
+            _fail(Call.SEND_COPY if url is None else Call.SEND_DEAD_LETTER, "SendMessage", target, error)
 
     def _change(self, client: SQSClient, messages: Sequence[tuple[Message, int]]) -> BatchResult:
         def call(batch: Sequence[tuple[Message, int]]) -> Mapping[str, Any]:
@@ -182,25 +163,27 @@ class SqsQueue:
         try:
             return self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
         except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-            if code_name(code) in _SETTINGS_CODES - _ABSENT_CODES:
+            if read(error).meaning is Meaning.DENIED:
                 # The permission for GetQueueUrl is often left out, and the URL of a neighbour is no secret.
                 base = self.url.rsplit("/", 2)[0]
                 return f"{base}/{account}/{name}"
-            self._fail("GetQueueUrl", name, error)
+            _fail(Call.SEND_DEAD_LETTER, "GetQueueUrl", name, error)
 
-    def _fail(self, operation: str, target: str, error: ClientError | BotoCoreError) -> NoReturn:
-        if isinstance(error, ClientError):
-            code = code_name(error.response["Error"].get("Code", ""))
-            text = f"{operation} on {target} failed with {code}: {error.response['Error'].get('Message', '')}"
-            if code in _ABSENT_CODES:
-                raise SettingsError(f"{text}; check the queue's URL, region and account") from error
-            if code in _SETTINGS_CODES:
-                raise SettingsError(f"{text}; check the credentials, what they permit, and the clock") from error
+
+def _fail(call: Call, operation: str, target: str, error: ClientError | BotoCoreError) -> NoReturn:
+    refusal = read(error)
+    hint = _HINTS.get(refusal.meaning)
+    said = f"{refusal.text}; {hint}" if hint else refusal.advice
+    text = f"{operation} on {target} failed{' with' if refusal.code else ':'} {said}"
+    if call is Call.SEND_DEAD_LETTER:
+        text = f"the dead-letter queue: {text}"
+    match owner_of(call, refusal.meaning, Named.SETTINGS):
+        case Owner.SETTINGS:
+            raise SettingsFaultError(text) from error
+        case Owner.JOB:
+            raise MessageRefusedError(text) from error
+        case _:
             raise NodeFaultError(text) from error
-        if isinstance(error, NoCredentialsError | PartialCredentialsError):
-            raise SettingsError(f"{operation} on {target}: {error}; set AWS credentials") from error
-        raise NodeFaultError(f"{operation} on {target} failed: {error}") from error
 
 
 def _in_batches(
@@ -213,13 +196,15 @@ def _in_batches(
     done: set[str] = set()
     errors: dict[str, tuple[str, str]] = {}
     failed: dict[str, str] = {}
+    unanswered: str | None = None
     for first in range(0, len(items), BATCH):
         batch = items[first : first + BATCH]
         ids = [id_of(item) for item in batch]
         try:
             answer = call(batch)
         except (ClientError, BotoCoreError) as error:
-            failed.update(dict.fromkeys(ids, str(error)))
+            unanswered = read(error).advice
+            failed.update(dict.fromkeys(ids, unanswered))
             continue
         done.update(ids[int(entry["Id"])] for entry in answer.get("Successful", []))
         for entry in answer.get("Failed", []):
@@ -227,7 +212,7 @@ def _in_batches(
         for message_id in set(ids) - done - errors.keys():
             failed[message_id] = "the answer does not name this message"
     judged = gather(done, errors)
-    return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed})
+    return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed}, unanswered)
 
 
 def _message(raw: Mapping[str, Any], received_at: float) -> Message:
@@ -252,10 +237,13 @@ def _message(raw: Mapping[str, Any], received_at: float) -> Message:
     )
 
 
-def _attributes(attributes: Mapping[str, str]) -> dict[str, Any]:
+def _attributes(outgoing: Outgoing) -> dict[str, Any]:
     """The attributes in the form of SQS. Of too many, the last ones are kept: the worker's come after the sender's."""
-    clean = {name: _UNSENDABLE.sub("", value) for name, value in attributes.items()}
-    kept = [(name, value) for name, value in clean.items() if value]
-    if len(kept) > MOST_ATTRIBUTES:
-        log.warning("attributes_dropped", names=[name for name, _ in kept[:-MOST_ATTRIBUTES]])
-    return {name: {"DataType": "String", "StringValue": value} for name, value in kept[-MOST_ATTRIBUTES:]}
+    clean = {name: _UNSENDABLE.sub("", value) for name, value in outgoing.attributes.items()}
+    kept: dict[str, Any] = {name: dict(value) for name, value in outgoing.typed.items()}
+    strings = {name: {"DataType": "String", "StringValue": value} for name, value in clean.items() if value}
+    kept |= {name: value for name, value in strings.items() if name not in outgoing.typed}
+    dropped = list(kept)[:-MOST_ATTRIBUTES]
+    if dropped:
+        log.warning("attributes_dropped", names=dropped)
+    return {name: value for name, value in kept.items() if name not in dropped}

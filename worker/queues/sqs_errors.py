@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
+from stages.refusals import Call, Named, Owner, code_name, meaning_of, owner_of
 from worker.queues import BatchResult
 
-__all__ = ["Refusal", "code_name", "gather", "judge"]
+__all__ = ["Refusal", "gather", "judge"]
 
 
 class Refusal(Enum):
@@ -19,8 +20,6 @@ class Refusal(Enum):
     FAILED = "failed"
 
 
-#: Codes after which a receipt never counts again.
-_REFUSED_CODES = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidIdFormat"})
 #: `InvalidParameterValue` may mean many things; these words, in lower case, tell which.
 _BEYOND_WORDS = ("beyond the limit",)
 _REFUSED_WORDS = (
@@ -31,15 +30,6 @@ _REFUSED_WORDS = (
 )
 
 
-def code_name(code: str) -> str:
-    """The error code without the prefix of SQS' query protocol.
-
-    The same error arrives as `AWS.SimpleQueueService.MessageNotInflight` or `MessageNotInflight`, as
-    `com.amazonaws.sqs#MessageNotInflight` from stores that speak JSON without the compatibility header.
-    """
-    return code.rsplit("#", 1)[-1].rsplit(".", 1)[-1]
-
-
 def judge(code: str, message: str) -> Refusal:
     """Sorts an error of ChangeMessageVisibility or DeleteMessage.
 
@@ -47,7 +37,7 @@ def judge(code: str, message: str) -> Refusal:
     ("Total VisibilityTimeout for the message is beyond the limit [43200 seconds]"), as an expired receipt does.
     """
     name = code_name(code)
-    if name in _REFUSED_CODES:
+    if owner_of(Call.EXTEND, meaning_of(name), Named.SETTINGS) is Owner.JOB:
         return Refusal.REFUSED
     if name in {"InvalidParameterValue", "InvalidParameterValueException"}:
         text = message.lower()

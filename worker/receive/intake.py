@@ -144,7 +144,8 @@ class Intake:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         self._trouble = str(error)
-        log.warning("receive_failed", error=str(error), attempt=self._failures)
+        tell = log.error if isinstance(error, SettingsError) else log.warning  # a person has to mend the former
+        tell("receive_failed", error=str(error), attempt=self._failures)
         # Without the bound, an outage of some hours would end in an overflow.
         pause = self._pause * 2.0 ** min(self._failures - 1, 32)
         self._clock.wait(self._stop, min(self._longest_pause, pause))

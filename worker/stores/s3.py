@@ -10,9 +10,10 @@ import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
-from sqscribe.urls import split_s3
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, SettingsFaultError, Witness
+from sqscribe.urls import ObjectUrl, split_s3
 from stages.ports import StoredObject
+from stages.refusals import Call, Meaning, Named, Owner, owner_of, read, words
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -21,27 +22,18 @@ __all__ = ["S3Store"]
 
 log = structlog.get_logger()
 
-_ABSENT_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
-#: Only this job's place is wrong. Credentials that S3 does not know are not among these: they are the node's fault.
-_FORBIDDEN_CODES = frozenset(
-    {
-        "403",
-        "AccessDenied",
-        "AllAccessDisabled",
-        "Forbidden",
-        "InvalidBucketName",
-        "KeyTooLongError",
-        "MethodNotAllowed",
-        "NoSuchBucket",
-        "ObjectLockConfigurationNotFoundError",
-    }
-)
-_CONDITION_FAILED_CODES = frozenset({"PreconditionFailed", "412"})
-_CONFLICT_CODES = frozenset({"ConditionalRequestConflict", "OperationAborted", "409"})
-#: What stores say that do not know If-None-Match or If-Match on a write.
-_NOT_IMPLEMENTED_CODES = frozenset({"NotImplemented", "501", "UnsupportedHeader", "UnsupportedOperation"})
 #: The object tag of what is temporary, for a lifecycle rule: those match tags, but not the middle of a key.
 _TEMPORARY_TAG = "sqscribe=temporary"
+#: Another write to the same key is under way.
+_CONFLICT_CODES = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+
+_VERBS: Mapping[Call, str] = {Call.GET: "read", Call.PUT: "write", Call.DELETE: "delete", Call.LIST: "list"}
+_WITNESSES: Mapping[Call, Witness] = {
+    Call.GET: Witness.READ,
+    Call.LIST: Witness.READ,
+    Call.PUT: Witness.WRITE,
+    Call.DELETE: Witness.WRITE,
+}
 
 
 class S3Store:
@@ -52,8 +44,11 @@ class S3Store:
 
     Temporary objects carry the tag `sqscribe=temporary`, unless the store refuses tags or the worker may not set them.
 
+    A refusal is charged to whoever named the place: see `stages.refusals`.
+
     Args:
         client: Its retries are botocore's.
+        own: The output that the worker's settings name; None: every address is a message's.
         conditional_writes: `auto`: used until the store says that it does not know them; `off`: look first, and the
             last writer wins.
         attempts: Of a conditional write that meets another one under way (409), in all.
@@ -64,15 +59,17 @@ class S3Store:
         self,
         client: S3Client,
         *,
+        own: str | None = None,
         conditional_writes: Literal["auto", "off"] = "auto",
         attempts: int = 5,
         longest_wait: float = 2.0,
     ) -> None:
         self._client = client
+        self._own = own.rstrip("/") if own else None
         self._conditional = conditional_writes == "auto"  # this and the next are only ever turned off: no lock
         self._tags = True
         self._on_conflict = Retrying(
-            retry=retry_if_exception(lambda error: _code(error) in _CONFLICT_CODES),
+            retry=retry_if_exception(_is_conflict),
             stop=stop_after_attempt(attempts),
             wait=wait_random_exponential(multiplier=longest_wait / 16, max=longest_wait),
             reraise=True,
@@ -80,14 +77,15 @@ class S3Store:
 
     def get(self, url: str) -> StoredObject | None:
         """The object, or None when there is none."""
-        bucket, key = split_s3(url)
+        bucket, key = _place(url)
         try:
             answer = self._client.get_object(Bucket=bucket, Key=key)
             return StoredObject(answer["Body"].read(), answer["ETag"])
         except (ClientError, BotoCoreError) as error:
-            if _code(error) in _ABSENT_CODES:
-                return None
-            self._fail("read", url, error)
+            self._unless_answered(Call.GET, url, error)
+            return None
+        except OSError as error:  # the body broke off; botocore repeats requests only
+            raise NodeFaultError(f"cannot read {url}: {words(error)}", witness=Witness.READ) from error
 
     def exists(self, url: str) -> bool:
         """Whether there is such an object."""
@@ -98,7 +96,7 @@ class S3Store:
         try:
             self._put(url, body, content_type, {}, temporary)
         except (ClientError, BotoCoreError) as error:
-            self._fail("write", url, error)
+            self._fail(Call.PUT, url, error)
 
     def put_if_absent(self, url: str, body: bytes, content_type: str, *, temporary: bool = False) -> bool:
         """Writes the object unless there is one; False when there is."""
@@ -116,24 +114,23 @@ class S3Store:
 
     def delete(self, url: str) -> None:
         """Removes the object; it is no error when there is none."""
-        bucket, key = split_s3(url)
+        bucket, key = _place(url)
         try:
             self._client.delete_object(Bucket=bucket, Key=key)
         except (ClientError, BotoCoreError) as error:
-            if _code(error) not in _ABSENT_CODES:
-                self._fail("delete", url, error)
+            self._unless_answered(Call.DELETE, url, error)
 
     def keys(self, prefix: str) -> list[str]:
         """The addresses that begin with `prefix`, sorted."""
-        bucket, key = split_s3(prefix)
+        bucket, key = _place(prefix)
         try:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
             return sorted(f"s3://{bucket}/{entry['Key']}" for page in pages for entry in page.get("Contents", []))
         except (ClientError, BotoCoreError) as error:
-            self._fail("list", prefix, error)
+            self._fail(Call.LIST, prefix, error)
 
     def _put(self, url: str, body: bytes, content_type: str, condition: Mapping[str, str], temporary: bool) -> None:
-        bucket, key = split_s3(url)
+        bucket, key = _place(url)
         request: dict[str, Any] = {"Bucket": bucket, "Key": key, "Body": body, "ContentType": content_type, **condition}
         if not (temporary and self._tags):
             self._client.put_object(**request)
@@ -148,7 +145,7 @@ class S3Store:
             self._tags = False
             log.warning(
                 "object_tags_off",
-                error=_code(error),
+                error=read(error).code,
                 consequence="no lifecycle rule can find checkpoints that are left over",
             )
 
@@ -176,13 +173,12 @@ class S3Store:
             try:
                 self._on_conflict(self._put, url, body, content_type, condition, temporary)
             except (ClientError, BotoCoreError) as error:
-                code = _code(error)
-                # A key that is gone does not have the ETag either: AWS says 404 to If-Match, others 412.
-                if code in _CONDITION_FAILED_CODES or code == "NoSuchKey":
+                refusal = read(error)
+                if refusal.meaning is not Meaning.UNKNOWN_TO_IT:
+                    # A key that is gone does not have the ETag either: AWS says 404 to If-Match, others 412.
+                    self._unless_answered(Call.PUT, url, error)
                     return False
-                if code not in _NOT_IMPLEMENTED_CODES:
-                    self._fail("write", url, error)
-                self._fall_back(code)
+                self._fall_back(refusal.code)
             else:
                 return True
         if not holds(self._etag(url)):
@@ -200,31 +196,69 @@ class S3Store:
             )
 
     def _etag(self, url: str) -> str | None:
-        bucket, key = split_s3(url)
+        bucket, key = _place(url)
         try:
             return self._client.head_object(Bucket=bucket, Key=key)["ETag"]
         except (ClientError, BotoCoreError) as error:
             # The answer to HEAD has no body, so a bucket that is missing looks like a key that is.
-            if _code(error) in _ABSENT_CODES:
-                return None
-            self._fail("look for", url, error)
+            self._unless_answered(Call.GET, url, error)
+            return None
 
-    def _fail(self, verb: str, url: str, error: ClientError | BotoCoreError) -> NoReturn:
-        code = _code(error)
-        text = f"cannot {verb} {url}: {error}"
-        if code in _FORBIDDEN_CODES:
-            hint = "check that the bucket exists and that the worker may use it"
-            raise PermanentError(ErrorCode.OUTPUT_FORBIDDEN, f"{text}; {hint}") from error
-        raise NodeFaultError(text) from error
+    def _unless_answered(self, call: Call, url: str, error: ClientError | BotoCoreError) -> None:
+        """Returns where the answer only says what stands; raises what else it means."""
+        if owner_of(call, read(error).meaning, Named.SETTINGS) is not Owner.ANSWER:
+            self._fail(call, url, error)
+
+    def _fail(self, call: Call, url: str, error: ClientError | BotoCoreError) -> NoReturn:
+        refusal = read(error)
+        text = f"cannot {_VERBS[call]} {url}: {refusal.advice}"
+        named = self._named(url)
+        # An object that is missing, where that is no answer: it is the place that is.
+        meaning = Meaning.GONE if refusal.meaning is Meaning.ABSENT else refusal.meaning
+        match owner_of(call, meaning, named, same_bucket=self._in_own_bucket(url)):
+            case Owner.BUCKET | Owner.JOB:
+                raise PermanentError(ErrorCode.OUTPUT_FORBIDDEN, text) from error
+            case Owner.SETTINGS:
+                whose = "SQSCRIBE_OUTPUT" if named is Named.SETTINGS else "the worker's settings"
+                raise SettingsFaultError(
+                    f"{whose}: {text}; the worker waits for it", witness=_WITNESSES[call]
+                ) from error
+            case _:
+                raise NodeFaultError(text, witness=_WITNESSES[call]) from error
+
+    def _named(self, url: str) -> Named:
+        """Who named an address. A job may name the very output that the settings do: then it is theirs."""
+        own = self._own is not None and f"{url}/".startswith(f"{self._own}/")
+        return Named.SETTINGS if own else Named.MESSAGE
+
+    def _in_own_bucket(self, url: str) -> bool:
+        return self._own is not None and split_s3(url).bucket == split_s3(self._own).bucket
+
+
+def _place(url: str) -> ObjectUrl:
+    """Bucket and key.
+
+    Raises:
+        PermanentError: `output_forbidden`: there can be no such object.
+    """
+    try:
+        return split_s3(url)
+    except ValueError as error:
+        raise PermanentError(ErrorCode.OUTPUT_FORBIDDEN, f"the address of a result {error}: {url[:200]}") from None
 
 
 def _may_be_for_its_tag(error: ClientError) -> bool:
     """Whether a write may have been refused for its tag (by a store without tags, or for want of PutObjectTagging)."""
-    code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _CONDITION_FAILED_CODES | _CONFLICT_CODES:
-        return False
-    return code in _NOT_IMPLEMENTED_CODES or 400 <= status < 500
+    meaning = read(error).meaning
+    return meaning not in {
+        Meaning.CONDITION,
+        Meaning.ABSENT,
+        Meaning.GONE,
+        Meaning.BUSY,
+        Meaning.CREDENTIALS,
+        Meaning.CLOCK,
+    }
 
 
-def _code(error: BaseException) -> str:
-    return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else ""
+def _is_conflict(error: BaseException) -> bool:
+    return isinstance(error, ClientError) and read(error).code in _CONFLICT_CODES

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqscribe.errors import NodeFaultError, SettingsError
+from sqscribe.errors import NodeFaultError, SettingsFaultError
 from stages.ports import Clock
 from worker.queues import BatchResult, Message, Outgoing, QueueFacts
 from worker.queues.sqs_errors import gather
-from worker.testing.queue_calls import Fault, Gate, QueueCall
+from worker.testing.queue_calls import Fault, Gate, QueueCall, check_limits
 
 __all__ = ["FakeQueue", "Fault", "Gate", "QueueCall"]
 
@@ -56,8 +56,12 @@ class FakeQueue:
         max_receives: The receive that would exceed it moves the message to `dead_letters` instead.
         dead_letters: The redrive target.
         fifo: Groups are delivered in order, one receive at a time.
+        max_bytes: Most bytes of a message, attributes counted.
         in_flight_limit: Beyond so many hidden messages nothing is delivered, and a long poll says nothing of it.
         url: Its address; that of `dead_letters` may be sent to as well.
+
+    Attributes:
+        max_bytes: A test may change it at any time.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class FakeQueue:
         max_receives: int | None = None,
         dead_letters: FakeQueue | None = None,
         fifo: bool = False,
+        max_bytes: int = 1 << 20,
         in_flight_limit: int = 120_000,
         url: str = "https://sqs.test/1/jobs",
     ) -> None:
@@ -77,6 +82,7 @@ class FakeQueue:
         self._visibility_timeout = visibility_timeout
         self._max_receives = max_receives
         self._fifo = fifo
+        self.max_bytes = max_bytes
         self._in_flight_limit = in_flight_limit
         self._lock = threading.RLock()  # guards everything below
         self._messages: dict[str, _Stored] = {}
@@ -194,7 +200,7 @@ class FakeQueue:
         """Sends to this queue or its redrive target."""
         if url is not None and url != self.url:
             if self.dead_letters is None or url != self.dead_letters.url:
-                raise SettingsError(f"there is no queue at {url}")
+                raise SettingsFaultError(f"there is no queue at {url}")
             self.dead_letters.send(None, outgoing)
             return
         fault = self._meet("send")
@@ -229,6 +235,7 @@ class FakeQueue:
             self._clock.wait(threading.Event(), fault.lag)
 
     def _put(self, outgoing: Outgoing) -> None:
+        check_limits(outgoing, self.max_bytes)
         with self._lock:
             now = self._clock.now()
             if self._fifo:
@@ -325,10 +332,12 @@ class FakeQueue:
         done: set[str] = set()
         errors: dict[str, tuple[str, str]] = {}
         failed: dict[str, str] = {}
+        unanswered: str | None = None
         for first in range(0, len(entries), BATCH):
             batch = entries[first : first + BATCH]
             fault = self._meet(operation)
             whole = fault.code is not None and fault.entries is None
+            unanswered = f"{fault.code}: {fault.message}" if whole else unanswered
             with self._lock:
                 now = self._clock.now()
                 if not whole or fault.applied:
@@ -347,4 +356,4 @@ class FakeQueue:
                         done.add(message.id)
             self._lag(fault)
         judged = gather(done, errors)
-        return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed})
+        return BatchResult(judged.done, judged.refused, judged.beyond, {**judged.failed, **failed}, unanswered)

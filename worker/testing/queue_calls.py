@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Fault", "Gate", "QueueCall"]
+from sqscribe.errors import MessageRefusedError
+from worker.queues import MOST_ATTRIBUTES, Outgoing
+
+__all__ = ["Fault", "Gate", "QueueCall", "check_limits", "message_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +62,26 @@ class QueueCall:
     at: float
     ids: tuple[str, ...]
     seconds: tuple[int, ...] = ()
+
+
+def message_bytes(body: str, attributes: Mapping[str, Mapping[str, Any]]) -> int:
+    """The size of a message as SQS counts it: the body, and of each attribute name, type and value."""
+    size = len(body.encode(errors="replace"))
+    for name, value in attributes.items():
+        held = value.get("StringValue", value.get("BinaryValue", ""))
+        size += len(name.encode()) + len(str(value.get("DataType", "String")))
+        size += len(held.encode(errors="replace") if isinstance(held, str) else held)
+    return size
+
+
+def check_limits(outgoing: Outgoing, max_bytes: int) -> None:
+    """Refuses what SQS would.
+
+    Raises:
+        MessageRefusedError: The message is too large, attributes counted, or has too many of them.
+    """
+    attributes = {name: {"StringValue": value} for name, value in outgoing.attributes.items()} | dict(outgoing.typed)
+    if message_bytes(outgoing.body, attributes) > max_bytes:
+        raise MessageRefusedError(f"InvalidParameterValue: Message must be shorter than {max_bytes} bytes.")
+    if len(attributes) > MOST_ATTRIBUTES:
+        raise MessageRefusedError(f"InvalidParameterValue: Number of message attributes [{len(attributes)}] exceeds 10")

@@ -37,6 +37,7 @@ class MemoryStore:
         self._temporary: set[str] = set()
         self._calls: list[StoreCall] = []
         self._faults: dict[str, deque[tuple[Exception, bool]]] = {}
+        self._refusals: dict[tuple[str, str], Exception] = {}
 
     # -- for the test ----------------------------------------------------------------------------------------------
 
@@ -51,6 +52,13 @@ class MemoryStore:
         """
         with self._lock:
             self._faults.setdefault(operation, deque()).extend([(error, applied)] * times)
+
+    def refuse(self, operation: str, part: str, error: Exception | None) -> None:
+        """Every call of that method on an address that holds `part` raises the error; None: no longer."""
+        with self._lock:
+            self._refusals.pop((operation, part), None)
+            if error is not None:
+                self._refusals[operation, part] = error
 
     @property
     def objects(self) -> dict[str, bytes]:
@@ -148,6 +156,9 @@ class MemoryStore:
     def _meet(self, operation: str, url: str) -> Exception | None:
         """Notes the call and raises what is scripted; gives back an error that is to be raised after the effect."""
         self._calls.append(StoreCall(operation, url))
+        for (method, part), refusal in self._refusals.items():
+            if method == operation and part in url:
+                raise refusal
         faults = self._faults.get(operation)
         if not faults:
             return None

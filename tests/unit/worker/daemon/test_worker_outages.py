@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from sqscribe.errors import NodeFaultError
+from sqscribe.errors import NodeFaultError, Witness
 from stages.fetch import FetchLimits
+from worker.node.faults import NodeFaults
+from worker.queues import Outgoing
 from worker.testing.media_server import MediaServer
 from worker.testing.queue import Fault
 from worker.testing.waiting import eventually
@@ -239,3 +241,59 @@ def test_nothing_is_received_while_the_engine_restarts(make: Callable[..., World
     assert [(world.result(job) or {})["attempts"] for job in ("one", "two")] == [1, 1]
     eventually(lambda: world.components.health.ready().ok)
     assert daemon.status()["trouble"] == []
+
+
+def test_jobs_whose_own_steps_fail_go_back_while_the_others_go_on(
+    make: Callable[..., World], media: MediaServer
+) -> None:
+    # Given three jobs whose objects the store never takes, and one of which it never gives back what stands
+    world = make(max_receives=1, uploaders=1, downloaders=1)
+    for name in ("bad-1", "bad-2", "bad-3"):
+        world.store.refuse("put_if_absent", f"/{name}/", NodeFaultError(f"500 for {name}", witness=Witness.WRITE))
+    world.store.refuse("get", "/bad-4/", NodeFaultError("500 for bad-4", witness=Witness.READ))
+    good = [f"good-{number}" for number in range(8)]
+    for job in ("bad-1", "bad-2", *good[:4], "bad-3", "bad-4", *good[4:]):
+        world.send({"source": media.url("hello.wav"), "job_id": job})
+    # When a worker with a single thread for each stage has them
+    world.start()
+    eventually(lambda: not len(world.queue))
+    # Then the good ones are done, and the others are dead letters with their reason
+    assert [world.status(job) for job in good] == ["succeeded"] * len(good)
+    letters = {json.loads(letter.body)["job_id"]: letter.attributes for letter in world.dead_letters.messages}
+    assert set(letters) == {"bad-1", "bad-2", "bad-3", "bad-4"}
+    for name, attributes in letters.items():
+        assert attributes["error_code"] == "storage_unavailable"
+        assert f"500 for {name}" in attributes["error_message"]
+
+
+def test_one_dead_letter_that_never_gets_through_does_not_stop_the_worker(
+    make: Callable[..., World], media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a dead-letter queue that fails for one letter, and a worker that doubts after half a second
+    monkeypatch.setattr("worker.build.NodeFaults", partial(NodeFaults, first=0.05, longest=0.2, doubt=0.5))
+    world = make(max_receives=9, shutdown_grace=1)
+    take = world.dead_letters.send
+
+    def send(url: str | None, outgoing: Outgoing) -> None:
+        if "unlucky" in outgoing.body:
+            raise NodeFaultError("500 for this letter")
+        take(url, outgoing)
+
+    monkeypatch.setattr(world.dead_letters, "send", send)
+    world.send("unlucky")
+    world.start()
+    eventually(lambda: world.components.faults.current)
+    # When others come, good and bad
+    for number in range(4):
+        world.send({"source": media.url("hello.wav"), "job_id": f"good-{number}"})
+    # Then the good ones are done all the same
+    eventually(lambda: all(world.status(f"good-{number}") for number in range(4)))
+    # And once others' letters get through, that one goes back
+    never = threading.Event()
+
+    def sent_back() -> bool:
+        world.send("no job either")
+        never.wait(0.1)
+        return any(call.operation == "release" for call in world.queue.calls)
+
+    eventually(sent_back)

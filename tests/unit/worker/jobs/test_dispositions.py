@@ -41,7 +41,7 @@ def held(queue: FakeQueue, clock: FakeClock) -> Iterator[tuple[Finisher, Deliver
     queue.send(None, Outgoing("body"))
     (message,) = queue.receive(1, 0)
     (lease,) = table.add([message])
-    finisher = Finisher(nothing, nothing, queue, table, deleter, nothing, nothing, None)
+    finisher = Finisher(nothing, nothing, nothing, table, deleter, nothing, nothing)
     deleter.start()
     yield finisher, Delivery(lease, 1), message
     assert deleter.stop(5)  # deletes what is pending

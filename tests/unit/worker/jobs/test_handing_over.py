@@ -297,3 +297,21 @@ def test_the_last_generation_at_its_ceiling_fails_with_a_reason(make_world: Any)
     assert world.result()["error"]["code"] == "interrupted"
     assert [letter.attributes["error_code"] for letter in world.dead_letters.messages] == ["interrupted"]
     assert len(world.queue) == 0
+
+
+def test_a_copy_that_has_no_room_is_sent_as_the_job_alone(tight: Any) -> None:
+    # Given a message of exactly the size that its queue allows, which leaves no room for two more attributes
+    tight.send({"tenant": "a" * 5000})
+    (sent,) = tight.queue.messages
+    tight.queue.max_bytes = len(sent.body) + len("tenantString") + 5000
+    tight.interrupted(4)
+    tight.interrupted(2)
+    # When it is received for the last time but one
+    third = tight.worker()
+    third.take()
+    third.work()
+    # Then the copy holds the job without the sender's attributes
+    assert third.outcomes() == {"handed_over": 1}
+    (copy,) = tight.queue.messages
+    assert set(copy.attributes) == {"sqscribe_origin", "sqscribe_generation"}
+    assert json.loads(copy.body)["job_id"] == "long"

@@ -25,6 +25,7 @@ class Bench:
     queue: FakeQueue
     table: LeaseTable
     deleter: Deleter
+    told: list[str | None]
 
     def receive(self, count: int) -> list[Lease]:
         return lease_new(self.queue, self.table, count)
@@ -46,9 +47,10 @@ def bench() -> Iterator[Bench]:
     clock = FakeClock()
     queue = FakeQueue(clock)
     table = LeaseTable(queue, clock, visibility_timeout=300, rng=random.Random(1))
-    deleter = Deleter(table, queue, clock, linger=0.2)
+    told: list[str | None] = []
+    deleter = Deleter(table, queue, clock, linger=0.2, on_trouble=told.append)
     deleter.start()
-    yield Bench(clock, queue, table, deleter)
+    yield Bench(clock, queue, table, deleter, told)
     deleter.stop(5)
 
 
@@ -216,3 +218,14 @@ def test_a_bug_is_told_to_those_who_wait_and_ends_the_thread(bench: Bench) -> No
         with pytest.raises(ZeroDivisionError):
             future.result(5)
     assert bench.deleter.stop(5)
+
+
+def test_what_keeps_every_delete_from_being_answered_is_told_until_one_is(bench: Bench) -> None:
+    first, second = bench.receive(2)
+    bench.queue.script("delete", Fault(code="AccessDenied", message="no"), times=2)
+    assert bench.outcome(bench.deleter.delete(first), 60) is DeleteOutcome.DELETED
+    assert bench.told == ["AccessDenied: no", "AccessDenied: no", None]
+    # And one message that cannot be deleted by itself is nobody else's trouble
+    bench.queue.script("delete", Fault(code="InternalError", message="no", entries=frozenset({0})))
+    assert bench.outcome(bench.deleter.delete(second), 60) is DeleteOutcome.DELETED
+    assert set(bench.told[2:]) == {None}

@@ -288,3 +288,33 @@ def test_an_answer_that_says_too_much_was_asked_for_ends_the_lease_without_losin
     assert lease.cancellation.reason is None
     bench.clock.run(VISIBILITY)
     assert lease.cancellation.reason is CancelReason.LEASE_LOST
+
+
+def test_what_keeps_every_renewal_from_being_answered_is_told_until_one_is(bench: LeaseBench) -> None:
+    told: list[str | None] = []
+    bench.heartbeat = Heartbeat(bench.table, bench.queue, bench.clock, on_trouble=told.append)
+    bench.receive(2)
+    bench.heartbeat.start()
+    # Given a permission that is withdrawn
+    bench.queue.script("extend", Fault(code="AccessDenied", message="no"), times=2)
+    bench.clock.run(VISIBILITY)
+    assert told[:2] == ["AccessDenied: no", "AccessDenied: no"]
+    # Then its return is told as well
+    assert told[2] is None
+    # And one message that is refused by itself is nobody else's trouble
+    bench.queue.script("extend", Fault(code="InternalError", message="no", entries=frozenset({0})))
+    bench.clock.run(VISIBILITY)
+    assert set(told[2:]) == {None}
+
+
+def test_a_trouble_ends_with_the_last_lease(bench: LeaseBench) -> None:
+    told: list[str | None] = []
+    bench.heartbeat = Heartbeat(bench.table, bench.queue, bench.clock, on_trouble=told.append)
+    (lease,) = bench.receive(1)
+    bench.queue.script("extend", Fault(code="AccessDenied", message="no"), times=99)
+    bench.heartbeat.start()
+    bench.clock.run(VISIBILITY / 2)
+    assert told[-1] == "AccessDenied: no"
+    bench.table.release([lease])
+    bench.clock.run(20)
+    assert told[-1] is None

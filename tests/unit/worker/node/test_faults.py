@@ -7,7 +7,15 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, PermanentError, TransientError
+from sqscribe.errors import (
+    Cancelled,
+    CancelReason,
+    NodeFaultError,
+    PermanentError,
+    SettingsFaultError,
+    TransientError,
+    Witness,
+)
 from sqscribe.errors import ErrorCode as Code
 from stages.ports import Cancellation
 from worker.node.faults import NodeFaults
@@ -158,3 +166,181 @@ def test_of_two_faults_the_one_that_lasts_is_told(clock: FakeClock, faults: Node
     lasting.cancel(CancelReason.SHUTDOWN)
     first.join()
     assert faults.current is None
+
+
+# -- one job's own fault ---------------------------------------------------------------------------------------------
+
+
+class Probe:
+    """What the worker itself can do now."""
+
+    def __init__(self, *, well: bool) -> None:
+        self.well = well
+        self.asked: list[Witness] = []
+
+    def __call__(self, witness: Witness) -> bool:
+        self.asked.append(witness)
+        return self.well
+
+
+class Failing:
+    """Work that always fails, and a thread that outlasts it."""
+
+    def __init__(self, faults: NodeFaults, error: NodeFaultError) -> None:
+        self.tries = 0
+        self.ended: Exception | None = None
+        self.cancellation = Cancellation()
+        self._error = error
+        self._thread = threading.Thread(target=self._run, args=(faults,), daemon=True)
+        self._thread.start()
+
+    def _run(self, faults: NodeFaults) -> None:
+        try:
+            faults.outlast("publish", self._work, self.cancellation)
+        except (TransientError, Cancelled) as error:
+            self.ended = error
+
+    def _work(self) -> None:
+        self.tries += 1
+        raise self._error
+
+    def join(self) -> Exception | None:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        return self.ended
+
+
+def test_a_fault_that_the_worker_itself_does_not_meet_is_the_jobs_and_holds_up_nobody(clock: FakeClock) -> None:
+    # Given a worker that can write, and one job whose object cannot be written
+    probe = Probe(well=True)
+    faults = NodeFaults(clock, probe=probe)
+    failing = Failing(faults, NodeFaultError("500", witness=Witness.WRITE))
+    for _ in range(2):
+        clock.settle()
+        # Then receiving goes on
+        assert faults.current is None
+        assert not faults.pausing
+        clock.advance(LONGEST)
+    # And after a few the job goes back, with its reason
+    ended = failing.join()
+    assert isinstance(ended, TransientError)
+    assert ended.code is Code.STORAGE_UNAVAILABLE
+    assert "500" in ended.message
+    assert failing.tries == 3
+    assert set(probe.asked) == {Witness.WRITE}
+    assert faults.current is None
+
+
+def test_an_outage_is_outlasted_however_often_it_is_met(clock: FakeClock) -> None:
+    # Given a worker that cannot write either, but for a moment, too short for a job to go back
+    probe = Probe(well=False)
+    faults = NodeFaults(clock, probe=probe)
+    failing = Failing(faults, NodeFaultError("500", witness=Witness.WRITE))
+    for number in range(40):
+        clock.settle()
+        probe.well = number % 5 in {1, 2}
+        clock.advance(LONGEST)
+    clock.settle()
+    assert failing.ended is None
+    assert failing.tries == 41
+    failing.cancellation.cancel(CancelReason.SHUTDOWN)
+    assert isinstance(failing.join(), Cancelled)
+
+
+def test_other_jobs_at_the_same_step_are_a_witness_too(clock: FakeClock, faults: NodeFaults) -> None:
+    failing = Failing(faults, NodeFaultError("broken"))
+    clock.settle()
+    for _ in range(6):
+        # Given others that get through another step: nothing follows from it
+        faults.outlast("fetch", Step(0), Cancellation())
+        clock.advance(LONGEST)
+        clock.settle()
+        assert faults.current == "publish: broken"
+    for left in (2, 1, 0):
+        # When they get through the same one
+        assert failing.ended is None
+        faults.outlast("publish", Step(0), Cancellation())
+        clock.advance(LONGEST)
+        clock.settle(min(left, 1))
+    # Then the job goes back
+    assert isinstance(failing.join(), TransientError)
+
+
+def test_a_lease_in_doubt_is_never_the_jobs_fault(clock: FakeClock) -> None:
+    faults = NodeFaults(clock, probe=Probe(well=True))
+    failing = Failing(faults, NodeFaultError("in doubt", witness=Witness.NOBODY))
+    for _ in range(8):
+        clock.settle()
+        faults.outlast("publish", Step(0), Cancellation())
+        clock.advance(LONGEST)
+    clock.settle()
+    assert failing.ended is None
+    failing.cancellation.cancel(CancelReason.LEASE_LOST)
+    failing.join()
+
+
+def test_what_a_person_has_to_mend_is_said_first_and_as_an_error(clock: FakeClock, faults: NodeFaults) -> None:
+    with capture_logs() as lines:
+        first = Failing(faults, NodeFaultError("the disk is full"))
+        clock.settle()
+        second = Failing(faults, SettingsFaultError("SQSCRIBE_OUTPUT: cannot write s3://out: NoSuchBucket"))
+        clock.settle(2)
+    assert faults.current == "SQSCRIBE_OUTPUT: cannot write s3://out: NoSuchBucket"
+    assert [line["log_level"] for line in lines] == ["warning", "error"]
+    for failing in (first, second):
+        failing.cancellation.cancel(CancelReason.SHUTDOWN)
+        failing.join()
+
+
+def test_what_repeats_by_itself_can_say_what_is_wrong(faults: NodeFaults) -> None:
+    faults.note("deleting messages", "AccessDenied")
+    assert faults.current == "deleting messages: AccessDenied"
+    faults.note("renewing leases", None)
+    assert faults.current == "deleting messages: AccessDenied"
+    faults.note("deleting messages", None)
+    assert faults.current is None
+
+
+def test_a_single_fault_without_a_witness_holds_up_receiving_for_a_while_only(
+    clock: FakeClock, faults: NodeFaults
+) -> None:
+    # Given one job's step that fails, and nobody else who gets as far
+    first = Failing(faults, NodeFaultError("broken"))
+    clock.settle()
+    pausing = [faults.pausing]
+    clock.advance(61)
+    clock.settle()
+    # Then after a minute others are let in, and what is wrong is told all the while
+    pausing.append(faults.pausing)
+    assert faults.current == "publish: broken"
+    # When they meet it too
+    second = Failing(faults, NodeFaultError("broken"))
+    clock.settle(2)
+    # Then it is an outage
+    pausing.append(faults.pausing)
+    clock.advance(61)
+    clock.settle(2)
+    pausing.append(faults.pausing)
+    assert pausing == [True, False, True, True]
+    for failing in (first, second):
+        failing.cancellation.cancel(CancelReason.SHUTDOWN)
+        failing.join()
+
+
+@pytest.mark.parametrize("error", [SettingsFaultError("gone"), NodeFaultError("503", witness=Witness.READ)])
+def test_a_fault_that_is_certain_holds_it_up_for_as_long_as_it_lasts(clock: FakeClock, error: NodeFaultError) -> None:
+    faults = NodeFaults(clock, probe=Probe(well=False))
+    failing = Failing(faults, error)
+    for _ in range(10):
+        clock.settle()
+        assert faults.pausing
+        clock.advance(61)
+    failing.cancellation.cancel(CancelReason.SHUTDOWN)
+    failing.join()
+
+
+def test_what_was_tried_often_before_it_was_raised_is_not_tried_as_often_again(clock: FakeClock) -> None:
+    faults = NodeFaults(clock, probe=Probe(well=True))
+    failing = Failing(faults, NodeFaultError("broke off five times", witness=Witness.READ, tries=5))
+    assert isinstance(failing.join(), TransientError)
+    assert failing.tries == 1

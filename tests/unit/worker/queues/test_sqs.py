@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, NoCredentialsError
 from botocore.stub import ANY, Stubber
 
-from sqscribe.errors import NodeFaultError, SettingsError
+from sqscribe.errors import MessageRefusedError, NodeFaultError, SettingsError
 from worker.queues import Message, Outgoing
 from worker.queues.sqs import SqsQueue
 from worker.queues.sqs_errors import Refusal, judge
@@ -278,3 +278,45 @@ def test_a_dead_letter_queue_that_is_gone_is_said(bench: Bench) -> None:
     bench.stub.add_client_error("get_queue_url", "QueueDoesNotExist")
     with pytest.raises(SettingsError, match="GetQueueUrl on dead"):
         bench.queue.facts()
+
+
+def test_attributes_of_every_type_count_among_the_ten(bench: Bench) -> None:
+    typed: dict[str, Mapping[str, Any]] = {f"b{n}": {"DataType": "Binary", "BinaryValue": b"x"} for n in range(6)}
+    attributes = {f"a{n}": "v" for n in range(4)} | {"error_code": "c", "error_message": "m"}
+    kept = [*(f"b{n}" for n in range(2, 6)), *(f"a{n}" for n in range(4)), "error_code", "error_message"]
+    bench.stub.add_response(
+        "send_message",
+        {"MessageId": "x", "MD5OfMessageBody": "x"},
+        {"QueueUrl": URL, "MessageBody": "body", "MessageAttributes": dict.fromkeys(kept, ANY)},
+    )
+    bench.queue.send(None, Outgoing("body", attributes, typed=typed))
+
+
+def test_what_comes_from_no_group_gets_one_in_a_fifo_queue(bench: Bench) -> None:
+    dead = "https://sqs.eu-west-1.amazonaws.com/123456789012/dead.fifo"
+    expected = {
+        "QueueUrl": dead,
+        "MessageBody": "body",
+        "MessageAttributes": {},
+        "MessageGroupId": "sqscribe",
+        "MessageDeduplicationId": "d",
+    }
+    bench.stub.add_response("send_message", {"MessageId": "x", "MD5OfMessageBody": "x"}, expected)
+    bench.queue.send(dead, Outgoing("body", deduplication_id="d"))
+
+
+@pytest.mark.parametrize("code", ["InvalidParameterValue", "InvalidMessageContents", "BatchRequestTooLong"])
+def test_a_message_that_the_queue_does_not_take_is_told_from_a_queue_that_refuses(bench: Bench, code: str) -> None:
+    bench.stub.add_client_error("send_message", code, "Message must be shorter than 1024 bytes.", 400)
+    with pytest.raises(MessageRefusedError, match="shorter than 1024 bytes"):
+        bench.queue.send(None, Outgoing("body"))
+
+
+def test_a_request_that_is_not_answered_is_told_from_entries_that_fail(bench: Bench) -> None:
+    bench.stub.add_client_error("delete_message_batch", "AccessDenied", "not authorized", 403)
+    bench.stub.add_response(
+        "delete_message_batch",
+        {"Successful": [], "Failed": [{"Id": "0", "SenderFault": False, "Code": "InternalError"}]},
+    )
+    assert "not authorized" in (bench.queue.delete(messages(1)).unanswered or "")
+    assert bench.queue.delete(messages(1)).unanswered is None

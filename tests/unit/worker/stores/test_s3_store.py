@@ -11,7 +11,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 from structlog.testing import capture_logs
 
-from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, SettingsFaultError
 from worker.stores.s3 import S3Store
 
 URL = "s3://bucket/a key/with+all?sorts#of%20things"
@@ -215,3 +215,21 @@ def test_a_store_that_knows_neither_tags_nor_conditions(bench: Bench) -> None:
     bench.refuse("put_object", "NotImplemented", 501, TAGGED)
     bench.put(PLAIN)
     assert bench.store.put_if_absent(URL, b"x", "text/plain", temporary=True)
+
+
+def test_an_address_that_can_be_no_object_fails_its_job(bench: Bench) -> None:
+    for call in (bench.store.get, bench.store.delete, bench.store.keys, bench.store.exists):
+        with pytest.raises(PermanentError, match="has a key of 1100 bytes; S3 takes 1024"):
+            call(f"s3://bucket/{'k' * 1100}")
+
+
+@pytest.mark.parametrize(("method", "call"), CALLS)
+@pytest.mark.parametrize(("code", "status"), [*FORBIDDEN, ("KMS.DisabledException", 400), ("SomethingNew", 418)])
+def test_the_workers_own_place_that_refuses_fails_no_job(
+    bench: Bench, method: str, call: Any, code: str, status: int
+) -> None:
+    bench.store = S3Store(bench.client, own="s3://bucket/a key/")
+    bench.refuse(method, code, status)
+    with pytest.raises(SettingsFaultError, match=f"SQSCRIBE_OUTPUT: cannot .*{code}: why") as refused:
+        call(bench.store)
+    assert URL in str(refused.value)
