@@ -153,7 +153,8 @@ class AwsClients:
         config = Config(request_checksum_calculation=checksums, response_checksum_validation=checksums)
         client = self._client("s3", self._config.merge(config), **own)
         if requester_pays:
-            client.meta.events.register("provide-client-params.s3", _pay)
+            pay: Any = _pay  # the stubs do not know that hooks may answer
+            client.meta.events.register("provide-client-params.s3", pay)
         return client
 
     def _queue_region(self, queue_url: str) -> str:

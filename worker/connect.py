@@ -12,6 +12,7 @@ import boto3
 
 from sqscribe.errors import SettingsError
 from sqscribe.job import JobDefaults
+from stages.fetch.request import FetchLimits
 from stages.ports import Store
 from worker.aws import AwsClients
 from worker.node.clock import SystemClock
@@ -62,7 +63,7 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
         raise SettingsError(
             "SQSCRIBE_OUTPUT: not set; the worker needs a place for results, s3://bucket/prefix (--output)"
         )
-    threads = settings.downloaders + settings.uploaders
+    threads = settings.downloaders * FetchLimits(settings.max_source_bytes).connections + settings.uploaders
 
     def count(service: str, operation: str) -> None:
         (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
