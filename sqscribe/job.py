@@ -61,7 +61,7 @@ class Job:
     """One job, valid and complete. Made by `sqscribe.job_message.parse_job`.
 
     Attributes:
-        source: `http(s)://`, or `s3://bucket/key` with the key as it is. May hold secrets: see `urls.redact`.
+        source: `http(s)://`, `data:`, or `s3://bucket/key` with the key as it is. May hold secrets: see `urls.redact`.
         job_id: The same id is the same job.
         output: `s3://bucket/prefix` without a slash at its end.
         formats: The master's first, then those asked for, each once.

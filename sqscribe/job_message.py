@@ -178,7 +178,6 @@ class JobMessage(TuningFields):
             "subtitles: this version knows no limits but its own": self.subtitles is not None,
             "webhook: this version calls none": self.webhook is not None,
             "progress: this version writes no partial.json": self.progress,
-            "source: this version reads no data: URLs; use https:// or s3://": self.scheme == "data",
             "word_timestamps: a translation's words have no times": self.word_timestamps and self.task == "translate",
         }
         return [text for text, asked in faults.items() if asked]

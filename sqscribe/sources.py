@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import assert_never
 from urllib.parse import urlsplit
 
+from sqscribe.data_urls import split_data
 from sqscribe.urls import split_s3
 
 __all__ = ["SCHEMES_SHOWN", "WEB_SCHEMES", "SourceScheme", "checked_source", "source_bucket", "source_scheme"]
@@ -26,19 +27,25 @@ class SourceScheme(StrEnum):
     HTTPS = "https"
     HTTP = "http"
     S3 = "s3"
+    DATA = "data"
 
 
 #: Those that lead to web servers.
 WEB_SCHEMES = (SourceScheme.HTTP, SourceScheme.HTTPS)
 #: All of them, for people.
-SCHEMES_SHOWN = " or ".join(", ".join(f"{scheme}://" for scheme in SourceScheme).rsplit(", ", 1))
+SCHEMES_SHOWN = " or ".join(
+    ", ".join("data:" if scheme is SourceScheme.DATA else f"{scheme}://" for scheme in SourceScheme).rsplit(", ", 1)
+)
 
 
 def source_scheme(source: str) -> SourceScheme | None:
     """The scheme of a source that can be fetched; None for any other, and for what is no URL."""
-    head, separator, _ = source.partition("://")
+    head, colon, rest = source.partition(":")
     lowered = head.lower()
-    return SourceScheme(lowered) if separator and lowered in frozenset(SourceScheme) else None
+    if not colon or lowered not in frozenset(SourceScheme):
+        return None
+    scheme = SourceScheme(lowered)
+    return scheme if scheme is SourceScheme.DATA or rest.startswith("//") else None
 
 
 def source_bucket(source: str) -> str | None:
@@ -46,7 +53,7 @@ def source_bucket(source: str) -> str | None:
     match source_scheme(source):
         case SourceScheme.S3:
             return split_s3(source).bucket
-        case SourceScheme.HTTP | SourceScheme.HTTPS | None:
+        case SourceScheme.HTTP | SourceScheme.HTTPS | SourceScheme.DATA | None:
             return None
         case scheme:
             assert_never(scheme)
@@ -62,9 +69,9 @@ def checked_source(source: str) -> str:
     """
     found = _SCHEME.match(source)
     if not found:
-        raise ValueError("must be a URL: https://…, http://… or s3://bucket/key")
+        raise ValueError("must be a URL: https://…, http://…, s3://bucket/key or data:audio/…;base64,…")
     lowered = found[1].lower()
-    if len(source) > SOURCE_CHARACTERS and lowered != "data":
+    if len(source) > SOURCE_CHARACTERS and lowered != SourceScheme.DATA:
         raise ValueError(f"has {len(source)} characters; at most {SOURCE_CHARACTERS} are taken")
     scheme = SourceScheme(lowered) if lowered in frozenset(SourceScheme) else None
     match scheme:
@@ -73,6 +80,8 @@ def checked_source(source: str) -> str:
                 raise ValueError("must name an object: s3://bucket/key")
         case SourceScheme.HTTP | SourceScheme.HTTPS:
             _check_web(source)
+        case SourceScheme.DATA:
+            split_data(source)
         case None:
             pass
         case _:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from sqscribe.data_urls import is_data, shortened
+
 __all__ = ["ObjectUrl", "redact", "split_s3", "storable", "without_presigned"]
 
 # Looser than today's rules for new buckets: old ones and those of look-alikes have capitals and underscores.
@@ -54,6 +56,8 @@ def split_s3(url: str) -> ObjectUrl:
 
 def redact(url: str) -> str:
     """The URL as logs and messages may show it: without user, password, query and fragment. Never raises."""
+    if is_data(url):
+        return "data:…"
     scheme, separator, rest = url.partition("://")
     if scheme.lower() == "s3" or url.startswith("/"):
         return url  # `?` and `@` are letters of a key, or of a path, here
@@ -64,7 +68,9 @@ def redact(url: str) -> str:
 
 
 def storable(url: str) -> str:
-    """The URL as `result.json` may keep it: what names the source stays, credentials go."""
+    """The URL as `result.json` may keep it: what names the source stays, credentials and embedded content go."""
+    if is_data(url):
+        return shortened(url)
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() == "s3" or url.startswith("/"):
         return redact(url)

@@ -13,7 +13,7 @@ from sqscribe import __version__
 from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import AudioDecoder, DecodeLimits
-from stages.fetch import Fetcher, FetchLimits
+from stages.fetch import Fetcher, FetchLimits, Lanes
 from stages.fetch.address import AddressPolicy
 from stages.inference.client.client import EngineClient
 from stages.inference.protocol import Engine, EngineSettings
@@ -114,7 +114,7 @@ def build_worker(
     return Daemon(
         _components(ground, decoder, segmenter, scratch, engine),
         http_port=settings.http_port,
-        downloaders=settings.downloaders,
+        downloaders=2 * settings.downloaders,  # as many again for slow lanes
         uploaders=settings.uploaders,
         grace=settings.shutdown_grace,
         engine_stall=settings.engine_stall_seconds,
@@ -170,7 +170,8 @@ def _components(
     ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace, engine: Engine
 ) -> Components:
     clock, leases, buffer = ground.clock, ground.leases, ground.buffer
-    preparer = _preparer(ground, decoder, segmenter, scratch)
+    lanes = Lanes(ground.settings.downloaders, slow=ground.settings.downloaders)
+    preparer = _preparer(ground, decoder, segmenter, scratch, lanes)
     pipeline = _pipeline(ground, preparer, scratch, engine)
     intake = Intake(
         ground.connections.queue,
@@ -199,6 +200,7 @@ def _components(
             leases, ground.connections.queue, clock, on_trouble=partial(ground.faults.note, "renewing leases")
         ),
         deleter=ground.deleter,
+        lanes=lanes,
         intake=intake,
         pipeline=pipeline,
         engine=engine,
@@ -206,7 +208,9 @@ def _components(
     )
 
 
-def _preparer(ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace) -> Preparer:
+def _preparer(
+    ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace, lanes: Lanes
+) -> Preparer:
     settings, connections = ground.settings, ground.connections
     limits = FetchLimits(max_bytes=settings.max_source_bytes)
     policy = AddressPolicy(settings.allow_private_sources)
@@ -219,6 +223,7 @@ def _preparer(ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scra
         allowed_buckets=frozenset(settings.allowed_buckets) if settings.allowed_buckets else None,
         policy=policy,
         on_answer=outage.answered,
+        lanes=lanes,
     )
     return Preparer(fetcher, decoder, segmenter, scratch, outage, ground.faults, ground.metrics, ground.clock)
 

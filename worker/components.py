@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.fetch import Lanes
 from stages.inference.protocol import Engine
 from stages.ports import Clock
 from worker.jobs.buffer import AudioBuffer
@@ -39,6 +40,7 @@ class Components:
     leases: LeaseTable
     heartbeat: Heartbeat
     deleter: Deleter
+    lanes: Lanes
     intake: Intake
     pipeline: Pipeline
     engine: Engine

@@ -42,7 +42,7 @@ class Daemon:
     Args:
         components: Its parts, built by `worker.build` and not yet started.
         http_port: 0 for none.
-        downloaders: Threads that fetch, decode and segment.
+        downloaders: Threads that fetch, decode and segment, those in slow lanes included.
         uploaders: Threads that publish.
         grace: Seconds from the wish to stop to the end.
         engine_stall: Seconds without progress after which the engine is replaced.
@@ -285,10 +285,11 @@ class Daemon:
     def _download(self, health: ComponentHealth) -> None:
         while not self._downloads_stop.is_set():
             health.idle()
-            task = self._components.intake.next(self._intervals.poll)
-            if task is not None:
-                health.beat("preparing")
-                self._components.pipeline.prepare(task, health.beat)
+            with self._components.lanes.turn(self._intervals.poll) as mine:
+                task = self._components.intake.next(self._intervals.poll) if mine else None
+                if task is not None:
+                    health.beat("preparing")
+                    self._components.pipeline.prepare(task, health.beat)
         health.end()
 
     def _upload(self, health: ComponentHealth) -> None:

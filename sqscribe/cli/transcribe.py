@@ -17,6 +17,7 @@ import typer
 from sqscribe.cli.references import ReferenceScore, read_references, score_against
 from sqscribe.cli.settings import with_settings
 from sqscribe.cli.tuning import with_tuning
+from sqscribe.data_urls import is_data, shortened
 from sqscribe.errors import ExitCode, PermanentError, SettingsError
 from sqscribe.formats import ARTIFACTS, MASTER, master
 from sqscribe.urls import redact
@@ -150,7 +151,7 @@ def _jobs(sources: list[str], options: dict[str, Any]) -> list[Job]:
     for source in sources:
         name = _name(source, taken)
         taken.add(name.casefold())  # on some systems `A.txt` is `a.txt`
-        is_url = "://" in source
+        is_url = "://" in source or is_data(source)
         fields = {**options, "job_id": name, "source": source if is_url else f"s3://local/{name}"}
         try:
             job = parse_job(fields, JobDefaults(OUTPUT))
@@ -163,7 +164,7 @@ def _jobs(sources: list[str], options: dict[str, Any]) -> list[Job]:
 
 def _name(source: str, taken: Collection[str]) -> str:
     """The source's stem in letters that a job id may have, numbered where several share it."""
-    path = urlsplit(source).path if "://" in source else source
+    path = "clip" if is_data(source) else urlsplit(source).path if "://" in source else source
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(path).stem).lstrip("._-")[:100] or "transcript"
     names = (stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 2)))
     return next(name for name in names if name.casefold() not in taken)
@@ -203,7 +204,7 @@ def _deliver(work: _Work, run: LocalRun, output: Path, *, as_json: bool) -> bool
     score = _score(work, result, run)
     if as_json:
         record = {
-            "source": source,
+            "source": shortened(source) if is_data(source) else source,
             "status": result.status if result else "interrupted",
             "language": result.language if result else None,
             "duration": result.duration if result else None,

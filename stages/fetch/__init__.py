@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from sqscribe import __version__
+from sqscribe.data_urls import is_data
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.sources import SCHEMES_SHOWN, SourceScheme, source_scheme
 from sqscribe.urls import redact, split_s3
 from stages.fetch.address import AddressPolicy
 from stages.fetch.client import HttpClient, NoAnswerError
+from stages.fetch.embedded import write_embedded
 from stages.fetch.hosts import HostConnections
 from stages.fetch.http import HttpDownload, PageFoundError
+from stages.fetch.lanes import Lanes
 from stages.fetch.local import open_local
 from stages.fetch.request import FetchLimits, FetchRequest
 from stages.fetch.watch import TransferWatch
@@ -27,7 +30,7 @@ from stages.values import Source
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "NoAnswerError"]
+__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "Lanes", "NoAnswerError"]
 
 _USER_AGENT = f"sqscribe/{__version__}"
 
@@ -42,6 +45,7 @@ class Fetcher:
         allowed_buckets: None for any.
         policy: Instead of the one that `allow_private` makes.
         on_answer: Told the host and port of every HTTP answer, whatever its status.
+        lanes: Those of the threads that fetch; None where none waits for another.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Fetcher:
         allowed_buckets: frozenset[str] | None = None,
         policy: AddressPolicy | None = None,
         on_answer: Callable[[str, int], None] = lambda _host, _port: None,
+        lanes: Lanes | None = None,
     ) -> None:
         self._limits = limits
         self._s3_client = s3_client_factory
@@ -61,6 +66,7 @@ class Fetcher:
         self._allowed_buckets = allowed_buckets
         self._policy = policy or AddressPolicy(allow_private)
         self._on_answer = on_answer
+        self._lanes = lanes or Lanes(1, 0, rate=0)
         self._hosts = HostConnections(limits.host_connections)
         self._tls = ssl.create_default_context()
 
@@ -76,7 +82,7 @@ class Fetcher:
             Cancelled: The job is called off.
             NodeFaultError: The store cannot be reached, or the disk is full or broken.
             PermanentError: `source_not_found`, `source_forbidden`, `source_blocked`, `source_too_large`,
-                `media_unreadable` (a page without media), `bad_message`.
+                `media_unreadable` (a page without media, a playlist), `bad_message`.
             TransientError: `source_unreachable` (`NoAnswerError` where nobody answered), `source_changed`.
         """
         cancellation.check()
@@ -86,6 +92,8 @@ class Fetcher:
                 return self._fetch_s3(request, path, reserve, cancellation)
             case SourceScheme.HTTP | SourceScheme.HTTPS:
                 return self._fetch_http(request.source, path, reserve, cancellation)
+            case SourceScheme.DATA:
+                return self._fetch_embedded(request.source, path, reserve, cancellation)
             case None:
                 return self._fetch_other(request.source, path, cancellation)
             case scheme:
@@ -119,9 +127,21 @@ class Fetcher:
                 S3Download(target, request, self._s3_client(), writer, watch, self._limits).run(cancellation)
                 return writer.finish()
 
+    def _fetch_embedded(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
+        with TransferWatch(cancellation, 0, self._limits.period) as watch:
+            space = SourceSpace(self._limits.max_bytes, reserve, cancellation, watch)
+            with SourceWriter(path, space, watch) as writer:
+                write_embedded(url, writer)
+                return writer.finish()
+
     def _fetch_http(self, url: str, path: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
         limits = self._limits
-        with TransferWatch(cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds) as watch:
+        with (
+            self._lanes.transfer(cancellation) as transfer,
+            TransferWatch(
+                cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds, transfer.look
+            ) as watch,
+        ):
             space = SourceSpace(limits.max_bytes, reserve, cancellation, watch)
             client = HttpClient(self._policy, limits, watch, self._tls, _USER_AGENT, self._on_answer)
             try:
@@ -139,5 +159,7 @@ class Fetcher:
 
 def _extension(source: str) -> str:
     """The extension that the source's own name ends in; it helps ffmpeg with formats that have no signature."""
+    if is_data(source):
+        return ""
     match = re.search(r"\.([A-Za-z0-9]{1,5})$", re.split(r"[?#]", source, maxsplit=1)[0])
     return f".{match[1].lower()}" if match else ""

@@ -56,14 +56,14 @@ class Answer:
         url: str,
         watch: TransferWatch,
         budget: FetchBudget,
-        connection: socket.socket,
+        wire: socket.socket,
         secrets: Mapping[str, str],
     ) -> None:
         self._line = line
         self._response = response
         self._watch = watch
         self._budget = budget
-        self._connection = connection
+        self._wire = wire
         self.url = url
         self.secrets = secrets
         self.status = response.status
@@ -88,7 +88,7 @@ class Answer:
     def abort(self) -> None:
         """Makes a read that is under way in another thread fail at once."""
         with suppress(OSError):  # closed meanwhile, which is as good
-            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+            self._wire.shutdown(socket.SHUT_RDWR)
 
     @property
     def encoded(self) -> bool:

@@ -170,12 +170,11 @@ class HttpClient:
             sent["Cookie"] = carrier.get_header("Cookie", "")
         self.budget.request()
         with ExitStack() as line, line_faults(url, self._watch, unanswered=_host_of(target)):
-            connection = self._connection(target)
+            wires: list[socket.socket] = []
+            connection = self._connection(target, lambda made: wires.append(self._guarded(made, line)))
             line.callback(connection.close)
             connection.connect()
-            line.enter_context(self._watch.guarding(connection.sock))
             connection.sock.settimeout(self._limits.read_timeout)
-            socket_ = connection.sock
             connection.request(
                 trip.method,
                 target.request_uri,
@@ -188,16 +187,35 @@ class HttpClient:
             self._on_answer(_host_of(target), port_of(target))
             trip.jar.extract_cookies(response, carrier)  # type: ignore[arg-type] # only its headers are looked at
             secrets = {name: value for name, value in trip.headers.items() if name.lower() in _SECRETS}
-            return Answer(line.pop_all(), response, url, self._watch, self.budget, socket_, secrets)
+            return Answer(line.pop_all(), response, url, self._watch, self.budget, wires[0], secrets)
 
-    def _connection(self, target: Url) -> HTTPConnection:
+    def _guarded(self, made: socket.socket, line: ExitStack) -> socket.socket:
+        """Puts a connection under watch before TLS begins, which can be dragged out as well.
+
+        TLS takes the socket over, so a second handle on the same connection is what can be shut down from elsewhere.
+        """
+        wire = line.enter_context(made.dup())
+        line.enter_context(self._watch.guarding(wire))
+        return wire
+
+    def _connection(self, target: Url, made: Callable[[socket.socket], None]) -> HTTPConnection:
         host, port = _host_of(target), port_of(target)
         connection: _PlainConnection | _TlsConnection
         if target.scheme == "https":
             connection = _TlsConnection(host, port, ssl_context=self._tls, timeout=self._limits.connect_timeout)
         else:
             connection = _PlainConnection(host, port, timeout=self._limits.connect_timeout)
-        connection.dial = lambda: self._policy.connect(host, port, self._limits.connect_timeout)
+
+        def dial() -> socket.socket:
+            connected = self._policy.connect(host, port, self._limits.connect_timeout)
+            try:
+                made(connected)
+            except BaseException:
+                connected.close()
+                raise
+            return connected
+
+        connection.dial = dial
         return connection
 
 

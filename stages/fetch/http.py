@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.cookiejar import CookieJar
 
@@ -92,9 +93,15 @@ class HttpDownload:
                 `source_changed`.
         """
         repeat = retrying(
-            self._limits, cancellation, self._worth_another_try, progress=self._progress, resting=self._watch.paused
+            self._limits, cancellation, self._worth_another_try, progress=self._progress, resting=self._rest
         )
         repeat(self._attempt)
+
+    @contextmanager
+    def _rest(self) -> Iterator[None]:
+        with self._watch.resting():
+            yield
+        self._watch.check()
 
     def _progress(self) -> tuple[int, int]:
         return self._changes, self._kept()
@@ -145,6 +152,8 @@ class HttpDownload:
         part = part_of(answer) if answer.status == 206 else None
         if part and part.first:
             raise self._broken(f"sends a part from byte {part.first} on, though the whole was asked for")
+        if part and part.total is None:
+            raise self._broken("sends a part of it, though the whole was asked for, and does not say how large that is")
         identity = FileIdentity.of(answer, part)
         if self._identity and not self._identity.same(identity):
             self._changes += 1

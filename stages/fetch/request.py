@@ -67,7 +67,7 @@ class FetchRequest:
     """One source.
 
     Attributes:
-        source: `http(s)://`, `s3://bucket/key`, or (command line only) a path.
+        source: `http(s)://`, `s3://bucket/key`, `data:`, or (command line only) a path.
         version_id: An S3 object's, from its event.
         etag: An S3 object's, from its event; ignored when there is a version.
     """

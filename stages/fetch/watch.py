@@ -35,7 +35,8 @@ class TransferWatch:
         min_bytes_per_second: Over each `period`; 0 never finds anything too slow.
         period: Seconds.
         longest: Seconds that the whole fetch may take, waits for ourselves left out; 0: any number.
-        yields: Asked at each look: why this fetch is to make way for others, or None.
+        yields: Told at each look how many bytes have come in all; says why this fetch is to make way for others, or
+            None.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class TransferWatch:
         min_bytes_per_second: float,
         period: float,
         longest: float = 0,
-        yields: Callable[[], str | None] = lambda: None,
+        yields: Callable[[int], str | None] = lambda _total: None,
     ) -> None:
         self._cancellation = cancellation
         self._rate = min_bytes_per_second
@@ -58,6 +59,7 @@ class TransferWatch:
         self._needed = min_bytes_per_second * period
         self._deadline = time.monotonic() + period
         self._paused = 0
+        self._resting = 0
         self._slow: str | None = None  # why it was given up
         self._total = 0  # bytes of the whole fetch
         self._spent = 0.0  # seconds of it, without pauses
@@ -76,9 +78,12 @@ class TransferWatch:
 
     @contextmanager
     def guarding(self, connection: socket.socket) -> Iterator[None]:
-        """Keeps a connection under watch; the caller still closes it."""
-        # Not `connection.shutdown`: SSLSocket's drops the TLS object under the thread that reads from it.
-        with self.guarding_with(lambda: socket.socket.shutdown(connection, socket.SHUT_RDWR)):
+        """Keeps a connection under watch; the caller still closes it.
+
+        Args:
+            connection: No `SSLSocket`: its `shutdown` drops the TLS object under the thread that reads from it.
+        """
+        with self.guarding_with(lambda: connection.shutdown(socket.SHUT_RDWR)):
             yield
 
     @contextmanager
@@ -132,6 +137,18 @@ class TransferWatch:
                 self._paused -= 1
                 self._begin()
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """While this lasts the server was asked to be left alone, so it need not send; others may still be let pass."""
+        with self._lock:
+            self._resting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._resting -= 1
+                self._begin()
+
     def check(self) -> None:
         """Raises the reason if the watch has ended the transfer.
 
@@ -151,12 +168,12 @@ class TransferWatch:
     def _run(self) -> None:
         last = time.monotonic()
         while not self._done.wait(_LOOK_SECONDS):
-            yields = self._yields()
+            yields = None if self._paused else self._yields(self._total)
             now = time.monotonic()
             with self._lock:
                 if not self._paused:
                     self._spent += now - last
-                    self._slow = self._slow or yields or self._judge(now)
+                    self._slow = self._slow or yields or (None if self._resting else self._judge(now))
                 closers = list(self._closers) if self._slow or self._cancellation.event.is_set() else []
             last = now
             for close in closers:

@@ -54,7 +54,7 @@ def test_every_field_of_a_message_is_described() -> None:
 def test_every_scheme_of_a_source_is_described() -> None:
     described = row(section(1), "source")
 
-    assert [scheme for scheme in SourceScheme if f"`{scheme}://" not in described] == []
+    assert [scheme for scheme in SourceScheme if f"`{scheme}:" not in described] == []
 
 
 def test_every_kind_of_queue_and_of_engine_is_described() -> None:

@@ -140,9 +140,9 @@ def test_of_a_part_that_nobody_asked_for_the_rest_is_asked_for(case: Any, valida
     assert case.fetch(case.web.url + "/f").path.read_bytes() == BODY
 
 
-@pytest.mark.parametrize("first", [0, 100_000])
-def test_a_part_that_is_all_that_comes_is_never_the_whole(case: Any, first: int) -> None:
-    third = part(first, first + 99_999, 300_000)
+@pytest.mark.parametrize(("first", "total"), [(0, 300_000), (100_000, 300_000), (0, "*")])
+def test_a_part_that_is_all_that_comes_is_never_the_whole(case: Any, first: int, total: int | str) -> None:
+    third = part(first, first + 99_999, total)
     case.web.routes["/f"] = lambda handler: send(handler, 206, BODY[first : first + 100_000], *third)
     assert case.fails(case.web.url + "/f", TransientError) == ErrorCode.SOURCE_UNREACHABLE
 

@@ -93,7 +93,7 @@ def test_a_bare_url(body: str) -> None:
         ("[" * 100_000, ErrorCode.BAD_MESSAGE),
         ('{"Records": []}', ErrorCode.BAD_MESSAGE),
         ("file:///etc/passwd", ErrorCode.SOURCE_BLOCKED),
-        ("data:audio/wav;base64,AAAA", ErrorCode.UNSUPPORTED_OPTION),
+        ("data:audio/wav;base64,!", ErrorCode.BAD_MESSAGE),
     ],
 )
 def test_what_cannot_be_a_job_is_rejected_with_its_body(body: str, code: ErrorCode) -> None:

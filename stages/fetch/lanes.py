@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Room for slow downloads beside the others, so that strangers who send drop by drop hold up nobody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stages.ports import Cancellation
+
+__all__ = ["Lanes", "SlowTransfer"]
+
+#: Seconds between two signs of life of a thread that waits for its turn.
+_LOOK_SECONDS = 0.5
+
+
+class Lanes:
+    """Says how many jobs are prepared at once, not counting downloads that crawl. Thread-safe.
+
+    A thread that prepares a job has a turn. A download that turns out to be slow gives its thread's turn to another
+    and goes on in a slow lane; before its file is decoded, it waits for a turn again. When every slow lane is taken and
+    every turn is with a download that is as slow, the slowest of all of them is given up.
+
+    Args:
+        turns: Jobs that are prepared at once.
+        slow: Slow lanes.
+        rate: Bytes a second below which a download is slow: less than a recording of 128 kbit/s plays at.
+        period: Seconds that it is measured over.
+    """
+
+    def __init__(self, turns: int, slow: int, *, rate: float = 16_000.0, period: float = 15.0) -> None:
+        self._turns = turns
+        self._lanes = slow
+        self._rate = rate
+        self._period = period
+        self._changed = threading.Condition()  # guards the three below, and each transfer's `given_up`
+        self._taken = 0
+        self._slow: dict[SlowTransfer, float] = {}  # in the slow lanes; how fast each was at last
+        self._waiting: dict[SlowTransfer, float] = {}  # as slow, and has a turn since no lane is free
+
+    @property
+    def slow(self) -> int:
+        """Downloads in the slow lanes."""
+        return len(self._slow)
+
+    @contextmanager
+    def turn(self, timeout: float) -> Iterator[bool]:
+        """A turn to prepare a job; False when there is none within `timeout` seconds."""
+        with self._changed:
+            granted = self._changed.wait_for(lambda: self._taken < self._turns, timeout)
+            self._taken += granted
+        try:
+            yield granted
+        finally:
+            with self._changed:
+                self._taken -= granted
+                self._changed.notify_all()
+
+    @contextmanager
+    def transfer(self, cancellation: Cancellation) -> Iterator[SlowTransfer]:
+        """While a thread that has a turn downloads; at its end it has a turn again.
+
+        Raises:
+            Cancelled: The job was called off while it waited for its turn.
+        """
+        transfer = SlowTransfer(self, self._period)
+        try:
+            yield transfer
+        except BaseException:
+            self._leave(transfer)  # its thread is about to give its turn back
+            raise
+        self._leave(transfer, cancellation)
+
+    def judge(self, transfer: SlowTransfer, rate: float) -> None:
+        """Notes how fast a download is."""
+        with self._changed:
+            if transfer in self._slow:
+                self._slow[transfer] = rate
+                return
+            self._waiting.pop(transfer, None)
+            if rate >= self._rate:
+                return
+            if len(self._slow) < self._lanes:
+                self._slow[transfer] = rate
+                self._taken -= 1
+                self._changed.notify_all()
+                return
+            self._waiting[transfer] = rate
+            if len(self._waiting) >= self._turns:
+                # One that has sent nothing at all may have no network: its own time-outs say so.
+                rates = {each: speed for each, speed in (self._slow | self._waiting).items() if speed}
+                if rates:
+                    min(rates, key=lambda each: rates[each]).given_up = True
+
+    def _leave(self, transfer: SlowTransfer, cancellation: Cancellation | None = None) -> None:
+        with self._changed:
+            self._waiting.pop(transfer, None)
+            if self._slow.pop(transfer, None) is None:
+                return
+            try:
+                while cancellation and not self._changed.wait_for(lambda: self._taken < self._turns, _LOOK_SECONDS):
+                    cancellation.check()
+            finally:
+                self._taken += 1
+
+
+class SlowTransfer:
+    """One download, as its watch sees it.
+
+    Attributes:
+        given_up: Whether it is to end, so that others get on.
+    """
+
+    def __init__(self, lanes: Lanes, period: float) -> None:
+        self._lanes = lanes
+        self._period = period
+        self._since = time.monotonic()
+        self._total = 0
+        self.given_up = False
+
+    def look(self, total: int) -> str | None:
+        """Notes that `total` bytes have come; gives the reason if the download is to end."""
+        now = time.monotonic()
+        spent = now - self._since
+        if spent >= self._period:
+            self._lanes.judge(self, (total - self._total) / spent)
+            self._since, self._total = now, total
+        if not self.given_up:
+            return None
+        return "the source sends too little, and other jobs wait for as slow ones; it was given up for now"
