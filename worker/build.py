@@ -249,6 +249,7 @@ def _pipeline(ground: _Ground, preparer: Preparer, scratch: ScratchSpace, engine
         ground.deleter,
         faults,
         ground.engine_status,
+        ground.settings.output,
     )
     most = min(BATCH, MESSAGES_PER_DOWNLOADER * ground.settings.downloaders)
     return Pipeline(

@@ -226,6 +226,9 @@ def test_sixty_good_jobs_are_done_with_one_of_each_bad_kind_among_them(rig: Call
     for name, (refused, _) in {**SOURCES, **OUTPUTS}.items():
         if refused.code:
             assert refused.sentence in letters[name]["attributes"]["error_message"]["StringValue"], name
+    # And those that their own output refused have their record below the worker's
+    for name, (_, code) in OUTPUTS.items():
+        assert (one.result(name) or {})["error"]["code"] == code
     # And what is no job has a letter whatever its size, with the body beside its record
     assert letters["no job"]["attributes"].keys() == {*TYPED, "error_code", "error_message"}
     assert {name: letters["no job"]["attributes"][name] for name in TYPED} == TYPED

@@ -66,6 +66,11 @@ class DeadLetters:
         self._url = url
         self._publisher = publisher
 
+    @property
+    def sends(self) -> bool:
+        """Whether there is a dead-letter queue."""
+        return self._url is not None
+
     def send(self, letter: Letter, fence: Callable[[], None]) -> None:
         """Sends a letter; it may be repeated.
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
 import structlog
 
-from sqscribe.errors import JobFailedError, PermanentError
+from sqscribe.errors import ErrorCode, JobFailedError, PermanentError, TransientError
 from sqscribe.job import JobRef
 from sqscribe.result import ModelFacts, Result, Timings
 from sqscribe.transcript import Transcript
@@ -76,6 +76,7 @@ class Finisher:
 
     Args:
         dead_letters: Sends a letter of each message that fails for good.
+        output: The worker's own, where a failure is recorded that its job's own output refuses.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Finisher:
         deleter: Deleter,
         faults: NodeFaults,
         engine: EngineStatus,
+        output: str | None = None,
     ) -> None:
         self._publisher = publisher
         self._saver = saver
@@ -95,6 +97,7 @@ class Finisher:
         self._deleter = deleter
         self._faults = faults
         self._engine = engine
+        self._output = output
 
     def finish(self, ending: Ending, cancellation: Cancellation) -> JobOutcome:
         """Writes result and artifacts to the store and, after a failure, sends the dead letter. Steps may be repeated.
@@ -177,7 +180,7 @@ class Finisher:
         A message with one job comes again only if the worker died: whatever was done is repeated. One with several
         comes again for the sake of the others; there the letter goes first, so that the record says that it was sent.
         """
-        record = partial(self._record_failure, ending, error, fence, cancellation)
+        record = partial(self._record, ending, error, fence, cancellation)
         letter = partial(self._dead_letters.send, self._letter(ending, error), fence)
         if ending.delivery.single_job:
             record()
@@ -196,15 +199,25 @@ class Finisher:
             return False
         return existing.failed and existing.origin == ending.delivery.origin
 
-    def _record_failure(
+    def _record(
         self, ending: Ending, error: JobFailedError, fence: Callable[[], None], cancellation: Cancellation
     ) -> None:
-        fail = partial(self._publisher.fail, ending.ref, error, self._facts(ending), fence)
-        try:
-            self._faults.outlast("publish", fail, cancellation)
-        except JobFailedError as refusal:
-            # Where nothing may be written, only the dead letter tells what became of the job.
-            log.warning("failure_not_recorded", code=refusal.code, error=refusal.message)
+        """Records a failure where its job wants it, or else below the worker's own output.
+
+        Raises:
+            TransientError: Neither can be, and there is no dead letter to tell of it: nothing is given up in silence.
+        """
+        facts = self._facts(ending)
+        for output in dict.fromkeys([ending.ref.output, self._output or ending.ref.output]):
+            fail = partial(self._publisher.fail, replace(ending.ref, output=output), error, facts, fence)
+            try:
+                self._faults.outlast("publish", fail, cancellation)
+            except JobFailedError as refusal:
+                log.warning("failure_not_recorded", output=output, code=refusal.code, error=refusal.message)
+            else:
+                return
+        if not self._dead_letters.sends:
+            raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, f"its failure cannot be recorded: {error.message}")
 
     def _letter(self, ending: Ending, error: JobFailedError) -> Letter:
         """Of the message, or of the one record of it that failed."""

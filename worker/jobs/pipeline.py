@@ -236,11 +236,11 @@ class Pipeline:
                 log.info("job_cancelled", reason=cancelled.reason)
                 self._end(ending, disposition_of(cancelled.reason))
             except JobFailedError as error:
-                # The output is forbidden or fails for this job alone; or, of one that has failed, its dead letter does.
+                # The output is forbidden or fails for this job alone; or nothing can tell of one that has failed.
                 if ending.error is None:
                     self._failed(ending, error)
                 else:
-                    log.warning("dead_letter_failed", code=error.code, error=error.message)
+                    log.warning("failure_not_told", code=error.code, error=error.message)
                     self._end(ending, Disposition.RETRY)
             except Exception:  # see _guarded
                 log.exception("publish_crashed")

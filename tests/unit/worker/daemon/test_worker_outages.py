@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from sqscribe.errors import NodeFaultError, Witness
+from sqscribe.errors import ErrorCode, NodeFaultError, PermanentError, Witness
 from stages.fetch import FetchLimits
 from worker.node.faults import NodeFaults
 from worker.queues import Outgoing
 from worker.testing.media_server import MediaServer
-from worker.testing.queue import Fault
+from worker.testing.queue import FakeQueue, Fault
 from worker.testing.waiting import eventually
 from worker.testing.world import OUTPUT, SPOKEN, World
 
@@ -297,3 +297,29 @@ def test_one_dead_letter_that_never_gets_through_does_not_stop_the_worker(
         return any(call.operation == "release" for call in world.queue.calls)
 
     eventually(sent_back)
+
+
+def test_a_failure_that_its_own_output_refuses_is_recorded_below_the_workers(
+    make: Callable[..., World], media: MediaServer
+) -> None:
+    # Given a job whose own output refuses, and no dead-letter queue
+    world = make()
+    world.queue = FakeQueue(world.clock, visibility_timeout=30)
+    for operation in ("get", "put_if_absent"):
+        world.store.refuse(operation, "s3://theirs/", PermanentError(ErrorCode.OUTPUT_FORBIDDEN, "no such bucket"))
+    world.send({"source": media.url("hello.wav"), "job_id": "one", "output": "s3://theirs/x"})
+    world.start()
+    eventually(lambda: not len(world.queue))
+    # Then its failure is not lost with its message
+    assert (world.result("one") or {})["error"] == {"code": "output_forbidden", "message": "no such bucket"}
+
+
+def test_a_failure_that_nothing_can_tell_of_is_not_given_up(make: Callable[..., World], media: MediaServer) -> None:
+    # Given a file that is no media, whose failure the store does not take, and no dead-letter queue
+    world = make()
+    world.queue = FakeQueue(world.clock, visibility_timeout=30)
+    world.store.refuse("put_if_absent", "/one/", NodeFaultError("500", witness=Witness.WRITE))
+    world.send({"source": media.url("broken.mp3"), "job_id": "one"})
+    world.start()
+    eventually(lambda: any(call.operation == "release" for call in world.queue.calls))
+    assert len(world.queue) == 1
