@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -16,7 +17,7 @@ from sqscribe_bench.real.audio import RATE, Sound, at_level, hiss, read, silence
 from sqscribe_bench.real.cache import Cache
 from sqscribe_bench.real.recordings import Recording, Sentence
 
-__all__ = ["LEVELS", "joined", "levelled", "made", "unlike"]
+__all__ = ["LEVELS", "behind", "joined", "levelled", "made", "unlike"]
 
 #: Seconds between sentences, by turns.
 PAUSES = (0.6, 1.2, 0.3, 2.0)
@@ -41,6 +42,20 @@ def unlike(recordings: Iterable[Recording], cache: Cache, order: int = 0) -> tup
 def levelled(recordings: Iterable[Recording], cache: Cache, order: int = 0) -> tuple[Recording, ...]:
     """One recording a language that has several: its sentences at one level, with the same hiss."""
     return _by_language(recordings, order, lambda group, name: _join(group, cache, f"levelled{name}", (LEVEL,)))
+
+
+def behind(lead: Recording, recording: Recording, cache: Cache) -> Recording:
+    """A recording behind a sentence of another one: the same speech, cut into windows elsewhere."""
+    sounds = read(lead.path), silence(PAUSES[0]), read(recording.path)
+    at = sum(len(sound) for sound in sounds[:2]) / RATE
+    sentences = (
+        *lead.sentences,
+        *(replace(each, start=each.start + at, end=each.end + at) for each in recording.sentences),
+    )
+    speech = (*lead.speech, *((start + at, end + at) for start, end in recording.speech))
+    return made(
+        f"{recording.name}-behind-{lead.name}", np.concatenate(sounds), cache, recording.language, sentences, speech
+    )
 
 
 def made(

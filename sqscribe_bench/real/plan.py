@@ -33,7 +33,8 @@ def plan(part: str, cache: Cache, *, prompts: int | None = None, orders: int = 1
         part: One of `PARTS`.
         cache: Has the recordings, or brings them.
         prompts: Only so many prompts and lists of hotwords, taken in turns; all by default.
-        orders: Of the sentences in joined recordings, in the parts that are made of them.
+        orders: Of the sentences in joined recordings, in the parts that are made of them; long ones are heard as they
+            are, then behind so many other sentences, less one.
 
     Raises:
         CannotBeHadError: A recording of the part is not to be had.
@@ -81,9 +82,16 @@ def _levelled(cache: Cache, orders: int) -> Plan:
     return _plain("levelled", _ordered(joins.levelled, cache, orders))
 
 
-def _long(cache: Cache, _orders: int) -> Plan:
-    named = _named(long_recordings(cache))
-    return named, [Case(f"long {name}", name) for name in named]
+def _long(cache: Cache, orders: int) -> Plan:
+    named = _named(_from_elsewhere(long_recordings(cache), cache, orders))
+    return named, [Case(f"long {name.split('-behind-')[0]}", name) for name in named]
+
+
+def _from_elsewhere(recordings: Iterable[Recording], cache: Cache, orders: int) -> list[Recording]:
+    """The recordings as they are, and behind `orders` - 1 sentences each, so that their windows begin elsewhere."""
+    known = list(recordings)
+    leads = spoken("en")[: orders - 1] if orders > 1 else ()
+    return known + [joins.behind(lead, each, cache) for lead in leads for each in known]
 
 
 def _sentences(cache: Cache, _orders: int) -> Plan:
@@ -113,12 +121,13 @@ def _prompts(cache: Cache, _orders: int) -> Plan:
     return _named(recordings), cases
 
 
-def _translate(cache: Cache, _orders: int) -> Plan:
+def _translate(cache: Cache, orders: int) -> Plan:
     """English to English: what is translated is what was said."""
     alone = spoken("en")
     recordings = {f"alone {each.name}": each for each in alone}
-    recordings |= {f"joined {each.name}": each for each in joins.joined(alone, cache)}
-    recordings |= {f"long {each.name}": each for each in long_recordings(cache)}
+    mixes = [each for order in range(orders) for each in joins.joined(alone, cache, order)]
+    recordings |= {f"joined {each.name}": each for each in mixes}
+    recordings |= {f"long {each.name}": each for each in _from_elsewhere(long_recordings(cache), cache, orders)}
     tasks = ("translate", "transcribe")
     return recordings, [
         Case(f"{task} {name.split()[0]}", name, {"task": task, "language": "en"})

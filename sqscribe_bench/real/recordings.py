@@ -24,7 +24,9 @@ _JFK = "And so, my fellow Americans, ask not what your country can do for you, a
 _SHARED_MISTAKES = {
     "on core performance": "encore performance",
     "university or roberts": "university oral roberts",
-    "bretton to undercut": "threatened to undercut",
+    "university or robert ": "university oral roberts ",
+    "bretton to undercut": "threatening to undercut",
+    "threatened to undercut": "threatening to undercut",
     "mandate to but to": "mandate but to",
     "crews today": "cruz today",
     "wm you are": "wmur",

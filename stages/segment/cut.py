@@ -55,7 +55,8 @@ class CutSettings:
         longest: Length that no window exceeds; Whisper's encoder takes 30 s.
         pause: Shorter pauses stay in, longer ones are left out.
         padding: Silence kept before and after speech; at most half of `pause`.
-        quiet: A pause of this length may be cut without overlap.
+        quiet: A pause of this length may be cut without overlap; behind a shorter one first words are lost
+            (docs/quality.md).
         overlap: What two windows share where speech had to be cut.
         speech: Probability from which on a frame is speech.
         silence: Probability below which it is silence; between the two it is what the frame before was.
@@ -65,7 +66,7 @@ class CutSettings:
     longest: float = 30.0
     pause: float = 1.0
     padding: float = 0.4
-    quiet: float = 0.2
+    quiet: float = 0.35
     overlap: float = 1.0
     speech: float = 0.5
     silence: float = 0.35
