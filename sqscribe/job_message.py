@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,6 +32,9 @@ PROMPT_CHARACTERS = 223 * 128
 PREFIX_BYTES = 800
 #: Ten years: no recording is longer, and ffmpeg's arithmetic stays exact.
 LATEST_SECONDS = 315_360_000
+#: Members of an object, and different formats, that are looked at. There are not as many; the rest of a huge message
+#: would only cost time and memory.
+MOST_MEMBERS = 100
 #: Faults that one error message names.
 FAULTS_NAMED = 5
 
@@ -216,7 +220,7 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
             version lacks; `source_blocked` a scheme that is never fetched.
     """
     try:
-        message = JobMessage.model_validate(dict(raw))
+        message = JobMessage.model_validate(_narrowed(raw))
     except ValidationError as error:
         raise _bad(raw, error.errors(include_url=False)) from None
     job_id = message.id(defaults.beam_size)
@@ -258,6 +262,26 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
         object_version=message.object.version_id if message.object else None,
         object_etag=message.object.etag if message.object else None,
     )
+
+
+def _narrowed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields; of far too many members or formats only some, which are refused all the same."""
+    known = {name: value for name, value in raw.items() if name in JobMessage.model_fields}
+    unknown = {name: raw[name] for name in islice((name for name in raw if name not in known), MOST_MEMBERS)}
+    few = {name: value if name == "metadata" else _some(value) for name, value in (known | unknown).items()}
+    if isinstance(formats := raw.get("formats"), list):
+        few["formats"] = formats if len(formats) <= MOST_MEMBERS else _different(formats)
+    return few
+
+
+def _some(value: Any) -> Any:
+    return dict(islice(value.items(), MOST_MEMBERS)) if isinstance(value, Mapping) else value
+
+
+def _different(values: list[Any]) -> list[Any]:
+    texts = dict.fromkeys(value for value in values if isinstance(value, str))
+    others = (value for value in values if not isinstance(value, str))
+    return [*islice(others, MOST_MEMBERS), *islice(texts, MOST_MEMBERS)]
 
 
 def _bad(raw: Mapping[str, Any], faults: list[ErrorDetails]) -> JobMessageError:

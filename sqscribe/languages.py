@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["LANGUAGES", "language_code"]
+__all__ = ["LANGUAGES"]
 
 #: Code to lower-case English name, in the order of Whisper's language tokens. `yue` came with large-v3.
 LANGUAGES: Mapping[str, str] = MappingProxyType(
@@ -113,14 +113,3 @@ LANGUAGES: Mapping[str, str] = MappingProxyType(
         "yue": "cantonese",
     }
 )
-
-_CODES = {name: code for code, name in LANGUAGES.items()}
-
-
-def language_code(name: str) -> str | None:
-    """The code that somebody who wrote `name` (English, EN, en-US) most likely means; None when unknown."""
-    lowered = name.strip().lower()
-    for guess in (lowered, lowered.replace("_", "-").split("-")[0]):
-        if guess in LANGUAGES:
-            return guess
-    return _CODES.get(lowered)

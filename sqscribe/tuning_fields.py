@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter
 
-from sqscribe.languages import LANGUAGES, language_code
+from sqscribe.language_hints import language_hint
+from sqscribe.languages import LANGUAGES
 from sqscribe.message_faults import shown
 from sqscribe.tuning import LONGEST_WINDOW, Tuning, VadTuning
 
@@ -59,9 +60,9 @@ def checked_language(value: str, besides: str = "") -> str:
         ValueError: It is not; `besides` is said in the end, of what else there is.
     """
     if value not in LANGUAGES:
-        meant = language_code(value)
-        hint = f"; did you mean {meant!r}?" if meant else f" (as 'en'){besides}"
-        raise ValueError(f"{shown(value)} is no Whisper language code{hint}")
+        hint = language_hint(value)
+        text = f"{shown(value)} is no Whisper language code"
+        raise ValueError(f"{text}; {hint}" if hint else f"{text} (as 'en'){besides}")
     return value
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import boto3
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_sqs.client import SQSClient
 
-__all__ = ["AwsClients"]
+__all__ = ["AwsClients", "Checksums", "look_alikes_region"]
 
 #: Where nothing names a region; emulators and most look-alikes take any.
 FALLBACK_REGION = "us-east-1"
@@ -31,6 +31,24 @@ _SQS_HOST = re.compile(
     r"(?:.+\.)?(?:sqs(?:-fips)?\.(?P<region>[a-z0-9-]+)|(?P<legacy>[a-z0-9-]+)\.queue)\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
 )
 _AWS_HOST = re.compile(r".+\.(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonaws\.eu)")
+
+
+#: Look-alikes that sign by the region in their endpoint's name: the queue's region would be a wrong signature there.
+_ALIKE_HOSTS = re.compile(
+    r"(?:.+\.)?(?:s3[.-](?P<region>[a-z0-9-]+)\.(?:backblazeb2\.com|wasabisys\.com|scw\.cloud|io\.cloud\.ovh\.net)"
+    r"|(?P<space>[a-z]{3}[0-9])\.digitaloceanspaces\.com)"
+)
+_R2_HOST = re.compile(r".+\.r2\.cloudflarestorage\.com")
+
+Checksums: TypeAlias = Literal["auto", "when_supported", "when_required"]
+
+
+def look_alikes_region(host: str) -> str | None:
+    """The region that a look-alike of S3 wants requests signed for, if its host's name tells."""
+    if _R2_HOST.fullmatch(host):
+        return "auto"  # https://developers.cloudflare.com/r2/api/s3/api/
+    named = _ALIKE_HOSTS.fullmatch(host)
+    return (named["region"] or named["space"]) if named else None
 
 
 class AwsClients:
@@ -91,14 +109,25 @@ class AwsClients:
         return client
 
     def s3(
-        self, *, access_key_id: str | None = None, secret_access_key: str | None = None, region: str | None = None
+        self,
+        *,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        checksums: Checksums = "auto",
+        requester_pays: bool = False,
     ) -> S3Client:
         """A client for objects, which may live elsewhere than the queue.
 
         Args:
             access_key_id: Storage's own; None: that of the standard chain.
             secret_access_key: Belongs to `access_key_id`.
-            region: Storage's own; None: that of the standard chain.
+            region: Storage's own; None: the one that a look-alike's endpoint names, else that of the standard chain.
+            endpoint_url: Storage's own; None: that of the standard chain.
+            checksums: When checksums go along with objects and are looked at. `auto`: on AWS whenever they are
+                supported, elsewhere only when an operation requires them.
+            requester_pays: Whether to pay for requests to buckets whose owner does not.
 
         Raises:
             SettingsError: The AWS settings cannot be used, or only half of the credentials are given.
@@ -109,16 +138,23 @@ class AwsClients:
                 " SQSCRIBE_S3_SECRET_ACCESS_KEY, or neither"
             )
         own: dict[str, Any] = {"region_name": region or self._session.region_name or FALLBACK_REGION}
+        if endpoint_url is not None:
+            own["endpoint_url"] = endpoint_url
         if access_key_id is not None:
             own |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         client: S3Client = self._client("s3", self._config, **own)
-        if _AWS_HOST.fullmatch(urlsplit(client.meta.endpoint_url).hostname or "") is None:
+        host = urlsplit(client.meta.endpoint_url).hostname or ""
+        on_aws = _AWS_HOST.fullmatch(host) is not None
+        if checksums == "auto":
             # Look-alikes stumble over the checksums that botocore adds since 1.36:
             # https://github.com/boto/boto3/issues/4392
-            required = Config(
-                request_checksum_calculation="when_required", response_checksum_validation="when_required"
-            )
-            client = self._client("s3", self._config.merge(required), **own)
+            checksums = "when_supported" if on_aws else "when_required"
+        own["region_name"] = region or look_alikes_region(host) or own["region_name"]
+        config = Config(request_checksum_calculation=checksums, response_checksum_validation=checksums)
+        client = self._client("s3", self._config.merge(config), **own)
+        if requester_pays:
+            pay: Any = _pay  # the stubs do not know that hooks may answer
+            client.meta.events.register("provide-client-params.s3", pay)
         return client
 
     def _queue_region(self, queue_url: str) -> str:
@@ -142,6 +178,13 @@ class AwsClients:
             self._on_call(service, model.name)
 
         return count
+
+
+def _pay(*, params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+    """Consents in every operation that knows of it."""
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/RequesterPaysBuckets.html
+    knows = model.input_shape is not None and "RequestPayer" in model.input_shape.members
+    return {"RequestPayer": "requester", **params} if knows else params
 
 
 def _config(connections: int, connect_timeout: float, read_timeout: float, attempts: int) -> Config:

@@ -12,6 +12,7 @@ import boto3
 
 from sqscribe.errors import SettingsError
 from sqscribe.job import JobDefaults
+from stages.fetch.request import FetchLimits
 from stages.ports import Store
 from worker.aws import AwsClients
 from worker.node.clock import SystemClock
@@ -65,7 +66,7 @@ def connect_aws(settings: Settings, metrics: Metrics) -> Connections:
         raise SettingsError(
             "SQSCRIBE_OUTPUT: not set; the worker needs a place for results, s3://bucket/prefix (--output)"
         )
-    threads = settings.downloaders + settings.uploaders
+    threads = settings.downloaders * FetchLimits(settings.max_source_bytes).connections + settings.uploaders
 
     def count(service: str, operation: str) -> None:
         (metrics.queue_called if service == "sqs" else metrics.store_called)(operation)
@@ -96,6 +97,9 @@ def storage_client(settings: Settings, clients: AwsClients) -> S3Client:
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,
         region=settings.s3_region,
+        endpoint_url=settings.s3_endpoint_url,
+        checksums=settings.s3_checksums,
+        requester_pays=settings.s3_requester_pays,
     )
 
 

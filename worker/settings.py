@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     s3_access_key_id: str | None = Field(None, description="Storage's own credentials, where they are not SQS's.")
     s3_secret_access_key: str | None = Field(None, description="See s3-access-key-id.", repr=False)
     s3_region: str | None = Field(None, description="Storage's own region.")
+    s3_endpoint_url: str | None = Field(None, description="Storage's own endpoint, where objects are not on AWS.")
+    s3_checksums: Literal["auto", "when_supported", "when_required"] = Field(
+        "auto", description="When checksums go along with objects. `auto`: on AWS when supported, else when required."
+    )
+    s3_requester_pays: bool = Field(
+        default=False, description="Pay for requests to buckets whose owner has the requester pay."
+    )
 
     formats: Listed = Field((MASTER,), description="Formats of jobs that name none, comma-separated.")
     model: str = Field(

@@ -46,7 +46,7 @@ class Lineage:
     @property
     def label(self) -> str:
         """A short name for the line that fits into any key: the beginning of a digest of its origin."""
-        return hashlib.sha256(self.origin.encode()).hexdigest()[:LABEL_DIGITS]
+        return hashlib.sha256(self.origin.encode(errors="surrogatepass")).hexdigest()[:LABEL_DIGITS]
 
     @property
     def following(self) -> Lineage:

@@ -5,20 +5,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from sqscribe.errors import ErrorCode, PermanentCode, PermanentError
 from sqscribe.job import Job, JobDefaults, JobMessageError, JobRef
 from sqscribe.job_message import parse_job
+from sqscribe.message_faults import shown
+from sqscribe.message_text import BLANKS, MessageTextError, read_fields
 from sqscribe.sources import source_bucket
 from sqscribe.urls import split_s3
+from worker.receive.own_results import is_result
 from worker.receive.s3_events import CreatedObject, created_object, is_s3_event, is_test_event, newest, records_of
 
 __all__ = ["MessageParser", "Parsed", "Rejected"]
 
+#: Records of one message. S3 sends one, and who gathers events some tens. All jobs of a message are one worker's
+#: under one lease, and each is looked up again whenever the message comes back; a thousand still end within its 12 h.
+MOST_RECORDS = 1000
+#: Records that are refused one by one. Each costs a result and a dead letter, so more of them are refused together:
+#: a message of rubbish is done with in a second.
+MOST_REFUSED = 20
+
 _BARE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:\S")
+_SNS_CONFIRMATIONS = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,7 @@ class Parsed:
     Attributes:
         jobs: Each id once.
         rejected: What fails for good.
-        skipped: Records that are no job on purpose: test events, folders, empty objects, our own results, events of
+        skipped: Records that are no job on purpose: test events, folders, empty objects, workers' results, events of
             other kinds, and objects that a later record overwrote.
     """
 
@@ -105,8 +116,9 @@ class MessageParser:
         return JobRef(error.job_id or fallback_id, output, error.source, error.metadata)
 
     def skips(self, item: CreatedObject) -> bool:
-        """Whether a created object is no job: a folder's mark, an empty object, one of our own results."""
-        return item.address.key.endswith("/") or item.size == 0 or str(item.address).startswith(self._own)
+        """Whether a created object is no job: a folder's mark, an empty object, a worker's result."""
+        key = item.address.key
+        return key.endswith("/") or item.size == 0 or str(item.address).startswith(self._own) or is_result(key)
 
     def _may_use(self, bucket: str) -> bool:
         return self._allowed is None or bucket in self._allowed
@@ -124,42 +136,52 @@ class _Reading:
     skipped: int = 0
 
     def parsed(self) -> Parsed:
-        self._read(self.body, wrapped=False)
+        self._read(self.body)
         return Parsed(tuple(self.jobs.values()), tuple(self.rejected), self.skipped)
 
-    def _read(self, text: str, *, wrapped: bool) -> None:
-        text = text.strip("\ufeff \t\r\n")
-        if _BARE_URL.match(text):
-            self._job({"source": text}, self.body, self.fallback_id)
+    def _read(self, text: str, envelope: str = "") -> None:
+        """Reads a body, or what is in its `envelope`."""
+        bare = text.strip(BLANKS)
+        if _BARE_URL.match(bare):
+            if all(map(_BARE_URL.match, bare.splitlines()[1:] or [""])):
+                self._refuse(f"{envelope}holds several URLs; send each as a message of its own")
+            else:
+                self._only({"source": bare})
             return
         try:
-            content = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
-            self._unreadable("is neither a JSON object nor a URL", self.body, self.fallback_id)
+            fields = read_fields(text)
+        except MessageTextError as error:
+            self._refuse(f"{envelope}{error}")
             return
-        if not isinstance(content, dict):
-            self._unreadable("is JSON, but not an object", self.body, self.fallback_id)
-        elif is_test_event(content):
+        content = fields.content
+        if is_test_event(content):
             self.skipped += 1
         elif is_s3_event(content):
             self._event(records_of(content))
-        elif not wrapped and content.get("Type") == "Notification" and isinstance(content.get("Message"), str):
-            self._read(content["Message"], wrapped=True)  # an SNS envelope
+        elif not envelope and content.get("Type") == "Notification" and isinstance(content.get("Message"), str):
+            self._read(content["Message"], "is an SNS envelope, and its Message ")
+        elif content.get("Type") in _SNS_CONFIRMATIONS:
+            self._refuse("asks to confirm an SNS subscription; open its SubscribeURL, or confirm it in SNS")
+        elif fields.twice is not None:
+            self._refuse(f"has the field {shown(fields.twice)} twice; leave one of them out")
         else:
-            self._job(content, self.body, self.fallback_id)
+            self._only(content)
 
     def _event(self, records: list[Any]) -> None:
         if not records:
-            self._unreadable("is an S3 event without records", self.body, self.fallback_id)
+            self._refuse("is an S3 event without records")
+        if len(records) > MOST_RECORDS:
+            self._refuse(f"has {len(records)} records; at most {MOST_RECORDS} are taken: send several messages")
+            return
         single = len(records) == 1
         objects: dict[int, CreatedObject] = {}
+        refused: dict[int, Rejected] = {}
         for index, record in enumerate(records):
             try:
                 item = created_object(record)
             except ValueError as error:
-                self._unreadable(
-                    f"cannot be read: {error}", self._body_of(record), self._record_id(index, single=single)
-                )
+                what = "the S3 event cannot be read" if single else f"record {index} of the S3 event cannot be read"
+                refused[index] = self._bad(f"{what}: {error}", self._body_of(record), self._id(index, single=single))
                 continue
             if item is None or self.rules.skips(item):
                 self.skipped += 1
@@ -169,21 +191,44 @@ class _Reading:
         self.skipped += len(objects) - len(latest)
         for index, item in latest.items():
             message = item.message()
-            self._job(message, json.dumps(message), self._record_id(index, single=single))
+            rejected = self._job(message, json.dumps(message), self._id(index, single=single))
+            if rejected:
+                refused[index] = rejected
+        self.rejected.extend(self._few(refused, records))
 
-    def _job(self, message: dict[str, Any], body: str, fallback_id: str) -> None:
+    def _few(self, refused: Mapping[int, Rejected], records: Sequence[Any]) -> Collection[Rejected]:
+        """The refused records one by one, or all of them together where that would be many results and dead letters."""
+        if len(refused) <= MOST_REFUSED:
+            return refused.values()
+        first, codes = next(iter(refused.values())), {rejected.error.code for rejected in refused.values()}
+        text = f"{len(refused)} of {len(records)} records are refused, and recorded together; {first.error.message}"
+        error = PermanentError(codes.pop() if len(codes) == 1 else ErrorCode.BAD_MESSAGE, text)
+        body = json.dumps({"Records": [records[index] for index in sorted(refused)]}) if self.jobs else self.body
+        return [Rejected(JobRef(self.fallback_id, self.rules.output), error, body)]
+
+    def _only(self, message: dict[str, Any]) -> None:
+        """The message is one job."""
+        rejected = self._job(message, self.body, self.fallback_id)
+        if rejected:
+            self.rejected.append(rejected)
+
+    def _job(self, message: dict[str, Any], body: str, fallback_id: str) -> Rejected | None:
         try:
             job = self.rules.job(message)
         except JobMessageError as error:
-            self.rejected.append(Rejected(self.rules.ref(error, fallback_id), error, body))
-            return
+            return Rejected(self.rules.ref(error, fallback_id), error, body)
         if job.job_id in self.jobs:
             self.skipped += 1
         self.jobs.setdefault(job.job_id, job)
+        return None
 
-    def _unreadable(self, why: str, body: str, fallback_id: str) -> None:
-        error = PermanentError(ErrorCode.BAD_MESSAGE, f"the message {why}")
-        self.rejected.append(Rejected(JobRef(fallback_id, self.rules.output), error, body))
+    def _refuse(self, why: str) -> None:
+        """Nothing of the message can be used."""
+        self.rejected.append(self._bad(f"the message {why}", self.body, self.fallback_id))
+
+    def _bad(self, text: str, body: str, fallback_id: str) -> Rejected:
+        error = PermanentError(ErrorCode.BAD_MESSAGE, text)
+        return Rejected(JobRef(fallback_id, self.rules.output), error, body)
 
     def _body_of(self, record: Any) -> str:
         try:
@@ -191,7 +236,7 @@ class _Reading:
         except RecursionError:
             return self.body
 
-    def _record_id(self, index: int, *, single: bool) -> str:
+    def _id(self, index: int, *, single: bool) -> str:
         return self.fallback_id if single else f"{self.fallback_id}-{index}"
 
 
@@ -202,7 +247,3 @@ def _bucket(output: str) -> str:
 def _refused(job: Job, code: PermanentCode, what: str, bucket: str) -> JobMessageError:
     text = f"{what} bucket {bucket!r}; SQSCRIBE_ALLOWED_BUCKETS lists those that it may use"
     return JobMessageError(code, text, job_id=job.job_id, output=job.output, source=job.source, metadata=job.metadata)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

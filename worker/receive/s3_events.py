@@ -8,6 +8,7 @@ the direct form under an `eventSource` of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -17,6 +18,8 @@ from urllib.parse import unquote_plus
 from sqscribe.urls import ObjectUrl, split_s3
 
 __all__ = ["CreatedObject", "created_object", "is_s3_event", "is_test_event", "newest", "records_of"]
+
+_WORD = re.compile(r"[A-Za-z0-9.:_-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,16 @@ def created_object(record: Any) -> CreatedObject | None:
     Raises:
         ValueError: The record cannot be read; the message says why.
     """
+    if not isinstance(record, Mapping):
+        raise ValueError("it is no object")  # noqa: TRY004 - a stranger's value, not a caller's mistake
     try:
         if _from_event_bridge(record):
             return _event_bridge(record)
         return _direct(record)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the S3 event lacks a field or has one of a wrong type: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"it lacks the field {error}") from None
+    except (TypeError, AttributeError):
+        raise ValueError("a field of it has a wrong type") from None
 
 
 def newest(objects: Mapping[int, CreatedObject]) -> dict[int, CreatedObject]:
@@ -102,9 +109,9 @@ def _event_bridge(record: Mapping[str, Any]) -> CreatedObject | None:
 def _direct(record: Mapping[str, Any]) -> CreatedObject | None:
     source = record["eventSource"]
     if not source.endswith(":s3"):
-        raise ValueError("the record's eventSource is not S3")
+        raise ValueError(f"its eventSource{_plain(source)} is not S3's")
     if str(record.get("eventVersion", "2")).partition(".")[0] != "2":
-        raise ValueError("the record's eventVersion is not 2")
+        raise ValueError(f"its eventVersion{_plain(record['eventVersion'])} is not 2")
     # Look-alikes put the prefix there that AWS has only in the bucket's configuration.
     if not record["eventName"].removeprefix("s3:").startswith("ObjectCreated:"):
         return None
@@ -132,6 +139,11 @@ def _created(bucket: Any, key: Any, item: Mapping[str, Any], *, version: Any, et
         etag=_text(etag or "").strip('"'),
         sequencer=_text(item.get("sequencer") or ""),
     )
+
+
+def _plain(value: object) -> str:
+    """A stranger's value where it is a short word; anything else may be a secret."""
+    return f" {value!r}" if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
 def _text(value: Any) -> str:

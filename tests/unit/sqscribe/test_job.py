@@ -118,6 +118,12 @@ def test_every_field_is_taken_over() -> None:
         ({"source": URL, "language": "english"}, "language: 'english' is no Whisper language code; did you mean 'en'?"),
         ({"source": URL, "language": "en-US"}, "did you mean 'en'?"),
         ({"source": URL, "language": "xx"}, "language: 'xx'"),
+        ({"source": URL, "language": "auto"}, "language: 'auto' is no Whisper language code; leave the field out"),
+        ({"source": URL, "language": "iw"}, "did you mean 'he'?"),
+        (
+            {"source": URL, "language": "https://u:pw@h/x?token=y"},
+            "language: 'https://h/x' is no Whisper language code",
+        ),
         ({"source": URL, "task": "summarise"}, "task: input should be 'transcribe' or 'translate'"),
         ({"source": URL, "word_timestamps": 1}, "word_timestamps: input should be a valid boolean, not 1"),
         ({"source": URL, "vad": "false"}, "vad: input should be a valid boolean"),
@@ -162,6 +168,26 @@ def test_all_faults_are_named_at_once() -> None:
     error = refusal(source=URL, beam_size=0, task=1, speed=2)
 
     assert [part.partition(":")[0] for part in error.message.split("; ")] == ["task", "beam_size", "'speed'"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Source", "source"),
+        ("URL", "source"),
+        ("bucket", "source"),
+        ("lang", "language"),
+        ("prompt", "initial_prompt"),
+        ("id", "job_id"),
+        ("format", "formats"),
+        ("beam", "beam_size"),
+        ("vad_filter", None),
+        ("Records", None),
+    ],
+)
+def test_an_unknown_field_is_taken_for_the_one_that_is_meant(name: str, meant: str | None) -> None:
+    hint = f"; did you mean {meant!r}?" if meant else ""
+    assert refusal(source=URL, **{name: "x"}).message == f"{name!r}: unknown field{hint}"
 
 
 def test_many_faults_are_counted() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqscribe.languages import LANGUAGES, language_code
 from sqscribe.urls import ObjectUrl, redact, split_s3, storable, without_presigned
 
 
@@ -102,17 +101,3 @@ def test_a_record_keeps_what_names_the_source_and_no_secret() -> None:
     broken = storable("DATA:see https://user:secret@host/")
     assert broken.startswith("data:;sha256=")
     assert "secret" not in broken
-
-
-def test_whisper_knows_a_hundred_languages() -> None:
-    assert len(LANGUAGES) == 100
-    assert len(set(LANGUAGES.values())) == 100
-    assert list(LANGUAGES)[-1] == "yue"
-
-
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [("en", "en"), ("EN", "en"), ("pt_BR", "pt"), (" German ", "de"), ("Haitian Creole", "ht"), ("klingon", None)],
-)
-def test_a_name_leads_to_its_code(name: str, code: str | None) -> None:
-    assert language_code(name) == code

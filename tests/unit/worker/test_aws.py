@@ -132,6 +132,45 @@ def test_checksums_are_left_out_where_look_alikes_stumble_over_them(monkeypatch:
     assert alike.retries["mode"] == "standard"
 
 
+def test_storage_may_have_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:9000")
+    clients = AwsClients()
+    assert clients.s3(endpoint_url="https://objects.example.org").meta.endpoint_url == "https://objects.example.org"
+    assert clients.sqs(QUEUE).meta.endpoint_url == "http://localhost:9000"
+    with pytest.raises(SettingsError, match="for s3"):
+        clients.s3(endpoint_url="objects")
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("0a1b.r2.cloudflarestorage.com", "auto"),
+        ("0a1b.eu.r2.cloudflarestorage.com", "auto"),
+        ("s3.us-west-004.backblazeb2.com", "us-west-004"),
+        ("s3.eu-central-1.wasabisys.com", "eu-central-1"),
+        ("s3.fr-par.scw.cloud", "fr-par"),
+        ("s3.gra.io.cloud.ovh.net", "gra"),
+        ("nyc3.digitaloceanspaces.com", "nyc3"),
+        ("minio.example.org", "ap-south-1"),
+        ("localhost", "ap-south-1"),
+    ],
+)
+def test_look_alikes_are_signed_for_with_their_own_region(
+    monkeypatch: pytest.MonkeyPatch, host: str, region: str
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
+    clients = AwsClients()
+    assert clients.s3(endpoint_url=f"https://{host}").meta.region_name == region
+    assert clients.s3(endpoint_url=f"https://{host}", region="mine").meta.region_name == "mine"
+
+
+@pytest.mark.parametrize("mode", ["when_supported", "when_required"])
+def test_when_checksums_are_used_is_a_setting(mode: str) -> None:
+    for endpoint in (None, "https://minio.example.org"):
+        *_, store = connected(s3_checksums=mode, s3_endpoint_url=endpoint)
+        assert (store.request_checksum_calculation, store.response_checksum_validation) == (mode, mode)
+
+
 def test_bad_settings_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "not a url")
     with pytest.raises(SettingsError, match="for sqs"):

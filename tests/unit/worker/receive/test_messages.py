@@ -103,6 +103,40 @@ def test_what_cannot_be_a_job_is_rejected_with_its_body(body: str, code: ErrorCo
     assert rejected.ref.output == "s3://results/out"
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (f'{{"source": "{URL}", "language": "en", "source": "{URL}"}}', "the message has the field 'source' twice"),
+        (f"{URL}\n{URL}", "the message holds several URLs; send each as a message of its own"),
+        (f'{{"source": "{URL}",}}', "the message is no JSON (line 1, column 56: a comma is before '}'; leave it out)"),
+        (
+            {"Type": "Notification", "Message": f'{{"source": "{URL}"'},
+            "the message is an SNS envelope, and its Message is no JSON (line 1, column 55: the text ends",
+        ),
+        ({"Type": "SubscriptionConfirmation", "SubscribeURL": URL}, "the message asks to confirm an SNS subscription"),
+        (event(record(source="aws:sqs")), "the S3 event cannot be read: its eventSource 'aws:sqs' is not S3's"),
+        (event(record() | {"eventVersion": "3.0"}), "the S3 event cannot be read: its eventVersion '3.0' is not 2"),
+        (event({"eventSource": "aws:s3"}), "the S3 event cannot be read: it lacks the field 'eventName'"),
+        (event(record(versionId=["x"])), "the S3 event cannot be read: a field of it has a wrong type"),
+        (event(7), "the S3 event cannot be read: it is no object"),
+    ],
+)
+def test_the_reason_says_what_it_is_and_where(body: object, why: str) -> None:
+    assert only_rejected(body).error.message.startswith(why)
+
+
+def test_of_several_records_the_bad_one_is_counted() -> None:
+    [rejected] = parse(event(record(), 7)).rejected
+
+    assert rejected.error.message == "record 1 of the S3 event cannot be read: it is no object"
+
+
+def test_what_an_event_has_twice_does_not_matter() -> None:
+    body = json.dumps(event(record())).replace('"eventVersion"', '"eventVersion": "2.0", "eventVersion"')
+
+    assert len(parse(body).jobs) == 1
+
+
 def test_without_a_readable_id_it_is_recorded_under_the_messages() -> None:
     assert only_rejected({"source": URL, "beam_size": 0}).job_id == "message-m-1"
     assert only_rejected({"source": URL, "job_id": "no/way"}).job_id == "message-m-1"
