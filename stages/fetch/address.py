@@ -12,6 +12,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import Any
 
 from urllib3.util import Url
@@ -21,6 +22,7 @@ from sqscribe.urls import redact
 from stages.fetch.address_rules import IPAddress, address_kind, name_kind, port_is_refused
 from stages.fetch.dial import SocketAddress, dial
 from stages.fetch.host import literal_address, port_of, web_url
+from stages.fetch.proxy import Proxy, tunnel
 from stages.fetch.resolve import Resolver
 
 __all__ = ["AddressPolicy", "port_of", "spoken_text"]
@@ -41,6 +43,13 @@ class AddressPolicy:
     def __init__(self, allow_private: bool, resolve: Callable[..., Iterable[Any]] = socket.getaddrinfo) -> None:
         self._allow_private = allow_private
         self._resolver = Resolver(resolve)
+        self._proxy: Proxy | None = None
+
+    def through(self, proxy: Proxy) -> AddressPolicy:
+        """The same policy, whose connections a proxy makes. Names are still looked up here, and checked."""
+        other = copy(self)
+        other._proxy = proxy  # noqa: SLF001 - one of its own class
+        return other
 
     def check_url(self, url: str) -> Url:
         """The parsed URL, when scheme, host and port are such as may be asked.
@@ -94,12 +103,34 @@ class AddressPolicy:
             check: Called several times a second; what it raises ends the tries.
 
         Raises:
+            NodeFaultError: The proxy cannot be used.
             PermanentError: `source_blocked`.
             OSError: The name cannot be resolved or nothing answers.
         """
         deadline = time.monotonic() + timeout
-        connection = dial(self.addresses(host, port, deadline, check), deadline, check)
+        addresses = self.addresses(host, port, deadline, check)
+        if self._proxy:
+            connection = self._tunnelled(self._proxy, addresses, deadline, check)
+        else:
+            connection = dial(addresses, deadline, check)
         connection.settimeout(timeout)
+        return connection
+
+    def _tunnelled(
+        self, proxy: Proxy, addresses: list[SocketAddress], deadline: float, check: Callable[[], None]
+    ) -> socket.socket:
+        # The proxy is the worker's own setting: no address of it is refused. Few proxies speak IPv6.
+        _, address = min(addresses, key=lambda each: each[0] != socket.AF_INET)
+        try:
+            places = self._resolver.answers(proxy.host, proxy.port, deadline, check)
+            connection = dial([(family, place) for family, _, _, _, place in places], deadline, check)
+        except (OSError, UnicodeError) as error:
+            raise proxy.fault("cannot be reached") from error
+        try:
+            tunnel(connection, proxy, address, deadline, check)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def answers(self, host: str, port: int, timeout: float) -> bool:

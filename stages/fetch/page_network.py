@@ -7,13 +7,15 @@ ours, in place of its own (which also take `data:`, `ftp:` and proxies). Imports
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.cookiejar import CookieJar
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from yt_dlp import YoutubeDL
+from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.globals import plugin_dirs
 from yt_dlp.networking import Request, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
@@ -23,8 +25,12 @@ from sqscribe.sources import WEB_SCHEMES
 from sqscribe.urls import redact
 from stages.fetch.address import spoken_text
 from stages.fetch.client import Answer, HttpClient, refusal
+from stages.fetch.page_playlist import playlist_facts
 
-__all__ = ["CheckedYoutubeDL", "DebugLogger", "Line", "causes"]
+__all__ = ["CheckedYoutubeDL", "DebugLogger", "Extractor", "Line", "causes"]
+
+#: One of yt-dlp's own, made when it is needed, or an object of ours.
+Extractor: TypeAlias = type[InfoExtractor] | InfoExtractor
 
 log = structlog.get_logger()
 
@@ -33,6 +39,8 @@ _PAGE_BYTES = 32 * 2**20
 
 # Plugins are code that was found on the machine; nobody asked for it here.
 plugin_dirs.value = []
+# deno asks its maker's server for a newer version, https://docs.deno.com/runtime/reference/env_variables/
+os.environ.setdefault("DENO_NO_UPDATE_CHECK", "1")
 
 
 class Line:
@@ -137,16 +145,30 @@ class _CheckedRH(RequestHandler):  # type: ignore[misc]
 
 
 class CheckedYoutubeDL(YoutubeDL):  # type: ignore[misc]
-    """yt-dlp with our line as its only way out."""
+    """yt-dlp with our line as its only way out, and with the extractors that it is given and no others.
 
-    def __init__(self, line: Line, options: dict[str, Any]) -> None:
+    Args:
+        line: Makes its requests.
+        options: As `YoutubeDL` takes them.
+        extractors: Asked in this order; those that embed a player of another site find only these.
+    """
+
+    def __init__(self, line: Line, options: dict[str, Any], extractors: Sequence[Extractor]) -> None:
         self._line = line
-        super().__init__(options, auto_init="no_verbose_header")
+        super().__init__(options, auto_init=False)
+        for extractor in extractors:
+            self.add_info_extractor(extractor)
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         """Ignores yt-dlp's own handlers."""
         del handlers, preferences
         return super().build_request_director([lambda **settings: _CheckedRH(self._line, **settings)], [])
+
+    def dl(self, name: str, info: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        """Looks at a playlist of pieces before any of them is asked for."""
+        if str(info.get("protocol")).startswith("m3u8") and not info.get("hls_media_playlist_data"):
+            info |= playlist_facts(self, info)
+        return super().dl(name, info, *rest, **more)
 
 
 class DebugLogger:

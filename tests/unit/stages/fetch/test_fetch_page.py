@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, PermanentError, SqscribeError, TransientError
-from stages.fetch import Fetcher, FetchLimits, FetchRequest, NoAnswerError, page_network
+from stages.fetch import Fetcher, FetchLimits, FetchRequest, NoAnswerError, PageRules, page_network
 from stages.ports import Cancellation
 from stages.values import Source
 
@@ -41,6 +41,7 @@ class Site:
         self.limits = limits
         self.folder = folder
         self.cancellation = Cancellation()
+        self.rules = PageRules(generic=True)  # the sites that yt-dlp knows are not this machine's
 
     def page(self, body: str, path: str = "/talk", **how: Any) -> str:
         url: str = self.web.serve(path, f"<html><head><title>A talk</title></head>{body}</html>".encode(),
@@ -48,7 +49,7 @@ class Site:
         return url
 
     def fetch(self, url: str) -> Source:
-        fetcher = Fetcher(self.limits, lambda: pytest.fail("S3 was asked"), allow_private=True)
+        fetcher = Fetcher(self.limits, lambda: pytest.fail("S3 was asked"), allow_private=True, pages=self.rules)
         return fetcher.fetch(FetchRequest(url), self.folder, self.held, self.cancellation)
 
     def fails(self, url: str, kind: type[SqscribeError] = PermanentError) -> Any:
