@@ -18,8 +18,8 @@ __all__ = ["REFUSALS", "SITE_REFUSALS", "Refusal", "refusal_of"]
 _SAID = 240
 #: What yt-dlp says to people at a terminal.
 _HINTS = re.compile(
-    r"(\s*;? please report this issue on|\s*Use --|\s*\(caused by|\s*See {1,2}https?:|\s*If the owner of|\s*Also see)"
-    r".*",
+    r"[\s,;]*(please report this issue on|\(caused by|See https?:|Also see"
+    r"|((use|try again with|pass)( the)? )?--[a-z]).*",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -80,7 +80,7 @@ REFUSALS = (
     ),
     Refusal(
         "protected",
-        r"\bDRM\b|encrypted media|protected by|widevine|fairplay|playready",
+        r"\bDRM\b|encrypted media|copy.?protect|widevine|fairplay|playready",
         ErrorCode.SOURCE_FORBIDDEN,
         "is protected against copying (DRM)",
     ),
@@ -139,20 +139,20 @@ REFUSALS = (
         "holds a player of a site whose pages this worker does not read; SQSCRIBE_YTDLP_EXTRACTORS has the list",
     ),
     Refusal(
-        "gone",
-        r"unavailable|not available|isn't available|not found|\bremoved\b|\bdeleted\b|\b404\b|\b410\b"
-        r"|invalid (video|id|url)"
-        r"|could not find|unable to find|no such",
-        ErrorCode.SOURCE_NOT_FOUND,
-        "is not there: the site has no such recording, or not any more",
-    ),
-    Refusal(
         "nothing",
         r"\bno (video|audio|media|formats?|playable|stream|content|sound|recording)|not (a|an) (video|audio|media)"
         r"|unsupported url"
         r"|no media|format is not available|does not (contain|have) (a |any )?(video|audio|media)",
         ErrorCode.MEDIA_UNREADABLE,
         "holds no recording",
+    ),
+    Refusal(
+        "gone",
+        r"unavailable|not available|isn't available|not found|\bremoved\b|\bdeleted\b|\b404\b|\b410\b"
+        r"|invalid (video|id|url)"
+        r"|could not find|unable to find|no such",
+        ErrorCode.SOURCE_NOT_FOUND,
+        "is not there: the site has no such recording, or not any more",
     ),
 )
 _COMPILED = tuple((re.compile(refusal.pattern, re.IGNORECASE), refusal) for refusal in REFUSALS)
@@ -169,7 +169,8 @@ def refusal_of(page: str, text: str, *, expected: bool, kind: str | None = None)
         expected: Whether yt-dlp takes it for the site's answer, rather than for a fault of its own.
         kind: Of the refusal, where it is known without reading.
     """
-    said = spoken_text(_HINTS.sub("", " ".join(text.split())))[:_SAID].rstrip(" .;,")
+    text = _HINTS.sub("", " ".join(text.split()))
+    said = spoken_text(text)[:_SAID].rstrip(" .;,")
     quoted = f" (it is said: {said})" if said else ""
     found = SITE_REFUSALS[kind] if kind else next((row for pattern, row in _COMPILED if pattern.search(text)), None)
     if found:

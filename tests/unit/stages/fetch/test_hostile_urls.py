@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -216,3 +220,33 @@ def test_honest_ones_are_not(url: str) -> None:
     parsed = AddressPolicy(allow_private=False, resolve=nobody).check_url(url)
     assert parsed.host
     assert not parsed.host.endswith(".")
+
+
+#: A program that unshares its network, and becomes root of that alone.
+UNSHARE = ("unshare", "--user", "--map-root-user", "--net")
+
+
+def test_nobody_inside_hears_a_packet(tmp_path: Path) -> None:
+    """In a network namespace, where somebody listens on the metadata address and on private ones."""
+    if not shutil.which("ip") or not shutil.which("unshare"):
+        pytest.skip("this machine lacks ip or unshare")
+    allowed = subprocess.run([*UNSHARE, "ip", "link", "set", "lo", "up"], capture_output=True, check=False)
+    if allowed.returncode:
+        pytest.skip(f"this machine permits no network namespace: {allowed.stderr.decode().strip()}")
+
+    program = Path(__file__).with_name("namespace_program.py")
+    done = subprocess.run(
+        [*UNSHARE, sys.executable, program], input=json.dumps(HOSTILE), capture_output=True, text=True, cwd=tmp_path,
+        timeout=120, check=False
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["ended"].pop("http://rebinding.test/") == "fetched"  # from the answer that was checked
+    assert set(report["ended"].values()) == {"source_blocked"}
+    assert len(report["ended"]) > len(HOSTILE) + 30
+    assert report["heard"] == []
+    # And they would have heard
+    assert {"169.254.169.254", "10.0.0.1", "a packet to 169.254.169.254", "a packet to fd00:ec2::254"} <= set(
+        report["control"]
+    )
