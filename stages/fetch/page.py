@@ -23,7 +23,7 @@ from stages.fetch.http import CHUNK, PageFoundError
 from stages.fetch.page_formats import choose_format
 from stages.fetch.page_media import page_media
 from stages.fetch.page_network import CheckedYoutubeDL, DebugLogger, Extractor, Line, causes
-from stages.fetch.page_playlist import MANIFEST_TYPES, ManifestIE
+from stages.fetch.page_playlist import ManifestIE
 from stages.fetch.page_refusals import refusal_of
 from stages.fetch.page_rules import GENERIC, PageRules
 from stages.fetch.request import FetchLimits
@@ -33,6 +33,8 @@ from stages.values import Source
 
 __all__ = ["PageDownload"]
 
+#: What else is found in place of a file is a list of its pieces.
+_HTML_TYPES = frozenset({"application/xhtml+xml", "text/html"})
 _LIVE = frozenset({"is_live", "is_upcoming", "post_live"})
 
 
@@ -103,7 +105,7 @@ class PageDownload:
                 return url, extractors
         if self._page.refusal:
             raise self._page.refusal
-        if self._page.kind in MANIFEST_TYPES:
+        if self._page.kind not in _HTML_TYPES:
             return self._url, [ManifestIE()]
         if self._rules.generic:
             return self._url, extractors

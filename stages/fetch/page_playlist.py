@@ -13,18 +13,8 @@ from yt_dlp.networking import Request
 from sqscribe.errors import ErrorCode, PermanentError
 from sqscribe.urls import redact
 
-__all__ = ["MANIFEST_TYPES", "ManifestIE", "playlist_facts"]
+__all__ = ["ManifestIE", "playlist_facts"]
 
-#: Media types of playlists whose pieces are one recording.
-MANIFEST_TYPES = frozenset(
-    {
-        "application/dash+xml",
-        "application/vnd.apple.mpegurl",
-        "application/x-mpegurl",
-        "audio/mpegurl",
-        "audio/x-mpegurl",
-    }
-)
 #: Encrypted otherwise, a playlist makes yt-dlp hand over to ffmpeg, which knows no address policy.
 _ENCRYPTED = re.compile(r"#EXT-X-(?:SESSION-)?KEY:.*?METHOD=(?!NONE|AES-128)([A-Z0-9-]+)")
 _ENDED = re.compile(r"#EXT-X-ENDLIST|#EXT-X-PLAYLIST-TYPE:\s*VOD")
