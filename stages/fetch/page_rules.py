@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pages may be read, and how: the settings of it. Loads no yt-dlp."""
+"""What pages may be read, and how: the settings of it. Loads yt-dlp only where a setting names its extractors."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,6 @@ EVERY_SITE = "all"
 #: A file of cookies has some hundred lines.
 _COOKIE_BYTES = 2**20
 _COOKIE_FIELDS = 7
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:+-]*")
 
 
 class Named(Protocol):
@@ -60,9 +58,8 @@ class PageRules:
         Raises:
             SettingsError: A file cannot be read, or a value is none; secrets are not told.
         """
-        for name in extractors or ():
-            if not _NAME.fullmatch(name):
-                raise SettingsError(f"SQSCRIBE_YTDLP_EXTRACTORS: {name!r} is no name of an extractor")
+        if extractors:
+            _check_names(extractors)
         return cls(
             extractors=tuple(extractors) if extractors else SITES,
             generic=generic,
@@ -78,6 +75,17 @@ class PageRules:
             for extractor in extractors
             if (self.generic if extractor.IE_NAME in _ANY_PAGE else {extractor.IE_NAME.lower(), EVERY_SITE} & names)
         ]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    from yt_dlp.extractor import gen_extractor_classes  # noqa: PLC0415 - yt-dlp is heavy
+
+    known = {EVERY_SITE} | {extractor.IE_NAME.lower() for extractor in gen_extractor_classes()} - _ANY_PAGE
+    unknown = [name for name in names if name.lower() not in known]
+    if unknown:
+        raise SettingsError(
+            f"SQSCRIBE_YTDLP_EXTRACTORS: {', '.join(unknown)} is no site by the names of `yt-dlp --list-extractors`"
+        )
 
 
 def _cookies(path: Path) -> str:

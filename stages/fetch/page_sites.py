@@ -20,7 +20,16 @@ SITES = (
     *("FacebookRedirectURL", "Instagram", "lbry", "LinkedIn", "loom", "MedalTV", "niconico", "Odnoklassniki"),
     *("PeerTube", "Reddit", "Rumble", "RumbleEmbed", "rutube", "rutube:embed", "Streamable", "TikTok", "twitch:clips"),
     *("twitch:vod", "twitter", "twitter:broadcast", "twitter:shortener", "twitter:spaces", "VidLii", "vimeo"),
-    *("vimeo:event", "vimeo:review", "vk", "youtube", "youtube:clip", "YoutubeYtBe", "YoutubeLivestreamEmbed"),
+    *(
+        "ustream",
+        "vimeo:event",
+        "vimeo:review",
+        "vk",
+        "youtube",
+        "youtube:clip",
+        "YoutubeYtBe",
+        "YoutubeLivestreamEmbed",
+    ),
     # Podcasts, music and sound
     *("acast", "apple:podcasts", "Art19", "AudioBoom", "audiomack", "Audius", "Bandcamp", "Bandcamp:weekly"),
     *("BilibiliAudio", "Clyp", "Freesound", "GlobalPlayerAudioEpisode", "HearThisAt", "iheartradio", "Jamendo"),

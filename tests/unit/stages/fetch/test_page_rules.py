@@ -58,6 +58,12 @@ def test_what_the_settings_let_in(settings: dict[str, Any], let_in: str, kept_ou
     assert kept_out not in names
 
 
+@pytest.mark.parametrize("name", ["yuotube", "generic", "html5", ".*", ""])
+def test_a_site_that_there_is_not_is_a_wrong_setting(name: str) -> None:
+    with pytest.raises(SettingsError, match="SQSCRIBE_YTDLP_EXTRACTORS"):
+        rules(extractors=["vimeo", name])
+
+
 def way(url: str, led_to: str, **settings: Any) -> str:
     """The address that yt-dlp gets."""
     page = PageFoundError(None, led_to, "text/html")
