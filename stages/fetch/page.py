@@ -152,6 +152,7 @@ class PageDownload:
             "cookiefile": io.StringIO(cookies) if cookies else None,
             "enable_file_urls": False,
             "usenetrc": False,
+            "geo_bypass": False,  # no made-up X-Forwarded-For
             "remote_components": [],
             "js_runtimes": _javascript(),
             "external_downloader": {"default": "native"},

@@ -16,9 +16,11 @@ from typing import Any, TypeAlias
 import structlog
 from yt_dlp import YoutubeDL
 from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.extractor.youtube.jsc._builtin import deno
 from yt_dlp.globals import plugin_dirs
 from yt_dlp.networking import Request, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.utils import Popen
 
 from sqscribe.errors import SqscribeError
 from sqscribe.sources import WEB_SCHEMES
@@ -27,7 +29,7 @@ from stages.fetch.address import spoken_text
 from stages.fetch.client import Answer, HttpClient, refusal
 from stages.fetch.page_playlist import playlist_facts
 
-__all__ = ["CheckedYoutubeDL", "DebugLogger", "Extractor", "Line", "causes"]
+__all__ = ["BoundedPopen", "CheckedYoutubeDL", "DebugLogger", "Extractor", "Line", "causes"]
 
 #: One of yt-dlp's own, made when it is needed, or an object of ours.
 Extractor: TypeAlias = type[InfoExtractor] | InfoExtractor
@@ -41,6 +43,23 @@ _PAGE_BYTES = 32 * 2**20
 plugin_dirs.value = []
 # deno asks its maker's server for a newer version, https://docs.deno.com/runtime/reference/env_variables/
 os.environ.setdefault("DENO_NO_UPDATE_CHECK", "1")
+
+
+class BoundedPopen(Popen):  # type: ignore[misc]
+    """A JavaScript runtime that is not waited for without end: yt-dlp sets it no limit, and the script is a site's.
+
+    Attributes:
+        seconds: How long it may take.
+    """
+
+    seconds = 30.0
+
+    def communicate_or_kill(self, *args: Any, **more: Any) -> Any:
+        """Kills it when it takes too long, and raises."""
+        return super().communicate_or_kill(*args, **{"timeout": self.seconds, **more})
+
+
+deno.Popen = BoundedPopen
 
 
 class Line:
