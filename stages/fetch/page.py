@@ -18,7 +18,7 @@ from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError
 from sqscribe.errors import ErrorCode, PermanentError, SqscribeError, TransientError
 from sqscribe.urls import redact
 from stages.disk import disk_faults
-from stages.fetch.client import HttpClient, refusal
+from stages.fetch.client import HttpClient
 from stages.fetch.http import CHUNK, PageFoundError
 from stages.fetch.page_formats import choose_format
 from stages.fetch.page_media import page_media
@@ -232,15 +232,14 @@ class PageDownload:
                     raise cause
         page = redact(self._url)
         status = next((cause.status for cause in chain if isinstance(cause, HTTPError)), None)
-        if status is not None:
-            return refusal(status, f"{page}: yt-dlp met HTTP status {status}")
         extraction = next((cause for cause in chain if isinstance(cause, ExtractorError)), None)
-        if self._line.failure and not extraction:
+        if self._line.failure and not extraction and status is None:
             return self._line.failure
         text = extraction.orig_msg if extraction else str(error)
         kinds = ((GeoRestrictedError, "country"), (UnsupportedError, "nothing"))
         kind = next((name for known, name in kinds if isinstance(extraction, known)), None)
-        return refusal_of(page, text, expected=bool(extraction and extraction.expected), kind=kind)
+        expected = bool(extraction and extraction.expected)
+        return refusal_of(page, text, expected=expected, kind=kind, status=status)
 
 
 @cache

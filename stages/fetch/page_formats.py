@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sqscribe.errors import ErrorCode, PermanentError
+
 __all__ = ["choose_format"]
 
 #: kbit/s of sound that are enough, and of a stream with a picture in which the sound is not starved.
@@ -21,6 +23,9 @@ _ENOUGH_RATE = 16_000.0
 #: Others would make yt-dlp start rtmpdump, mplayer or ffmpeg.
 _PROTOCOLS = re.compile(r"https?|m3u8|m3u8_native|http_dash_segments")
 
+#: Pictures of a video at intervals.
+_STORYBOARD = "mhtml"
+
 Format = Mapping[str, Any]
 
 
@@ -29,7 +34,14 @@ def choose_format(context: Mapping[str, Any]) -> Iterator[Format]:
 
     Sound alone comes before a video; of those in the original language, the smallest that is good enough; of those that
     do not say how large they are, the best by yt-dlp's own order (in which they come, the best last).
+
+    Raises:
+        PermanentError: `source_blocked`: all of them come by other ways than the web's.
     """
+    ways = {str(each.get("protocol")) for each in context.get("formats") or () if each.get("ext") != _STORYBOARD}
+    if ways and not any(_PROTOCOLS.fullmatch(way) for way in ways):
+        shown = ", ".join(sorted(ways))[:80]
+        raise PermanentError(ErrorCode.SOURCE_BLOCKED, f"the page has its recording by {shown} alone, which is refused")
     usable = [each for each in context.get("formats") or () if _usable(each)]
     sound = [each for each in usable if each.get("vcodec") == "none"]
     candidates = _original(sound or usable)
@@ -47,7 +59,7 @@ def _usable(each: Format) -> bool:
         bool(_PROTOCOLS.fullmatch(protocol))
         and each.get("acodec") != "none"
         and not each.get("has_drm")
-        and each.get("ext") != "mhtml"  # storyboards
+        and each.get("ext") != _STORYBOARD
     )
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sqscribe.errors import ErrorCode, JobFailedError, job_failure
 from stages.fetch.address import spoken_text
+from stages.fetch.client import refusal
 
 __all__ = ["REFUSALS", "SITE_REFUSALS", "Refusal", "refusal_of"]
 
@@ -56,11 +57,24 @@ REFUSALS = (
     Refusal(
         "rate",
         r"rate.?limit|too many (requests|attempts)|\b429\b|limit (exceeded|reached)|exceeded .{0,20}limit|play limit"
-        r"|try again (later|in)|temporarily (blocked|unavailable)"
-        r"|\bIP( address)? (is|has been|was) (blocked|banned|unable)"
-        r"|server (error|overload)|internal error|maintenance",
+        r"|try again (later|in)|temporarily blocked"
+        r"|\bIP( address)? (is|has been|was) (blocked|banned|unable)",
         ErrorCode.SOURCE_UNREACHABLE,
         f"is not shown for now: the site limits how often this worker may ask; it is tried again later; {_PROXY}",
+    ),
+    Refusal(
+        "trouble",
+        r"server (error|overload)|internal (server )?error|maintenance|temporarily (un|not )available"
+        r"|something went wrong|service unavailable|technical (problem|difficult)",
+        ErrorCode.SOURCE_UNREACHABLE,
+        "is not shown for now: the site has trouble of its own",
+    ),
+    Refusal(
+        "formats",
+        r"format is not available|no (video|audio)? ?formats found|only images are available",
+        ErrorCode.SOURCE_UNREACHABLE,
+        "gives this worker nothing to hear: the site distrusts it, or yt-dlp needs its JavaScript runtime (the extra "
+        "`pages`) or a newer version",
     ),
     Refusal(
         "country",
@@ -142,7 +156,7 @@ REFUSALS = (
         "nothing",
         r"\bno (video|audio|media|formats?|playable|stream|content|sound|recording)|not (a|an) (video|audio|media)"
         r"|unsupported url"
-        r"|no media|format is not available|does not (contain|have) (a |any )?(video|audio|media)",
+        r"|no media|does not (contain|have) (a |any )?(video|audio|media)",
         ErrorCode.MEDIA_UNREADABLE,
         "holds no recording",
     ),
@@ -156,11 +170,15 @@ REFUSALS = (
     ),
 )
 _COMPILED = tuple((re.compile(refusal.pattern, re.IGNORECASE), refusal) for refusal in REFUSALS)
+#: Words that yt-dlp's own failures have too, so they count only where it takes them for the site's.
+_LOOSE = frozenset({"gone", "nothing"})
 #: By kind.
 SITE_REFUSALS = {refusal.kind: refusal for refusal in REFUSALS}
 
 
-def refusal_of(page: str, text: str, *, expected: bool, kind: str | None = None) -> JobFailedError:
+def refusal_of(
+    page: str, text: str, *, expected: bool, kind: str | None = None, status: int | None = None
+) -> JobFailedError:
     """The error that a refusal means.
 
     Args:
@@ -168,11 +186,16 @@ def refusal_of(page: str, text: str, *, expected: bool, kind: str | None = None)
         text: What yt-dlp or the site says.
         expected: Whether yt-dlp takes it for the site's answer, rather than for a fault of its own.
         kind: Of the refusal, where it is known without reading.
+        status: Of the HTTP answer that yt-dlp stumbled over.
     """
     text = _HINTS.sub("", " ".join(text.split()))
     said = spoken_text(text)[:_SAID].rstrip(" .;,")
     quoted = f" (it is said: {said})" if said else ""
-    found = SITE_REFUSALS[kind] if kind else next((row for pattern, row in _COMPILED if pattern.search(text)), None)
+    found = (
+        SITE_REFUSALS["rate" if status == 429 else kind] if kind or status == 429 else _read(text, expected=expected)
+    )
+    if status is not None and not _tells_more(found, text):
+        return refusal(status, f"{page}: yt-dlp met HTTP status {status}")
     if found:
         return job_failure(found.code, f"{page} {found.sentence}{quoted}")
     if expected:
@@ -181,3 +204,13 @@ def refusal_of(page: str, text: str, *, expected: bool, kind: str | None = None)
     return job_failure(
         ErrorCode.SOURCE_UNREACHABLE, f"{page} could not be read{quoted}; a newer yt-dlp may know the site better"
     )
+
+
+def _read(text: str, *, expected: bool) -> Refusal | None:
+    rows = (row for pattern, row in _COMPILED if pattern.search(text))
+    return next((row for row in rows if expected or row.kind not in _LOOSE), None)
+
+
+def _tells_more(found: Refusal | None, text: str) -> bool:
+    """Whether a site's words are more than the name of its HTTP status."""
+    return found is not None and (found.kind in ("robot", "rate") or "HTTP Error" not in text)

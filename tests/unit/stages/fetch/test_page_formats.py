@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sqscribe.errors import ErrorCode, PermanentError
 from stages.fetch.page_formats import choose_format
 
 
@@ -50,8 +51,9 @@ YOUTUBE = (
         ((video("worse"), video("best")), "best"),
         ((video("small", 450), sound("sound", 128)), "sound"),
         ((sound("drm", 64, has_drm=True), sound("free", 128)), "free"),
-        ((sound("rtmp", 64, protocol="rtmp"), sound("ws", 64, protocol="websocket_frag")), None),
-        ((sound("file", 64, protocol="file"), sound("mhtml", 64, ext="mhtml")), None),
+        ((sound("rtmp", 64, protocol="rtmp"), sound("web", 640)), "web"),
+        ((sound("drm", 64, has_drm=True),), None),
+        ((sound("pictures", 64, ext="mhtml", protocol="mhtml"),), None),
         (({"format_id": "plain", "protocol": "http"},), "plain"),
         ((sound("odd", "many"), sound("even", 64)), "even"),  # type: ignore[arg-type]
         ((), None),
@@ -59,3 +61,10 @@ YOUTUBE = (
 )
 def test_the_smallest_in_which_speech_is_whole(formats: tuple[dict[str, Any], ...], name: str | None) -> None:
     assert chosen(*formats) == name
+
+
+@pytest.mark.parametrize("protocol", ["rtmp", "websocket_frag", "file", "data", "ftp", "mms", "https_evil", None])
+def test_other_ways_than_the_webs_are_blocked(protocol: str | None) -> None:
+    with pytest.raises(PermanentError) as caught:
+        chosen(sound("only", 64, protocol=protocol), sound("pictures", ext="mhtml"))
+    assert caught.value.code is ErrorCode.SOURCE_BLOCKED

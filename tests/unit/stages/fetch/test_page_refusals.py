@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sqscribe.errors import ErrorCode
@@ -25,6 +28,15 @@ SAID = {
         You are rate-limited. Try again later.
         Your IP address is blocked from accessing this post
         Unable to download API page: HTTP Error 429: Too Many Requests (caused by <HTTPError 429: Too Many Requests>)
+    """,
+    "trouble": """
+        Temporarily unavailable due to maintenance
+        The site said: Internal server error
+        Something went wrong
+    """,
+    "formats": """
+        Requested format is not available. Use --list-formats for a list of available formats
+        No video formats found!
     """,
     "country": """
         The uploader has not made this video available in your country
@@ -83,7 +95,6 @@ SAID = {
     "nothing": """
         No video could be found in this post
         There's no video in this tweet
-        Requested format is not available. Use --list-formats for a list of available formats
         not a media file
     """,
     "gone": """
@@ -114,7 +125,38 @@ def test_every_kind_has_been_seen() -> None:
 
 def test_what_may_be_otherwise_elsewhere_or_later_is_tried_again() -> None:
     again = {kind for kind, refusal in SITE_REFUSALS.items() if refusal.code is ErrorCode.SOURCE_UNREACHABLE}
-    assert again == {"robot", "rate"}
+    assert again == {"robot", "rate", "trouble", "formats"}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        (404, "Unable to download webpage: HTTP Error 404: Not Found", ErrorCode.SOURCE_NOT_FOUND),
+        (403, "Unable to download JSON metadata: HTTP Error 403: Forbidden", ErrorCode.SOURCE_FORBIDDEN),
+        (503, "Unable to download webpage: HTTP Error 503: Service Unavailable", ErrorCode.SOURCE_UNREACHABLE),
+        (429, "Unable to download API page: HTTP Error 429: Too Many Requests", ErrorCode.SOURCE_UNREACHABLE),
+        (403, "Got HTTP Error 403 caused by Cloudflare anti-bot challenge", ErrorCode.SOURCE_UNREACHABLE),
+        (404, "This video is private", ErrorCode.SOURCE_FORBIDDEN),
+        (403, "This video is not available in your country", ErrorCode.SOURCE_FORBIDDEN),
+        (400, "", ErrorCode.SOURCE_NOT_FOUND),
+    ],
+)
+def test_a_status_counts_where_the_words_tell_no_more(status: int, said: str, code: ErrorCode) -> None:
+    assert refusal_of(PAGE, said, expected=True, status=status).code is code
+
+
+@pytest.mark.parametrize(
+    "said", ["Unable to find video data", "'NoneType' object is not a video", "KeyError('not found')"]
+)
+def test_a_failure_of_yt_dlps_own_says_nothing_of_the_recording(said: str) -> None:
+    assert refusal_of(PAGE, said, expected=False).code is ErrorCode.SOURCE_UNREACHABLE
+
+
+def test_the_documentation_has_each_code() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "reference.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|`]+) \| `(\w+)`[^|]*\|$", text[text.index("| a site says |") :], re.MULTILINE))
+    told = {kind.strip(): code for kinds, code in rows.items() for kind in kinds.split(",")}
+    assert told == {refusal.kind: str(refusal.code) for refusal in REFUSALS}
 
 
 @pytest.mark.parametrize(
