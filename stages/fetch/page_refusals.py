@@ -191,9 +191,8 @@ def refusal_of(
     text = _HINTS.sub("", " ".join(text.split()))
     said = spoken_text(text)[:_SAID].rstrip(" .;,")
     quoted = f" (it is said: {said})" if said else ""
-    found = (
-        SITE_REFUSALS["rate" if status == 429 else kind] if kind or status == 429 else _read(text, expected=expected)
-    )
+    known = "rate" if status == 429 else kind
+    found = SITE_REFUSALS[known] if known else _read(text, expected=expected)
     if status is not None and not _tells_more(found, text):
         return refusal(status, f"{page}: yt-dlp met HTTP status {status}")
     if found:
