@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 __all__ = ["IPAddress", "address_kind", "is_wrapped", "name_kind", "port_is_refused"]
 
@@ -89,7 +90,9 @@ _METADATA_NAMES = frozenset(
 )
 #: Names that mean this machine or this network, https://www.iana.org/assignments/special-use-domain-names and what
 #: clusters and routers use; some resolvers know them, some do not. Only with `allow_private`.
-_PRIVATE_NAMES = frozenset({"ip6-localhost", "ip6-loopback", "localhost", "localhost4", "localhost6", "loopback"})
+_PRIVATE_NAMES = frozenset(
+    {"ip6-localhost", "ip6-loopback", "localhost", "localhost4", "localhost6", "localtest.me", "loopback", "lvh.me"}
+)
 _PRIVATE_ENDINGS = (
     ".corp",
     ".home",
@@ -102,9 +105,13 @@ _PRIVATE_ENDINGS = (
     ".local",
     ".localdomain",
     ".localhost",
+    ".localtest.me",
+    ".lvh.me",
     ".onion",
     ".svc",
 )
+#: Services whose names resolve to the address in them, so that every checker sees a name of the internet's.
+_ECHOED = re.compile(r"(?:.*[.-])?(\d{1,3}(?:[.-]\d{1,3}){3})\.(?:nip\.io|sslip\.io|xip\.io|traefik\.me)", re.ASCII)
 
 #: Below 1024 only the web's own ports, else a URL can talk to mail, SSH or SMB servers.
 _WEB_PORTS = frozenset({80, 443})
@@ -142,6 +149,13 @@ def name_kind(name: str, *, allow_private: bool) -> str | None:
         return METADATA
     if not allow_private and (name in _PRIVATE_NAMES or name.endswith(_PRIVATE_ENDINGS)):
         return PRIVATE
+    echoed = _ECHOED.fullmatch(name)
+    if echoed:
+        try:
+            address = ipaddress.ip_address(echoed[1].replace("-", "."))
+        except ValueError:
+            return RESERVED
+        return address_kind(address, allow_private=allow_private)
     return None
 
 

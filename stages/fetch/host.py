@@ -25,6 +25,8 @@ _HEAD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]*[^/?#]*")
 #: Browsers drop tabs and line ends anywhere, and take a backslash for a slash.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BREAKS = re.compile(r"[\s\\]")
+#: RFC 3986 allows more in a name, `;` and `,` among it; DNS does not, and lists of hosts are written with them.
+_NAME = re.compile(r"[a-z0-9._-]*[a-z0-9_-][a-z0-9._-]*")
 #: Digits and hexadecimal numbers: https://url.spec.whatwg.org/#ends-in-a-number-checker
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
@@ -77,12 +79,12 @@ def port_of(url: Url) -> int:
 
 
 def _is_odd(host: str) -> bool:
-    """Whether a host is a number that is not written as addresses are."""
+    """Whether a host is neither an address as they are written, nor a name as DNS has them."""
     address = literal_address(host)
     if address is not None:
         return is_wrapped(address) or getattr(address, "scope_id", None) is not None
     last = host.rstrip(".").rpartition(".")[2]
-    return bool(_NUMBER.fullmatch(last)) or host.startswith("[")
+    return bool(_NUMBER.fullmatch(last)) or not _NAME.fullmatch(host)
 
 
 def _odd(url: str) -> PermanentError:

@@ -48,6 +48,8 @@ METADATA = (
     "http://metadata.goog/",
     "http://metadata/",
     "http://instance-data/",
+    "http://169.254.169.254.nip.io/",
+    "http://www.169-254-169-254.sslip.io/",
     "http://good.test@169.254.169.254/",
     "https://user:p%40ss@169.254.169.254:443/",
 )
@@ -73,6 +75,9 @@ PRIVATE = (
     "http://anything.localhost/",
     "http://ip6-localhost/",
     "http://router.lan/",
+    "http://localtest.me/",
+    "http://10.0.0.1.nip.io/",
+    "http://www.lvh.me/",
     "http://printer.local/",
     "http://host.docker.internal/",
     "http://kubernetes.default.svc/",
@@ -87,6 +92,7 @@ PRIVATE = (
 #: Addresses that lead nowhere, or to everybody.
 RESERVED = (
     "http://0.0.0.0/",
+    "http://999.0.0.1.nip.io/",
     "http://0.1.2.3/",
     "http://[::]/",
     "http://224.0.0.1/",
@@ -145,6 +151,14 @@ WRITTEN_ODDLY = (
     "http:/\\127.0.0.1/",
     "http:/127.0.0.1/",
     "http:127.0.0.1/",
+    "http://127.0.0.1;good.test/",
+    "http://good.test,127.0.0.1/",
+    "http://127.0.0.1&good.test/",
+    "http://localhost(/",
+    "http://./",
+    "http://../",
+    "http://127.0.0.1../",
+    "http://00000000000127.0.0.1/",
     "http://127.0.0.1\t/",
     "http://127.0.\n0.1/",
     "http://good.test\r\n@127.0.0.1/",
@@ -211,7 +225,8 @@ def test_some_are_blocked_whatever_the_settings_say(url: str, tmp_path: Path, re
 
 
 HONEST = ("https://good.test./a", "http://xn--bcher-kva.test/", "http://b\u00fccher.test/", "http://a_b.test/",
-          "http://u:p@1.1.1.1:8080/", "http://[2606:4700::1111]/", "http://1.1.1.1.good.test/", "http://0x7f.good.test/",
+          "http://u:p@1.1.1.1:8080/", "http://[2606:4700::1111]/", "http://1.1.1.1.good.test/", "http://0x7f.good.test/", "http://1.1.1.1.nip.io/",
+          "http://nip.io/",
           "http://localhost.good.test/", "http://good.test/a b\\c")  # fmt: skip
 
 
