@@ -225,8 +225,8 @@ def test_some_are_blocked_whatever_the_settings_say(url: str, tmp_path: Path, re
 
 
 HONEST = ("https://good.test./a", "http://xn--bcher-kva.test/", "http://b\u00fccher.test/", "http://a_b.test/",
-          "http://u:p@1.1.1.1:8080/", "http://[2606:4700::1111]/", "http://1.1.1.1.good.test/", "http://0x7f.good.test/", "http://1.1.1.1.nip.io/",
-          "http://nip.io/",
+          "http://u:p@1.1.1.1:8080/", "http://[2606:4700::1111]/", "http://1.1.1.1.good.test/", "http://0x7f.good.test/",
+          "http://1.1.1.1.nip.io/", "http://nip.io/",
           "http://localhost.good.test/", "http://good.test/a b\\c")  # fmt: skip
 
 
