@@ -31,6 +31,8 @@ from worker.testing.scratch import BoundlessReserve
 
 SITE = "93.184.216.34"
 INTERNAL = ("169.254.169.254", "10.0.0.1", "127.0.0.1", "fd00:ec2::254", "::1")
+#: A packet to it says that all that was heard before was heard of the fetches.
+MARK = "93.184.216.99"
 TARGETS = ("http://169.254.169.254/", "http://10.0.0.1/", "http://127.0.0.1/", "http://[fd00:ec2::254]/",
            "http://[::ffff:10.0.0.1]/", "http://rebind.test/", "http://mixed.test/", "http://metadata.test/",
            "http://0x7f.1/", "http://10.0.0.1./", "http://localhost./")  # fmt: skip
@@ -79,6 +81,7 @@ class Listeners:
 
     def __init__(self, stack: ExitStack) -> None:
         self.heard: list[str] = []
+        self.marked = threading.Event()
         self._servers = [stack.enter_context(self._server(address)) for address in INTERNAL]
         every_protocol = socket.htons(3)
         self._wire = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, every_protocol))
@@ -89,9 +92,9 @@ class Listeners:
         return socket.create_server((address, 80), family=family)
 
     def listen(self, over: threading.Event) -> None:
-        """Until the event is set."""
-        while not over.is_set():
-            for heard in select.select([*self._servers, self._wire], [], [], 0.05)[0]:
+        """Until the event is set and all has been noted."""
+        while (ready := select.select([*self._servers, self._wire], [], [], 0.05)[0]) or not over.is_set():
+            for heard in ready:
                 if heard is self._wire:
                     self._note(heard.recv(64))
                     continue
@@ -103,6 +106,8 @@ class Listeners:
         """Notes where an IP packet goes to, if that is inside."""
         raw = packet[24:40] if packet[0] >> 4 == 6 else packet[16:20]
         target = str(ipaddress.ip_address(raw))
+        if target == MARK:
+            self.marked.set()
         if target in INTERNAL:
             self.heard.append(f"a packet to {target}")
 
@@ -143,14 +148,14 @@ def ended(url: str, fetcher: Fetcher) -> str:
 
 def main() -> None:
     """Fetches all, then speaks to each listener itself: they do hear."""
-    for address in (SITE, *INTERNAL):
+    for address in (SITE, MARK, *INTERNAL):
         subprocess.run(["ip", "address", "replace", address, "dev", "lo"], check=True)  # noqa: S607 - as the test found it
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)  # noqa: S607
     urls = json.load(sys.stdin)
     urls += [f"http://good.test/{kind}/{target}" for kind in ("redirect", "page", "list") for target in TARGETS]
     urls += [f"http://{host}/" for host in ANSWERS if host not in ("good.test", "turning.test")]
     urls.append("http://turning.test/page/http://good.test/clip.wav")  # yt-dlp's own request is led inside
-    limits = FetchLimits(max_bytes=2**20, connect_timeout=2, read_timeout=2, attempts=2, backoff=0.01)
+    limits = FetchLimits(max_bytes=2**20, connect_timeout=20, read_timeout=20, attempts=2, backoff=0.01)
     policy = AddressPolicy(allow_private=False, resolve=resolve)
     fetcher = Fetcher(limits, lambda: None, policy=policy, pages=PageRules(generic=True))  # type: ignore[arg-type,return-value]
     with ExitStack() as stack:
@@ -158,10 +163,15 @@ def main() -> None:
         site = stack.enter_context(ThreadingHTTPServer((SITE, 80), Site))
         with running(site, listeners):
             report: dict[str, Any] = {"ended": {url: ended(url, fetcher) for url in urls}}
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as marker:
+                marker.bind((SITE, 0))  # what is answered goes there
+                marker.sendto(b"", (MARK, 9))
+            if not listeners.marked.wait(60):
+                raise TimeoutError("the mark was not heard")
             report["heard"] = list(listeners.heard)
             for address in INTERNAL:
-                socket.create_connection((address, 80), timeout=5).recv(1)
-            report["control"] = sorted(set(listeners.heard))
+                socket.create_connection((address, 80), timeout=30).recv(1)
+    report["control"] = sorted(set(listeners.heard))
     json.dump(report, sys.stdout)
 
 
