@@ -7,7 +7,6 @@ ours, in place of its own (which also take `data:`, `ftp:` and proxies). Imports
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.cookiejar import CookieJar
@@ -41,8 +40,6 @@ _PAGE_BYTES = 32 * 2**20
 
 # Plugins are code that was found on the machine; nobody asked for it here.
 plugin_dirs.value = []
-# deno asks its maker's server for a newer version, https://docs.deno.com/runtime/reference/env_variables/
-os.environ.setdefault("DENO_NO_UPDATE_CHECK", "1")
 
 
 class BoundedPopen(Popen):  # type: ignore[misc]
