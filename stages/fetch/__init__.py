@@ -157,7 +157,9 @@ class Fetcher:
                 page = found
             from stages.fetch.page import PageDownload  # noqa: PLC0415 - yt-dlp is heavy, and rarely needed
 
-            client = HttpClient(self._page_policy, limits, watch, self._tls, _USER_AGENT, self._on_answer)
+            client = HttpClient(
+                self._page_policy, limits, watch, self._tls, _USER_AGENT, self._on_answer, client.budget
+            )
             return PageDownload(url, page, client, space, watch, limits, self._pages).run(path.parent)
 
 

@@ -268,3 +268,14 @@ def test_protected_pieces_are_forbidden(site: Site) -> None:
     body = playlist('#EXT-X-KEY:METHOD=SAMPLE-AES-CTR,URI="skd://key"', "#EXTINF:4,", "1.ts")
     url = site.web.serve("/talk.m3u8", body, "application/vnd.apple.mpegurl")
     assert site.fails(url) == ErrorCode.SOURCE_FORBIDDEN
+
+
+def test_a_page_may_ask_for_no_more_than_any_job(site: Site) -> None:
+    # Given a playlist of more pieces than a job may make requests
+    site.web.serve("/1.ts", b"G" * 1880)
+    body = playlist(*["#EXTINF:4,", "1.ts"] * 200)
+    url = site.web.serve("/talk.m3u8", body, "application/vnd.apple.mpegurl")
+    site.limits = replace(site.limits, requests=30)
+    # When it is fetched, then it ends there, the requests before yt-dlp's counted in
+    assert site.fails(url, TransientError) == ErrorCode.SOURCE_UNREACHABLE
+    assert len(site.web.seen) == 30
