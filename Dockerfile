@@ -22,7 +22,8 @@ COPY pyproject.toml constraints.txt ./
 COPY deploy/constraints-cuda.txt deploy/
 RUN python -m venv /opt/sqscribe \
     && grep -v '^torch==' constraints.txt | cat - deploy/constraints-cuda.txt > /tmp/constraints.txt \
-    && python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+    # `pages` brings the JavaScript runtime in which yt-dlp solves YouTube's riddles.
+    && python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["pages"], sep="\n")' \
         > /tmp/requirements.txt \
     && /opt/sqscribe/bin/pip install -c /tmp/constraints.txt -r /tmp/requirements.txt \
     # The system's ffmpeg is installed below.
@@ -86,6 +87,7 @@ ENV PATH=/opt/sqscribe/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1 \
     DO_NOT_TRACK=1 \
     YTDLP_NO_PLUGINS=1 \
+    DENO_NO_UPDATE_CHECK=1 \
     TMPDIR=/scratch \
     XDG_CACHE_HOME=/scratch/.cache \
     CUDA_CACHE_PATH=/scratch/.nv \

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from sqscribe.transcript import JobWarning
@@ -13,6 +13,7 @@ from sqscribe.transcript import JobWarning
 __all__ = [
     "RESULT_NAME",
     "Artifact",
+    "Chapter",
     "ErrorFacts",
     "Media",
     "ModelFacts",
@@ -63,13 +64,29 @@ class WorkerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of a recording, as its page names it; times in seconds of the recording."""
+
+    start: float
+    end: float | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Media:
-    """What the source says about itself. It comes from a stranger, so it may be wrong or hostile."""
+    """What the source says about itself. It comes from a stranger, so it may be wrong or hostile.
+
+    Attributes:
+        upload_date: As YYYY-MM-DD.
+        duration: Seconds.
+    """
 
     title: str | None = None
     uploader: str | None = None
-    webpage_url: str | None = None
+    upload_date: str | None = None
     duration: float | None = None
+    chapters: tuple[Chapter, ...] = ()
+    webpage_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +188,15 @@ class Result:
             timings=_made(Timings, record.get("timings") or {}),
             worker=_made(WorkerFacts, record["worker"]),
             finished_at=record["finished_at"],
-            media=_made(Media, record.get("media") or {}),
+            media=_media(record.get("media") or {}),
             warnings=tuple(_made(JobWarning, warning) for warning in record.get("warnings") or ()),
             error=_made(ErrorFacts, record["error"]) if record.get("error") else None,
         )
+
+
+def _media(record: Mapping[str, Any]) -> Media:
+    chapters = tuple(_made(Chapter, chapter) for chapter in record.get("chapters") or ())
+    return replace(_made(Media, record), chapters=chapters)
 
 
 def _made(kind: type[T], record: Mapping[str, Any]) -> T:

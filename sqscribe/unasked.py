@@ -23,6 +23,8 @@ _UNASKED = {
     "DO_NOT_TRACK": "1",
     # Code of whoever can write to a folder of plug-ins: https://github.com/yt-dlp/yt-dlp#plugins
     "YTDLP_NO_PLUGINS": "1",
+    # It asks its maker for a newer version: https://docs.deno.com/runtime/reference/env_variables/
+    "DENO_NO_UPDATE_CHECK": "1",
 }
 
 #: By environment variable.

@@ -13,7 +13,7 @@ from sqscribe import __version__
 from sqscribe.logs import LogFormat
 from sqscribe.result import WorkerFacts
 from stages.decode import AudioDecoder, DecodeLimits
-from stages.fetch import Fetcher, FetchLimits, Lanes
+from stages.fetch import Fetcher, FetchLimits, Lanes, PageRules
 from stages.fetch.address import AddressPolicy
 from stages.inference.client.client import EngineClient
 from stages.inference.protocol import Engine, EngineSettings
@@ -238,6 +238,12 @@ def _preparer(
         policy=policy,
         on_answer=outage.answered,
         lanes=lanes,
+        pages=PageRules.read(
+            settings.ytdlp_extractors,
+            generic=settings.ytdlp_generic,
+            cookies=settings.ytdlp_cookies,
+            proxy=settings.ytdlp_proxy,
+        ),
     )
     return Preparer(fetcher, decoder, segmenter, scratch, outage, ground.faults, ground.metrics, ground.clock)
 

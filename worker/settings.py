@@ -108,6 +108,14 @@ class Settings(BaseSettings):
     allow_private_sources: bool = Field(
         default=False, description="Allow sources on private and loopback addresses; never the metadata address."
     )
+    ytdlp_extractors: Listed | None = Field(
+        None, description="Sites whose pages are read, by yt-dlp's names, or `all`. Default: a list of sqscribe's own."
+    )
+    ytdlp_generic: bool = Field(default=False, description="Search pages of any other site for a recording too.")
+    ytdlp_cookies: Path | None = Field(
+        None, description="Cookies for pages: a file in Netscape's format, read at the start."
+    )
+    ytdlp_proxy: str | None = Field(None, repr=False, description="Proxy for pages: http://user:password@host:port.")
     http_port: int = Field(8080, ge=0, le=65_535, description="Health and metrics, bound to `::`; 0 turns it off.")
     log_format: Literal["json", "console"] | None = Field(
         None, description="Default: `json` off a terminal, `console` on one."

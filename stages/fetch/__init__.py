@@ -21,6 +21,7 @@ from stages.fetch.hosts import HostConnections
 from stages.fetch.http import HttpDownload, PageFoundError
 from stages.fetch.lanes import Lanes
 from stages.fetch.local import open_local
+from stages.fetch.page_rules import PageRules
 from stages.fetch.request import FetchLimits, FetchRequest
 from stages.fetch.watch import TransferWatch
 from stages.fetch.writer import SourceSpace, SourceWriter
@@ -30,7 +31,7 @@ from stages.values import Source
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "Lanes", "NoAnswerError"]
+__all__ = ["FetchLimits", "FetchRequest", "Fetcher", "Lanes", "NoAnswerError", "PageRules"]
 
 _USER_AGENT = f"sqscribe/{__version__}"
 
@@ -46,6 +47,7 @@ class Fetcher:
         policy: Instead of the one that `allow_private` makes.
         on_answer: Told the host and port of every HTTP answer, whatever its status.
         lanes: Those of the threads that fetch; None where none waits for another.
+        pages: Which pages are read, and how.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Fetcher:
         policy: AddressPolicy | None = None,
         on_answer: Callable[[str, int], None] = lambda _host, _port: None,
         lanes: Lanes | None = None,
+        pages: PageRules | None = None,
     ) -> None:
         self._limits = limits
         self._s3_client = s3_client_factory
@@ -68,6 +71,8 @@ class Fetcher:
         self._on_answer = on_answer
         self._lanes = lanes or Lanes(1, 0, rate=0)
         self._hosts = HostConnections(limits.host_connections)
+        self._pages = pages or PageRules()
+        self._page_policy = self._policy.through(self._pages.proxy) if self._pages.proxy else self._policy
         self._tls = ssl.create_default_context()
 
     def fetch(self, request: FetchRequest, folder: Path, reserve: ScratchReserve, cancellation: Cancellation) -> Source:
@@ -148,13 +153,14 @@ class Fetcher:
                 with SourceWriter(path, space, watch) as writer:
                     HttpDownload(url, client, writer, watch, limits, self._hosts).run(cancellation)
                     return writer.finish()
-            except PageFoundError as page:
-                refusal = page.refusal
-            from stages.fetch.page import PageDownload, knows  # noqa: PLC0415 - yt-dlp is heavy, and rarely needed
+            except PageFoundError as found:
+                page = found
+            from stages.fetch.page import PageDownload  # noqa: PLC0415 - yt-dlp is heavy, and rarely needed
 
-            if refusal and not knows(url):
-                raise refusal
-            return PageDownload(url, client, space, watch, limits).run(path.parent)
+            client = HttpClient(
+                self._page_policy, limits, watch, self._tls, _USER_AGENT, self._on_answer, client.budget
+            )
+            return PageDownload(url, page, client, space, watch, limits, self._pages).run(path.parent)
 
 
 def _extension(source: str) -> str:

@@ -207,7 +207,7 @@ class HttpClient:
             connection = _PlainConnection(host, port, timeout=self._limits.connect_timeout)
 
         def dial() -> socket.socket:
-            connected = self._policy.connect(host, port, self._limits.connect_timeout)
+            connected = self._policy.connect(host, port, self._limits.connect_timeout, self._watch.check)
             try:
                 made(connected)
             except BaseException:

@@ -41,11 +41,15 @@ class PageFoundError(Exception):
     Attributes:
         refusal: None for a page that may be read. Some sites refuse programs, and yt-dlp knows how to ask them; this
             is what to raise if it does not know the site.
+        url: Where it is, redirects followed.
+        kind: Its media type.
     """
 
-    def __init__(self, refusal: PermanentError | None) -> None:
+    def __init__(self, refusal: PermanentError | None, url: str, kind: str) -> None:
         super().__init__()
         self.refusal = refusal
+        self.url = url
+        self.kind = kind
 
 
 class _ChangedError(TransientError):
@@ -189,10 +193,10 @@ class HttpDownload:
             check_status(answer)
         except PermanentError as refusal:
             if kind == "text/html" and refusal.code == ErrorCode.SOURCE_FORBIDDEN:
-                raise PageFoundError(refusal) from refusal
+                raise PageFoundError(refusal, answer.url, kind) from refusal
             raise
         if kind in _PAGE_TYPES:
-            raise PageFoundError(None)
+            raise PageFoundError(None, answer.url, kind)
         if kind.startswith("multipart/"):
             raise self._broken(f"sends several parts in one ({kind}), which were not asked for")
 
@@ -218,7 +222,7 @@ class HttpDownload:
             while len(chunk) < _PLAYLIST_BYTES and (more := answer.read(CHUNK)):
                 chunk += more
             if is_stream(redact(answer.url), chunk):
-                raise PageFoundError(None)
+                raise PageFoundError(None, answer.url, "application/vnd.apple.mpegurl")
         self._writer.write(chunk)
         return chunk
 

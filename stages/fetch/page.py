@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import io
+import sys
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +15,59 @@ from yt_dlp.extractor import gen_extractor_classes
 from yt_dlp.networking.exceptions import HTTPError
 from yt_dlp.utils import ExtractorError, GeoRestrictedError, UnsupportedError
 
-from sqscribe.errors import ErrorCode, PermanentCode, PermanentError, SqscribeError, TransientError
-from sqscribe.urls import redact, storable
+from sqscribe.errors import ErrorCode, PermanentError, SqscribeError, TransientError
+from sqscribe.urls import redact
 from stages.disk import disk_faults
-from stages.fetch.address import spoken_text
-from stages.fetch.client import HttpClient, refusal
-from stages.fetch.http import CHUNK
-from stages.fetch.page_network import CheckedYoutubeDL, DebugLogger, Line, causes
+from stages.fetch.client import HttpClient
+from stages.fetch.http import CHUNK, PageFoundError
+from stages.fetch.page_formats import choose_format
+from stages.fetch.page_media import page_media
+from stages.fetch.page_network import CheckedYoutubeDL, DebugLogger, Extractor, Line, causes
+from stages.fetch.page_playlist import ManifestIE
+from stages.fetch.page_refusals import refusal_of
+from stages.fetch.page_rules import GENERIC, PageRules
 from stages.fetch.request import FetchLimits
 from stages.fetch.watch import TransferWatch
 from stages.fetch.writer import SourceSpace
-from stages.values import Media, Source
+from stages.values import Source
 
-__all__ = ["PageDownload", "knows"]
+__all__ = ["PageDownload"]
 
-#: Audio alone where there is such a stream. Other protocols make yt-dlp start rtmpdump, mplayer or ffmpeg.
-_PROTOCOLS = r"[protocol~='^(https?|m3u8|m3u8_native|http_dash_segments)$']"
-_FORMAT = f"ba{_PROTOCOLS}/b{_PROTOCOLS}"
-
+#: What else is found in place of a file is a list of its pieces.
+_HTML_TYPES = frozenset({"application/xhtml+xml", "text/html"})
 _LIVE = frozenset({"is_live", "is_upcoming", "post_live"})
-_FORBIDDEN = re.compile(
-    r"private|sign in|log.?in|logged|member|subscri|password|cookies|confirm your age|drm", re.IGNORECASE
-)
-_GONE = re.compile(
-    r"unavailable|not available|removed|deleted|no longer|does(?:n't| not) exist|not found|expired", re.IGNORECASE
-)
-
-
-def knows(url: str) -> bool:
-    """Whether yt-dlp has an extractor made for this URL (any page will do for its generic one)."""
-    return any(kind.suitable(url) and kind.IE_NAME != "generic" for kind in gen_extractor_classes())
 
 
 class PageDownload:
-    """The one recording of one page on its way to disk."""
+    """The one recording of one page on its way to disk.
+
+    Args:
+        url: What the job names.
+        page: What was found there instead of a file.
+        client: Makes yt-dlp's requests.
+        space: Where the recording goes.
+        watch: What watches the transfer.
+        limits: Of time and size.
+        rules: Which pages may be read, and how.
+    """
 
     def __init__(
-        self, url: str, client: HttpClient, space: SourceSpace, watch: TransferWatch, limits: FetchLimits
+        self,
+        url: str,
+        page: PageFoundError,
+        client: HttpClient,
+        space: SourceSpace,
+        watch: TransferWatch,
+        limits: FetchLimits,
+        rules: PageRules,
     ) -> None:
         self._url = url
+        self._page = page
         self._line = Line(client, self._check)
         self._space = space
         self._watch = watch
         self._limits = limits
+        self._rules = rules
         self._bytes = 0
         self._stopped: SqscribeError | None = None
 
@@ -66,40 +79,65 @@ class PageDownload:
 
         Raises:
             Cancelled: The job is called off.
-            NodeFaultError: The disk failed.
+            NodeFaultError: The disk failed, or the proxy for pages did.
             PermanentError: `media_unreadable`, `source_not_found`, `source_forbidden`, `source_blocked`,
                 `source_too_large`.
             TransientError: `source_unreachable`.
         """
+        url, extractors = self._way()
         try:
-            return self._bring(folder)
+            return self._bring(url, extractors, folder)
         except BaseException:
             for left in folder.glob("source*"):
                 left.unlink()
             raise
 
-    def _bring(self, folder: Path) -> Source:
+    def _way(self) -> tuple[str, list[Extractor]]:
+        """The address to give to yt-dlp, and the extractors that it may use.
+
+        Raises:
+            PermanentError: There is none.
+        """
+        extractors = self._rules.chosen(gen_extractor_classes())
+        # A short link is known by where it leads.
+        for url in (self._url, self._page.url):
+            if any(kind.IE_NAME != GENERIC and kind.suitable(url) for kind in extractors):
+                return url, extractors
+        if self._page.refusal:
+            raise self._page.refusal
+        if self._page.kind not in _HTML_TYPES:
+            return self._url, [ManifestIE()]
+        if self._rules.generic:
+            return self._url, extractors
+        every = (kind for kind in gen_extractor_classes() if kind.IE_NAME != GENERIC)
+        known = next((kind.IE_NAME for kind in every if kind.suitable(self._page.url)), None)
+        raise PermanentError(
+            ErrorCode.MEDIA_UNREADABLE,
+            f"{redact(self._url)} is a page of a site that this worker does not read ({known}); "
+            "SQSCRIBE_YTDLP_EXTRACTORS has the list"
+            if known
+            else f"{redact(self._url)} is a page without media that sqscribe knows; send the media file's own address",
+        )
+
+    def _bring(self, url: str, extractors: list[Extractor], folder: Path) -> Source:
         try:
-            with CheckedYoutubeDL(self._line, self._options(folder)) as downloader:
+            with CheckedYoutubeDL(self._line, self._options(folder), extractors) as downloader:
                 self._watch.restart(grace=self._limits.page_seconds)
-                info = self._one_recording(downloader)
+                info = self._one_recording(url, downloader)
                 self._watch.restart()
                 info = downloader.process_ie_result(info, download=True)
         except SqscribeError:
             raise
         except Exception as error:  # any of 1700 extractors may raise anything
             self._check()
-            with disk_faults():
-                for cause in causes(error):
-                    if isinstance(cause, OSError):
-                        raise cause from None
             raise self._failure(error) from error
         return self._source(info, folder)
 
     def _options(self, folder: Path) -> dict[str, Any]:
         """What yt-dlp may do; what is not named is off by its own default (exec, netrc, browser cookies, configs)."""
+        cookies = self._rules.cookies
         return {
-            "format": _FORMAT,
+            "format": choose_format,
             "outtmpl": {"default": "source.%(ext)s"},
             "paths": {"home": str(folder)},
             "noplaylist": True,
@@ -110,8 +148,13 @@ class PageDownload:
             "noprogress": True,
             "color": "never",
             "cachedir": False,
+            # A copy of the text: what a site sets is written there at the end, and forgotten.
+            "cookiefile": io.StringIO(cookies) if cookies else None,
             "enable_file_urls": False,
-            "allowed_extractors": ["default"],
+            "usenetrc": False,
+            "geo_bypass": False,  # no made-up X-Forwarded-For
+            "remote_components": [],
+            "js_runtimes": _javascript(),
             "external_downloader": {"default": "native"},
             "hls_prefer_native": True,
             # Some playlists make the native downloader hand over to ffmpeg, which knows no address policy.
@@ -126,9 +169,9 @@ class PageDownload:
             "progress_hooks": [self._progress],
         }
 
-    def _one_recording(self, downloader: CheckedYoutubeDL) -> dict[str, Any]:
-        info: dict[str, Any] = downloader.extract_info(self._url, download=False)
-        if info.get("_type") in ("playlist", "multi_video"):
+    def _one_recording(self, url: str, downloader: CheckedYoutubeDL) -> dict[str, Any]:
+        info: dict[str, Any] | None = downloader.extract_info(url, download=False)
+        if info and info.get("_type") in ("playlist", "multi_video"):
             entries = [entry for entry in info.get("entries") or () if entry]
             if len(entries) != 1:
                 raise PermanentError(
@@ -137,10 +180,10 @@ class PageDownload:
                     "send each one as a job of its own",
                 )
             info = downloader.process_ie_result(entries[0], download=False)
+        if not info:
+            raise PermanentError(ErrorCode.MEDIA_UNREADABLE, f"{redact(self._url)} holds no recording")
         if info.get("is_live") or info.get("live_status") in _LIVE:
-            raise PermanentError(
-                ErrorCode.MEDIA_UNREADABLE, f"{redact(self._url)} is a live stream; send it when it has ended"
-            )
+            raise refusal_of(redact(self._url), "", expected=True, kind="live")
         return info
 
     def _progress(self, report: dict[str, Any]) -> None:
@@ -174,7 +217,7 @@ class PageDownload:
             while chunk := file.read(CHUNK):
                 self._watch.received(len(chunk))
                 digest.update(chunk)
-        return Source(path=path, bytes=size, sha256=digest.hexdigest(), media=_media(info))
+        return Source(path=path, bytes=size, sha256=digest.hexdigest(), media=page_media(info))
 
     def _failure(self, error: BaseException) -> SqscribeError:
         """The error that one of yt-dlp's means for the job."""
@@ -182,46 +225,25 @@ class PageDownload:
         for cause in chain:
             if isinstance(cause, SqscribeError):
                 return cause
+        for cause in chain:
+            # What is wrong with a connection is ours to tell, and has been; this is about the disk.
+            with suppress(OSError), disk_faults():
+                if isinstance(cause, OSError):
+                    raise cause
+        page = redact(self._url)
         status = next((cause.status for cause in chain if isinstance(cause, HTTPError)), None)
-        if status is not None:
-            return refusal(status, f"{redact(self._url)}: yt-dlp met HTTP status {status}")
         extraction = next((cause for cause in chain if isinstance(cause, ExtractorError)), None)
-        if self._line.failure and not extraction:
+        if self._line.failure and not extraction and status is None:
             return self._line.failure
         text = extraction.orig_msg if extraction else str(error)
-        said = f"{redact(self._url)}: {spoken_text(text)}"
-        if isinstance(extraction, UnsupportedError):
-            return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"{redact(self._url)} is a page without media")
-        code = _refusal_code(extraction, text)
-        if code is None:  # neither a site's answer nor a network error: the site has changed, or distrusts a program
-            return TransientError(ErrorCode.SOURCE_UNREACHABLE, f"{said}; a newer yt-dlp may know better")
-        return PermanentError(code, said)
+        kinds = ((GeoRestrictedError, "country"), (UnsupportedError, "nothing"))
+        kind = next((name for known, name in kinds if isinstance(extraction, known)), None)
+        expected = bool(extraction and extraction.expected)
+        return refusal_of(page, text, expected=expected, kind=kind, status=status)
 
 
-def _refusal_code(extraction: ExtractorError | None, text: str) -> PermanentCode | None:
-    """What a site's answer means; None if the site gave none.
-
-    yt-dlp has few classes of errors: its sentences have to be read.
-    """
-    if isinstance(extraction, GeoRestrictedError) or _FORBIDDEN.search(text):
-        return ErrorCode.SOURCE_FORBIDDEN
-    if _GONE.search(text):
-        return ErrorCode.SOURCE_NOT_FOUND
-    if extraction and extraction.expected:
-        return ErrorCode.MEDIA_UNREADABLE
-    return None
-
-
-def _media(info: dict[str, Any]) -> Media:
-    duration = info.get("duration")
-    page = _text(info.get("webpage_url"))
-    return Media(
-        title=_text(info.get("title")),
-        uploader=_text(info.get("uploader") or info.get("channel")),
-        webpage_url=storable(page) if page else None,
-        duration=float(duration) if isinstance(duration, int | float) else None,
-    )
-
-
-def _text(value: object) -> str | None:
-    return value[:1000] if isinstance(value, str) and value else None
+@cache
+def _javascript() -> dict[str, dict[str, str]]:
+    """The program in which yt-dlp solves YouTube's riddles; the package of it lies beside the interpreter."""
+    beside = Path(sys.executable).with_name("deno")
+    return {"deno": {"path": str(beside)} if beside.is_file() else {}}

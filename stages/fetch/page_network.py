@@ -7,24 +7,31 @@ ours, in place of its own (which also take `data:`, `ftp:` and proxies). Imports
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.cookiejar import CookieJar
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from yt_dlp import YoutubeDL
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.extractor.youtube.jsc._builtin import deno
 from yt_dlp.globals import plugin_dirs
 from yt_dlp.networking import Request, RequestHandler, Response
 from yt_dlp.networking.exceptions import HTTPError, TransportError
+from yt_dlp.utils import Popen
 
 from sqscribe.errors import SqscribeError
 from sqscribe.sources import WEB_SCHEMES
 from sqscribe.urls import redact
 from stages.fetch.address import spoken_text
 from stages.fetch.client import Answer, HttpClient, refusal
+from stages.fetch.page_playlist import playlist_facts
 
-__all__ = ["CheckedYoutubeDL", "DebugLogger", "Line", "causes"]
+__all__ = ["BoundedPopen", "CheckedYoutubeDL", "DebugLogger", "Extractor", "Line", "causes"]
+
+#: One of yt-dlp's own, made when it is needed, or an object of ours.
+Extractor: TypeAlias = type[InfoExtractor] | InfoExtractor
 
 log = structlog.get_logger()
 
@@ -33,6 +40,23 @@ _PAGE_BYTES = 32 * 2**20
 
 # Plugins are code that was found on the machine; nobody asked for it here.
 plugin_dirs.value = []
+
+
+class BoundedPopen(Popen):  # type: ignore[misc]
+    """A JavaScript runtime that is not waited for without end: yt-dlp sets it no limit, and the script is a site's.
+
+    Attributes:
+        seconds: How long it may take.
+    """
+
+    seconds = 30.0
+
+    def communicate_or_kill(self, *args: Any, **more: Any) -> Any:
+        """Kills it when it takes too long, and raises."""
+        return super().communicate_or_kill(*args, **{"timeout": self.seconds, **more})
+
+
+deno.Popen = BoundedPopen
 
 
 class Line:
@@ -137,16 +161,30 @@ class _CheckedRH(RequestHandler):  # type: ignore[misc]
 
 
 class CheckedYoutubeDL(YoutubeDL):  # type: ignore[misc]
-    """yt-dlp with our line as its only way out."""
+    """yt-dlp with our line as its only way out, and with the extractors that it is given and no others.
 
-    def __init__(self, line: Line, options: dict[str, Any]) -> None:
+    Args:
+        line: Makes its requests.
+        options: As `YoutubeDL` takes them.
+        extractors: Asked in this order; those that embed a player of another site find only these.
+    """
+
+    def __init__(self, line: Line, options: dict[str, Any], extractors: Sequence[Extractor]) -> None:
         self._line = line
-        super().__init__(options, auto_init="no_verbose_header")
+        super().__init__(options, auto_init=False)
+        for extractor in extractors:
+            self.add_info_extractor(extractor)
 
     def build_request_director(self, handlers: Any, preferences: Any = None) -> Any:
         """Ignores yt-dlp's own handlers."""
         del handlers, preferences
         return super().build_request_director([lambda **settings: _CheckedRH(self._line, **settings)], [])
+
+    def dl(self, name: str, info: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        """Looks at a playlist of pieces before any of them is asked for."""
+        if str(info.get("protocol")).startswith("m3u8") and not info.get("hls_media_playlist_data"):
+            info |= playlist_facts(self, info)
+        return super().dl(name, info, *rest, **more)
 
 
 class DebugLogger:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from sqscribe.result import Artifact, ErrorFacts, Media, ModelFacts, Result, Timings, WorkerFacts
+from sqscribe.result import Artifact, Chapter, ErrorFacts, Media, ModelFacts, Result, Timings, WorkerFacts
 from sqscribe.transcript import JobWarning
 
 DONE = Result(
@@ -27,7 +27,9 @@ DONE = Result(
     worker=WorkerFacts("0.1.0", "node-1"),
     finished_at="2026-01-02T03:04:05.678Z",
     metadata={"row": [1, None, "ü"]},
-    media=Media(title="Talk", duration=61.4),
+    media=Media(
+        title="Talk", upload_date="2026-01-02", duration=61.4, chapters=(Chapter(0.0, 30.5, "One"), Chapter(30.5))
+    ),
     warnings=(JobWarning("speech_missing", "no words: 4.0-7.5 s"),),
 )
 FAILED = Result(
@@ -54,7 +56,14 @@ def test_it_has_the_keys_of_the_contract() -> None:
     assert set(record["timings"]) == {"fetch", "decode", "segment", "wait", "inference", "publish"}
     assert set(record["worker"]) == {"version", "node"}
     assert record["metadata"] == {"row": [1, None, "ü"]}
-    assert record["media"]["title"] == "Talk"
+    assert record["media"] == {
+        "title": "Talk",
+        "uploader": None,
+        "upload_date": "2026-01-02",
+        "duration": 61.4,
+        "chapters": [{"start": 0.0, "end": 30.5, "title": "One"}, {"start": 30.5, "end": None, "title": None}],
+        "webpage_url": None,
+    }
     assert record["warnings"] == [{"code": "speech_missing", "message": "no words: 4.0-7.5 s"}]
     assert json.loads(FAILED.to_json())["warnings"] == []
     assert record["error"] is None
@@ -72,6 +81,13 @@ def test_a_result_from_before_there_were_warnings_has_none() -> None:
 
     assert Result.from_json(json.dumps(record).encode()) == replace(DONE, warnings=())
     assert Result.from_json(json.dumps(record | {"warnings": None}).encode()).warnings == ()
+
+
+def test_media_of_earlier_versions_have_no_chapters() -> None:
+    record = json.loads(DONE.to_json())
+    del record["media"]["chapters"], record["media"]["upload_date"]
+
+    assert Result.from_json(json.dumps(record).encode()).media == Media(title="Talk", duration=61.4)
 
 
 def test_keys_of_later_versions_are_ignored() -> None:

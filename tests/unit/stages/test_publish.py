@@ -165,7 +165,14 @@ def test_the_result_tells_what_was_done() -> None:
         "worker": {"version": "0.1.0", "node": "node-1"},
         "finished_at": "2025-06-15T15:06:41.750Z",
         "metadata": {"row": 7},
-        "media": {"title": "Talk", "uploader": None, "webpage_url": None, "duration": None},
+        "media": {
+            "title": "Talk",
+            "uploader": None,
+            "upload_date": None,
+            "duration": None,
+            "chapters": [],
+            "webpage_url": None,
+        },
         "warnings": [],
         "error": None,
     }

@@ -3,20 +3,29 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from threading import Event, Timer
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sqscribe.errors import ErrorCode, PermanentError
+from sqscribe.errors import Cancelled, CancelReason, ErrorCode, PermanentError
 from stages.fetch.address import AddressPolicy, spoken_text
+from stages.fetch.resolve import Resolver
+from stages.ports import Cancellation
 
-PUBLIC = ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "64:ff9b::1.1.1.1", "2002:0101:0101::1", "::ffff:1.1.1.1"]
+PUBLIC = ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "64:ff9b::1.1.1.1", "::ffff:1.1.1.1"]
 PRIVATE = ["10.0.0.1", "172.31.255.255", "192.168.1.1", "127.0.0.1", "100.64.0.1", "::1", "fc00::1", "::ffff:10.0.0.1",
-           "64:ff9b::c0a8:101", "2002:0a00:0001::1", "::127.0.0.1", "2606:4700::5efe:c0a8:101"]  # fmt: skip
+           "64:ff9b::c0a8:101", "::127.0.0.1", "2606:4700::5efe:c0a8:101"]  # fmt: skip
 NEVER = ["169.254.169.254", "169.254.170.2", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
-         "2002:a9fe:a9fe::", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "0.0.0.1", "::",
+         "2002:a9fe:a9fe::", "2002:0101:0101::1", "2002:0a00:0001::1", "fec0::1",
+         "fd00:ec2::254", "fd00:ec2::123", "100.100.100.200", "168.63.129.16", "192.0.0.192", "0.0.0.1", "::",
          "224.0.0.1", "ff02::1", "255.255.255.255", "240.0.0.1", "198.18.0.1", "203.0.113.1", "2001:db8::1",
          "2001:0:4136:e378:8000:63bf:3fff:fdd2", "64:ff9b:1::a9fe:a9fe", "5f00::1", "4000::1"]  # fmt: skip
 
@@ -86,6 +95,85 @@ def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
         policy = AddressPolicy(allow_private=True, resolve=answers("127.0.0.1", "127.0.0.2"))
         with policy.connect("media.test", port, 1) as connection:
             assert connection.getpeername()[0] == "127.0.0.2"
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server on 127.0.0.1 whose backlog is full: whoever connects hears nothing."""
+    with socket.socket() as server, ExitStack() as crowd:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        port = server.getsockname()[1]
+        for _ in range(8):
+            guest = crowd.enter_context(socket.socket())
+            guest.settimeout(0)
+            guest.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+def test_many_dead_addresses_take_no_longer_than_one_and_signs_of_life_are_given(silent: int) -> None:
+    policy = AddressPolicy(allow_private=True, resolve=answers(*["127.0.0.1"] * 40))
+    signs: list[float] = []
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        policy.connect("media.test", silent, 1.5, lambda: signs.append(time.monotonic()))
+    assert 1.4 < time.monotonic() - began < 3
+    gaps = [later - earlier for earlier, later in pairwise(signs)]
+    assert len(gaps) > 4
+    assert max(gaps) < 1
+
+
+def test_a_cancellation_is_heard_between_dead_addresses(silent: int) -> None:
+    cancellation = Cancellation()
+    policy = AddressPolicy(allow_private=True, resolve=answers(*["127.0.0.1"] * 40))
+    Timer(0.3, cancellation.cancel, [CancelReason.SHUTDOWN]).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        policy.connect("media.test", silent, 30, cancellation.check)
+    assert time.monotonic() - began < 5
+
+
+def test_a_silent_address_does_not_hide_the_next_one(silent: int) -> None:
+    with socket.create_server(("127.0.0.2", silent)) as server:
+        policy = AddressPolicy(allow_private=True, resolve=answers("127.0.0.1", "127.0.0.2"))
+        began = time.monotonic()
+        with policy.connect("media.test", silent, 20) as connection:
+            assert connection.getpeername() == server.getsockname()
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("ending", [TimeoutError, Cancelled])
+def test_a_name_server_that_hangs_is_not_waited_for(ending: type[Exception]) -> None:
+    over, signs = Event(), []
+
+    def hang(*_: Any, **__: Any) -> list[Any]:
+        over.wait(30)
+        return []
+
+    def check() -> None:
+        signs.append(1)
+        if ending is Cancelled and len(signs) > 2:
+            raise Cancelled(CancelReason.LEASE_LOST)
+
+    policy = AddressPolicy(allow_private=False, resolve=hang)
+    began = time.monotonic()
+    with pytest.raises(ending):
+        policy.connect("media.test", 80, 1 if ending is TimeoutError else 30, check)
+    assert len(signs) > 2
+    assert time.monotonic() - began < 10
+    over.set()
+
+
+def test_a_name_server_that_hangs_costs_a_bounded_number_of_threads() -> None:
+    over = Event()
+    resolver = Resolver(lambda *_, **__: [over.wait(30)], most=3)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            resolver.answers("media.test", 80, time.monotonic() + 0.05, lambda: None)
+    assert sum(thread.name == "resolver" for thread in enumerate_threads()) <= 3
+    over.set()
+    # And once it has recovered, names are looked up again
+    assert resolver.answers("media.test", 80, time.monotonic() + 10, lambda: None) is not None
 
 
 def test_whether_anybody_answers_at_an_address() -> None:
