@@ -50,7 +50,7 @@ class FetchLimits:
     longest_retry_after: float = 60.0
     transfer_seconds: float = 4 * 3600.0
     changes: int = 3
-    requests: int = 5000
+    requests: int = 12_000
     connections: int = 6
     host_connections: int = 12
     ranges_from: int = 16 * 2**20

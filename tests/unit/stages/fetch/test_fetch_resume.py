@@ -176,13 +176,13 @@ def deflated(body: bytes) -> bytes:
 
 
 COMPRESSED = [
-    ("gzip", gzip.compress(TEXT)),
-    ("x-gzip", gzip.compress(TEXT)),
-    ("gzip", gzip.compress(TEXT[:1000]) + gzip.compress(TEXT[1000:])),
-    ("gzip", gzip.compress(TEXT) + b"\0" * 512),
+    ("gzip", gzip.compress(TEXT, mtime=0)),
+    ("x-gzip", gzip.compress(TEXT, mtime=0)),
+    ("gzip", gzip.compress(TEXT[:1000], mtime=0) + gzip.compress(TEXT[1000:], mtime=0)),
+    ("gzip", gzip.compress(TEXT, mtime=0) + b"\0" * 512),
     ("deflate", zlib.compress(TEXT)),
     ("deflate", deflated(TEXT)),
-    ("deflate, gzip", gzip.compress(zlib.compress(TEXT))),
+    ("deflate, gzip", gzip.compress(zlib.compress(TEXT), mtime=0)),
     ("identity", TEXT),
 ]
 
