@@ -63,7 +63,7 @@ def decoded(path: Path, start: float | None = None, end: float | None = None) ->
 
 def by_ffmpeg(path: Path, start: float | None = None, end: float | None = None) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.decode.find_plain_wav", lambda _: None)
+        patch.setattr("stages.decode.decoder.find_plain_wav", lambda _: None)
         return decoded(path, start, end)
 
 
