@@ -16,8 +16,8 @@ __all__ = ["Findings", "emptiness", "failure", "warnings"]
 
 #: A file is cut short where this is missing of what its head says: seconds, and part of it.
 _MISSING_SECONDS, _MISSING_SHARE = 2.0, 0.02
-#: Less of these is not worth a word: seconds of a first format, of cancelling channels, of holes.
-_FIRST_SECONDS, _TURNED_SECONDS, _GAP_SECONDS = 0.2, 1.0, 1.0
+#: Less of these is not worth a word: seconds of a format, of cancelling channels, of holes.
+_FALSE_START, _TURNED_SECONDS, _GAP_SECONDS = 0.2, 1.0, 1.0
 #: A packet or two are lost wherever recordings are joined.
 _LOST_PACKETS = 3
 _NAMED = 5
@@ -111,11 +111,11 @@ def warnings(found: Findings) -> Iterator[JobWarning]:
 
 
 def _changes(forms: Sequence[Form]) -> list[Form]:
-    """The stretches of sound whose rate or channels differ from those before, a false start left out."""
+    """The stretches of sound whose rate or channels differ from those before, false starts left out."""
     changes: list[Form] = []
-    for form in forms:
-        if changes and form.at - changes[-1].at < _FIRST_SECONDS and len(changes) == 1:
-            changes.pop()
+    for form, behind in zip(forms, [*forms[1:], None], strict=True):
+        if behind and behind.at - form.at < _FALSE_START:
+            continue
         if not changes or (form.rate, form.layout) != (changes[-1].rate, changes[-1].layout):
             changes.append(form)
     return changes

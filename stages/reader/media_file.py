@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -13,6 +12,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
+from stages.reader.heads import mp3_knows_its_length, wav_length
+from stages.reader.ogg import FileTail
 from stages.reader.wire import Track
 
 __all__ = ["MediaFile", "preferred"]
@@ -29,26 +30,29 @@ _WITH_TIMES = frozenset(
 )
 #: Those without a head: their length is a guess from their size and the rate of their first frames.
 _WITHOUT_LENGTH = frozenset(["aac", "ac3", "amrnb", "amrwb", "dts", "dtshd", "eac3", "gsm", "loas", "spdif", "truehd"])
-#: Where an MP3 file that has a head says so, in its first frame.
-_MP3_HEADS = (b"Xing", b"Info", b"VBRI")
-_MP3_HEAD_BYTES = 512 * 1024
 _MICROSECONDS = 1_000_000
 
 
 class MediaFile:
     """Opens a file. A context manager.
 
+    Args:
+        path: The file.
+        offset: Bytes of it that are passed over.
+
     Raises:
         av.FFmpegError: It is no media, or is damaged.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, offset: int = 0) -> None:
         self._path = Path(path)
         self.size = self._path.stat().st_size
+        self._wav = wav_length(self._path, self.size)
         options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
-        if _wav_goes_on(self._path, self.size):
+        if self._wav and self._wav.goes_on:
             options["ignore_length"] = "1"
-        self.container: InputContainer = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        place: BinaryIO | str = FileTail(self._path, offset) if offset else f"file:{path}"
+        self.container: InputContainer = av.open(place, options=options, metadata_errors="replace")
         self._names = frozenset(self.container.format.name.split(","))
 
     def __enter__(self) -> Self:
@@ -61,6 +65,11 @@ class MediaFile:
     def has_times(self) -> bool:
         """Whether the container stores times."""
         return bool(self._names & _WITH_TIMES)
+
+    @property
+    def is_ogg(self) -> bool:
+        """Whether it may be a chain of recordings."""
+        return "ogg" in self._names
 
     @property
     def audio(self) -> list[Stream]:
@@ -100,16 +109,13 @@ class MediaFile:
 
     def declared(self, stream: Stream) -> float | None:
         """Seconds until the end of a track as the file's head gives it; None where it would be a guess."""
-        if self._names & _WITHOUT_LENGTH or ("mp3" in self._names and not self._has_mp3_head()):
+        if self._names & _WITHOUT_LENGTH or ("mp3" in self._names and not mp3_knows_its_length(self._path, self.size)):
             return None
+        if self._wav:
+            return self._wav.declared
         if stream.duration and stream.time_base:
             return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - self.zero
         return self.container.duration / _MICROSECONDS if self.container.duration else None
-
-    def _has_mp3_head(self) -> bool:
-        with self._path.open("rb") as file:
-            head = file.read(_MP3_HEAD_BYTES)
-        return any(name in head for name in _MP3_HEADS)
 
 
 def preferred(tracks: Sequence[Track], languages: Sequence[str]) -> list[int]:
@@ -124,32 +130,3 @@ def preferred(tracks: Sequence[Track], languages: Sequence[str]) -> list[int]:
         return (marked != [number], (track.language or "").lower() not in languages, number)
 
     return sorted((number for number, track in enumerate(tracks) if track.codec), key=rank)
-
-
-def _wav_goes_on(path: Path, size: int) -> bool:
-    """Whether a WAV file has samples behind what its size field says.
-
-    The field has 32 bits, and wraps; a recorder that is stopped leaves it as it was at the beginning.
-    """
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return False
-        while len(header := file.read(8)) == 8:
-            length = int.from_bytes(header[4:], "little")
-            if header[:4] == b"data":
-                file.seek(length + length % 2, os.SEEK_CUR)
-                return not _are_chunks(file, size)
-            file.seek(length + length % 2, os.SEEK_CUR)
-    return False
-
-
-def _are_chunks(file: BinaryIO, size: int) -> bool:
-    """Whether the rest of a file is what may stand behind the samples: nothing much, or chunks with names."""
-    while size - file.tell() > 8:
-        header = file.read(8)
-        length = int.from_bytes(header[4:], "little")
-        if not all(32 <= letter < 127 for letter in header[:4]) or length > size - file.tell():
-            return False
-        file.seek(length + length % 2, os.SEEK_CUR)
-    return True

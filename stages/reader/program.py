@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import av
 import av.logging
@@ -13,6 +14,7 @@ from av.stream import Stream
 
 from stages.reader.clock import FileClock
 from stages.reader.media_file import MediaFile, preferred
+from stages.reader.ogg import next_link
 from stages.reader.sound import SoundSender
 from stages.reader.wire import RATE, Failure, MessageWriter, Report, Task
 
@@ -54,7 +56,10 @@ def _read(media: MediaFile, task: Task, report: Report, out: MessageWriter) -> N
         _fail(report, Failure.TOO_LONG, "")
         return
     if isinstance(stream, AudioStream):
-        _Decoding(media, stream, report, out).run(task.stop)
+        decoding = _Decoding(media, stream, report, out)
+        decoding.run(task.stop)
+        if report.broken and media.is_ogg:
+            decoding.chained(task.path, task.stop)
 
 
 def _lasts(task: Task, stream: Stream, media: MediaFile) -> bool:
@@ -75,29 +80,21 @@ def _lasts(task: Task, stream: Stream, media: MediaFile) -> bool:
 
 
 class _Decoding:
-    """The decoding of one track."""
+    """The decoding of one track, through all recordings of a chain."""
 
     def __init__(self, media: MediaFile, stream: AudioStream, report: Report, out: MessageWriter) -> None:
-        self._media = media
-        self._stream = stream
         self._report = report
         self._clock = FileClock(report.declared, media.size)
-        unit = float(stream.time_base) if media.has_times and stream.time_base else None
-        self._sender = SoundSender(self._clock, out, unit, media.zero)
+        self._sender = SoundSender(self._clock, out)
         self._packets = 0
         self._failed_last = 0
+        self._place = 0
+        self._enter(media, stream)
 
     def run(self, stop: float) -> None:
         """Decodes until the end of the file, or until no more is wanted."""
         report = self._report
-        self._stream.codec_context.thread_type = "NONE"
-        # Where only the container says how long it is, its pictures may last longer than its sound.
-        others = [] if self._stream.duration else self._media.videos
-        try:
-            self._demux(others, round(stop * RATE))
-        except av.FFmpegError as error:
-            report.broken = _words(error)
-            self._decode(None)
+        self._demux(round(stop * RATE))
         self._sender.finish()
         clock = self._clock
         report.decoded = round(clock.seconds, 3)
@@ -105,16 +102,46 @@ class _Decoding:
         report.errors -= min(report.errors, self._failed_last == self._packets)
         report.gaps, report.gap_seconds, report.leaps = clock.gaps, round(clock.gap_seconds, 3), clock.leaps
 
-    def _demux(self, others: list[Stream], stop: int) -> None:
-        chosen = self._stream.index
-        for packet in self._media.container.demux(self._stream, *others):
-            if packet.stream_index == chosen:
-                self._decode(packet)
-                if self._clock.position >= stop:
-                    self._report.stopped = True
-                    return
-            elif packet.pts is not None and packet.time_base:
-                self._report.seen = max(self._report.seen, float(packet.pts * packet.time_base) - self._media.zero)
+    def chained(self, path: str, stop: float) -> None:
+        """Goes on behind the place where a chain of recordings could not be read any further."""
+        report, offset = self._report, 0
+        while report.broken and not report.stopped:
+            link = next_link(Path(path), offset + self._place)
+            if link is None:
+                return
+            offset, self._place = link, 0
+            try:
+                with MediaFile(path, offset) as media:
+                    streams = [stream for stream in media.audio if isinstance(stream, AudioStream)]
+                    if streams:
+                        report.broken = None
+                        self._enter(media, streams[min(report.track or 0, len(streams) - 1)])
+                        self.run(stop)
+            except av.FFmpegError as error:
+                report.broken = _words(error)
+
+    def _enter(self, media: MediaFile, stream: AudioStream) -> None:
+        self._media, self._stream = media, stream
+        stream.codec_context.thread_type = "NONE"
+        self._sender.enter(float(stream.time_base) if media.has_times and stream.time_base else None, media.zero)
+
+    def _demux(self, stop: int) -> None:
+        report, chosen = self._report, self._stream.index
+        # Where only the container says how long it is, its pictures may last longer than its sound.
+        others = [] if self._stream.duration else self._media.videos
+        try:
+            for packet in self._media.container.demux(self._stream, *others):
+                if packet.stream_index == chosen:
+                    self._place = packet.pos or self._place
+                    self._decode(packet)
+                    if self._clock.position >= stop:
+                        report.stopped = True
+                        return
+                elif packet.pts is not None and packet.time_base:
+                    report.seen = max(report.seen, float(packet.pts * packet.time_base) - self._media.zero)
+        except av.FFmpegError as error:
+            report.broken = _words(error)
+            self._decode(None)
 
     def _decode(self, packet: Packet[AudioStream] | None) -> None:
         """Decodes a packet, or what the decoder still holds."""

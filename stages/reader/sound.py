@@ -34,15 +34,13 @@ class SoundSender:
     Args:
         clock: Says where the sound lies.
         out: Where it goes.
-        unit: Seconds of a unit of the frames' stamps; None: the stamps are made up, so only samples count.
-        zero: The stamp that a player shows as 0, in seconds.
     """
 
-    def __init__(self, clock: FileClock, out: MessageWriter, unit: float | None, zero: float) -> None:
+    def __init__(self, clock: FileClock, out: MessageWriter) -> None:
         self._clock = clock
         self._out = out
-        self._unit = unit
-        self._zero = zero
+        self._unit: float | None = None
+        self._zero = 0.0
         self._fifo: AudioFifo | None = None
         self._layout: AudioLayout | None = None
         self._resampler = AudioResampler(format="s16", rate=RATE)
@@ -52,6 +50,15 @@ class SoundSender:
         self._expected = math.nan
         self._stamp: float | None = None
         self._doubtful: list[AudioFrame] = []
+
+    def enter(self, unit: float | None, zero: float) -> None:
+        """Says what the stamps of the frames that follow mean.
+
+        Args:
+            unit: Seconds of one; None: the stamps are made up, so only samples count.
+            zero: The stamp that a player shows as 0, in seconds.
+        """
+        self._unit, self._zero, self._expected = unit, zero, math.nan
 
     def take(self, frame: AudioFrame) -> None:
         """Takes the next frame. Called for every 20 ms of audio: it does as little as it can."""
