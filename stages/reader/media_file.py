@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 import av
 from av.audio.stream import AudioStream
@@ -51,8 +51,8 @@ class MediaFile:
         options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
         if self._wav and self._wav.goes_on:
             options["ignore_length"] = "1"
-        place: BinaryIO | str = FileTail(self._path, offset) if offset else f"file:{path}"
-        self.container: InputContainer = av.open(place, options=options, metadata_errors="replace")
+        place = FileTail(self._path, offset) if offset else f"file:{path}"
+        self.container: InputContainer = av.open(place, "r", options=options, metadata_errors="replace")
         self._names = frozenset(self.container.format.name.split(","))
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import av.logging
@@ -143,7 +144,7 @@ class _Decoding:
             report.broken = _words(error)
             self._decode(None)
 
-    def _decode(self, packet: Packet[AudioStream] | None) -> None:
+    def _decode(self, packet: Packet[Any] | None) -> None:
         """Decodes a packet, or what the decoder still holds."""
         if packet is not None and packet.size:
             self._packets += 1
