@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sqscribe.errors import ErrorCode
+from sqscribe.errors import ErrorCode, NodeFaultError
 from stages.values import SAMPLE_RATE, Audio
 
 Make = Callable[..., Path]
@@ -278,3 +278,29 @@ def test_packets_that_cannot_be_decoded_are_told(bench: Any, make: Make, tmp_pat
     audio = bench.decode(path)
     assert audio.seconds == pytest.approx(SECONDS, abs=1)
     assert "damaged" in codes(audio)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "seconds"),
+    [
+        ("joined.aac", "format_changed", 21.0),
+        ("joined_mono_stereo.mp3", "format_changed", 21.0),
+        ("inverted.m4a", "channels_cancelled", 11.0),
+    ],
+)
+def test_what_users_reported_is_right_now(bench: Any, spoken: Samples, name: str, code: str, seconds: float) -> None:
+    path = Path(__file__).parents[5] / "shared" / "cases" / name
+    if not path.exists():
+        pytest.skip(f"there is no shared/cases/{name} beside the checkout")
+    audio = bench.decode(path)
+    assert audio.seconds == pytest.approx(seconds, abs=0.2)
+    assert place(heard(audio)[: 12 * SAMPLE_RATE], spoken)[1] > 0.9
+    assert codes(audio) == [code]
+
+
+def test_nothing_can_be_heard_where_no_file_can_be_decoded(bench: Any, sentence: Path) -> None:
+    # Given a machine on which the reader's libraries are missing
+    bench.reader = ["/bin/sh", "-c", "echo 'cannot open shared object file' >&2; exit 127"]
+    # Then it is not the file's fault
+    with pytest.raises(NodeFaultError, match="not even a known one"):
+        bench.decode(sentence)
