@@ -93,7 +93,7 @@ class Preparer:
     def _decode(self, run: JobRun, source: Source, folder: JobScratch) -> Audio:
         job = run.job
         audio = self._decoder.decode(
-            source, folder.path, folder, run.cancellation, job.start, job.end, language=job.language
+            source, folder.path, folder, run.cancellation, start=job.start, end=job.end, language=job.language
         )
         if audio.samples == 0:
             raise PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the audio stream holds no samples")
