@@ -116,7 +116,7 @@ def assemble(
         language_probability=language_probability if segments else None,
         duration=round(windows.audio.seconds, 3),
         segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
-        warnings=tuple(_warnings(transcribed, segments, windows.audio)),
+        warnings=(*windows.audio.warnings, *_warnings(transcribed, segments, windows.audio)),
     )
 
 

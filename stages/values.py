@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqscribe.result import Media
+from sqscribe.transcript import JobWarning
 
 __all__ = [
     "GAIN_STEP",
@@ -54,6 +55,7 @@ class Audio:
         start: Seconds of the file's own clock at sample 0 (the job's `start`).
         source_sha256: Digest of the media file that it was decoded from.
         channel: Which channel, where channels were split.
+        warnings: What its reader should know about how it was decoded.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Audio:
     source_sha256: str
     media: Media = field(default_factory=Media)
     channel: int | None = None
+    warnings: tuple[JobWarning, ...] = ()
 
     @property
     def seconds(self) -> float:

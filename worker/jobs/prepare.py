@@ -91,8 +91,9 @@ class Preparer:
         return self._outage.outlasting(lambda: self._fetcher.fetch(request, folder.path, folder, run.cancellation))
 
     def _decode(self, run: JobRun, source: Source, folder: JobScratch) -> Audio:
+        job = run.job
         audio = self._decoder.decode(
-            source, folder.path, folder, run.cancellation, start=run.job.start, end=run.job.end
+            source, folder.path, folder, run.cancellation, start=job.start, end=job.end, language=job.language
         )
         if audio.samples == 0:
             raise PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the audio stream holds no samples")

@@ -63,7 +63,7 @@ def decoded(path: Path, start: float | None = None, end: float | None = None) ->
 
 def by_ffmpeg(path: Path, start: float | None = None, end: float | None = None) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.decode.find_plain_wav", lambda _: None)
+        patch.setattr("stages.decode.decoder.find_plain_wav", lambda _: None)
         return decoded(path, start, end)
 
 
@@ -158,14 +158,12 @@ def test_what_usual_programs_write_is_plain(tmp_path: Path, maker: str) -> None:
     assert decoded(path) == PCM
 
 
-def test_ffmpeg_is_not_even_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given an ffmpeg that fails whatever it is given
-    (tmp_path / "ffmpeg").write_text("#!/bin/sh\necho broken >&2; exit 1\n")
-    (tmp_path / "ffmpeg").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+def test_no_process_is_even_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a reader that fails whatever it is given
+    monkeypatch.setattr("stages.decode.decoder._reader", lambda: ["/bin/sh", "-c", "echo broken >&2; exit 1"])
 
     assert decoded(written(tmp_path, PLAIN["plain"])) == PCM
-    with pytest.raises(PermanentError, match="broken"):
+    with pytest.raises(NodeFaultError, match="broken"):
         decoded(written(tmp_path, NOT_PLAIN["stereo"]))
 
 

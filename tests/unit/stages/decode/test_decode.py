@@ -4,7 +4,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import subprocess
+import shlex
 import threading
 import tracemalloc
 import wave
@@ -17,51 +17,14 @@ import pytest
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, NodeFaultError, PermanentError, TransientError
 from stages.decode import AudioDecoder, DecodeLimits
-from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
-from stages.values import SAMPLE_RATE, Audio, Media, Source
-from worker.testing.scratch import BoundlessReserve
+from stages.values import SAMPLE_RATE
 
 SECONDS = 3.0
 
 
-class Bench:
-    """Decodes files of a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.held = BoundlessReserve()
-        self.cancellation = Cancellation()
-
-    def decode(self, path: Path, *, max_seconds: float = 3600, **how: Any) -> Audio:
-        limits = DecodeLimits(max_seconds, **{key: how.pop(key) for key in ("timeout", "stall_timeout") if key in how})
-        source = Source(path, path.stat().st_size, "digest", Media(title="A talk"))
-        return AudioDecoder(limits).decode(source, self.folder, self.held, self.cancellation, **how)
-
-    def samples(self, path: Path, **how: Any) -> np.ndarray[Any, np.dtype[np.int16]]:
-        return np.fromfile(self.decode(path, **how).path, dtype="<i2")
-
-    def fails(self, path: Path, kind: type[Exception] = PermanentError, **how: Any) -> Any:
-        with pytest.raises(kind) as caught:
-            self.decode(path, **how)
-        assert list(self.folder.iterdir()) == []
-        return getattr(caught.value, "code", None)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    folder = tmp_path / "job"
-    folder.mkdir()
-    return Bench(folder)
-
-
-def make(path: Path, *arguments: str) -> Path:
-    subprocess.run([find_ffmpeg(), "-loglevel", "error", "-nostdin", "-y", *arguments, str(path)], check=True)
-    return path
-
-
 @pytest.fixture(scope="session")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def media(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Path]) -> Path:
     """A folder with the same three seconds (a tone that comes and goes) in many containers."""
     folder = tmp_path_factory.mktemp("media")
     time = np.arange(int(SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
@@ -85,7 +48,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "name",
     ["wav", "mp3", "m4a", "ogg", "opus", "flac", "webm", "wma", "aac", "mka", "aiff"],
 )
-def test_every_container_becomes_the_same_sound(bench: Bench, media: Path, name: str) -> None:
+def test_every_container_becomes_the_same_sound(bench: Any, media: Path, name: str) -> None:
     audio = bench.decode(media / f"tone.{name}")
     assert audio.seconds == pytest.approx(SECONDS, abs=0.15)
     assert (audio.start, audio.source_sha256, audio.media.title) == (0.0, "digest", "A talk")
@@ -97,28 +60,28 @@ def test_every_container_becomes_the_same_sound(bench: Bench, media: Path, name:
     assert [path.name for path in bench.folder.iterdir()] == ["audio.pcm"]
 
 
-def test_pcm_comes_through_unchanged(bench: Bench, media: Path) -> None:
+def test_pcm_comes_through_unchanged(bench: Any, media: Path) -> None:
     with wave.open(str(media / "tone.wav")) as file:
         expected = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
     assert np.array_equal(bench.samples(media / "tone.wav"), expected)
 
 
-def test_the_sound_of_a_video_is_enough(bench: Bench, media: Path) -> None:
+def test_the_sound_of_a_video_is_enough(bench: Any, media: Path) -> None:
     assert bench.decode(media / "video.mp4").seconds == pytest.approx(SECONDS, abs=0.1)
 
 
-def test_of_several_audio_streams_the_first_is_taken(bench: Bench, media: Path) -> None:
+def test_of_several_audio_streams_the_first_is_taken(bench: Any, media: Path) -> None:
     assert bench.decode(media / "two.mka").seconds == pytest.approx(SECONDS, abs=0.1)
 
 
-def test_sound_that_begins_late_keeps_its_place(bench: Bench, media: Path) -> None:
+def test_sound_that_begins_late_keeps_its_place(bench: Any, media: Path) -> None:
     sound = np.abs(bench.samples(media / "late.mp4").astype(float))
     assert len(sound) == pytest.approx((SECONDS + 1) * SAMPLE_RATE, abs=2000)
     assert sound[:SAMPLE_RATE].max() == 0
     assert sound[26000:30000].mean() > 3000
 
 
-def test_a_hole_in_the_stream_is_silence(bench: Bench, media: Path) -> None:
+def test_a_hole_in_the_stream_is_silence(bench: Any, media: Path) -> None:
     sound = np.abs(bench.samples(media / "hole.mka").astype(float))
     assert len(sound) == pytest.approx(SECONDS * SAMPLE_RATE, abs=800)
     assert sound[17000:31000].max() < 300
@@ -126,7 +89,7 @@ def test_a_hole_in_the_stream_is_silence(bench: Bench, media: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ogg", "opus", "mp3"])
-def test_recordings_that_were_joined_lose_nothing(bench: Bench, media: Path, tmp_path: Path, name: str) -> None:
+def test_recordings_that_were_joined_lose_nothing(bench: Any, media: Path, tmp_path: Path, name: str) -> None:
     joined = tmp_path / f"joined.{name}"
     joined.write_bytes((media / f"tone.{name}").read_bytes() * 2)
     assert bench.decode(joined).seconds == pytest.approx(2 * SECONDS, abs=0.2)
@@ -135,7 +98,7 @@ def test_recordings_that_were_joined_lose_nothing(bench: Bench, media: Path, tmp
 @pytest.mark.parametrize("name", ["wav", "mp3", "m4a", "opus"])
 @pytest.mark.parametrize(("start", "end"), [(1.25, 2.5), (None, 0.7), (2.0, None), (0.000_03, 99.0)])
 def test_a_part_has_the_very_samples_of_the_whole(
-    bench: Bench, media: Path, name: str, start: float | None, end: float | None
+    bench: Any, media: Path, name: str, start: float | None, end: float | None
 ) -> None:
     whole = bench.samples(media / f"tone.{name}")
     part = bench.decode(media / f"tone.{name}", start=start, end=end)
@@ -145,15 +108,15 @@ def test_a_part_has_the_very_samples_of_the_whole(
     assert np.array_equal(np.fromfile(part.path, dtype="<i2"), whole[first:last])
 
 
-def test_a_part_behind_the_end_holds_no_audio(bench: Bench, media: Path) -> None:
+def test_a_part_behind_the_end_holds_no_audio(bench: Any, media: Path) -> None:
     assert bench.fails(media / "tone.mp3", start=60) == ErrorCode.MEDIA_NO_AUDIO
 
 
-def test_a_video_without_sound_holds_no_audio(bench: Bench, media: Path) -> None:
+def test_a_video_without_sound_holds_no_audio(bench: Any, media: Path) -> None:
     assert bench.fails(media / "mute.mp4") == ErrorCode.MEDIA_NO_AUDIO
 
 
-def test_what_is_too_long_is_cut_off_and_what_just_fits_is_taken(bench: Bench, media: Path) -> None:
+def test_what_is_too_long_is_cut_off_and_what_just_fits_is_taken(bench: Any, media: Path) -> None:
     assert bench.decode(media / "tone.wav", max_seconds=SECONDS).seconds == SECONDS
     bench.folder.joinpath("audio.pcm").unlink()
     assert bench.fails(media / "tone.wav", max_seconds=SECONDS - 0.01) == ErrorCode.MEDIA_TOO_LONG
@@ -174,7 +137,7 @@ def test_what_is_too_long_is_cut_off_and_what_just_fits_is_taken(bench: Bench, m
     ids=["empty", "text", "image", "zeros", "noise", "ftyp"],
 )
 @pytest.mark.parametrize("name", ["source", "source.mp4", "source.txt"])
-def test_what_is_no_media_is_unreadable(bench: Bench, tmp_path: Path, content: bytes, name: str) -> None:
+def test_what_is_no_media_is_unreadable(bench: Any, tmp_path: Path, content: bytes, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     assert bench.fails(path) == ErrorCode.MEDIA_UNREADABLE
@@ -183,7 +146,7 @@ def test_what_is_no_media_is_unreadable(bench: Bench, tmp_path: Path, content: b
 @pytest.mark.parametrize("script", ["hls", "concat", "sdp", "ffmetadata"])
 @pytest.mark.parametrize("name", ["source", "source.m3u8", "source.mp3", "source.wav"])
 def test_a_playlist_that_poses_as_media_is_not_followed(
-    bench: Bench, media: Path, tmp_path: Path, script: str, name: str
+    bench: Any, media: Path, tmp_path: Path, script: str, name: str
 ) -> None:
     # Given a file that names another one, which could be decoded
     target = media / "tone.aac"
@@ -200,46 +163,44 @@ def test_a_playlist_that_poses_as_media_is_not_followed(
     assert bench.fails(path) == ErrorCode.MEDIA_UNREADABLE
 
 
-def test_a_damaged_index_is_unreadable(bench: Bench, media: Path, tmp_path: Path) -> None:
+def test_a_damaged_index_is_unreadable(bench: Any, media: Path, tmp_path: Path) -> None:
     whole = (media / "tone.m4a").read_bytes()
     (tmp_path / "cut.m4a").write_bytes(whole[: len(whole) * 3 // 4])
     assert bench.fails(tmp_path / "cut.m4a") == ErrorCode.MEDIA_UNREADABLE
 
 
 @pytest.mark.parametrize("name", ["mp3", "wav", "flac", "aac"])
-def test_garbage_behind_good_audio_does_not_cost_the_audio(
-    bench: Bench, media: Path, tmp_path: Path, name: str
-) -> None:
+def test_garbage_behind_good_audio_does_not_cost_the_audio(bench: Any, media: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / f"tail.{name}"
     path.write_bytes((media / f"tone.{name}").read_bytes() + b"\x00garbage\xff" * 2000)
     assert bench.decode(path).seconds >= SECONDS - 0.1
 
 
-def test_room_is_reserved_for_source_and_sound_together_before_it_is_taken(bench: Bench, media: Path) -> None:
+def test_room_is_reserved_for_source_and_sound_together_before_it_is_taken(bench: Any, media: Path) -> None:
     path = media / "tone.mp3"
     audio = bench.decode(path)
     assert bench.held.totals[0] > path.stat().st_size
     assert bench.held.totals[-1] >= path.stat().st_size + audio.path.stat().st_size
 
 
-def test_a_linked_file_takes_no_scratch_of_its_own(bench: Bench, media: Path, tmp_path: Path) -> None:
+def test_a_linked_file_takes_no_scratch_of_its_own(bench: Any, media: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.wav"
     link.symlink_to(media / "tone.wav")
     bench.decode(link)
     assert bench.held.totals[0] < 2**25
 
 
-def test_a_full_disk_is_the_nodes_fault(bench: Bench, media: Path) -> None:
+def test_a_full_disk_is_the_nodes_fault(bench: Any, media: Path) -> None:
     (bench.folder / "audio.pcm.part").symlink_to("/dev/full")
     bench.fails(media / "tone.wav", NodeFaultError)
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, before: str = "") -> Path:
-    """Puts a program of the test in ffmpeg's place; returns the file in which it says its process id."""
-    program, note = folder / "ffmpeg", folder / "pid"
-    program.write_text(f"#!/bin/sh\n{before}echo $$ > {note}.new; mv {note}.new {note}\n{script}\n")
+def scripted(bench: Any, folder: Path, script: str, before: str = "") -> Path:
+    """Puts a program of the test in the reader's place; returns the file in which it says its process id."""
+    program, note = folder / "reader", folder / "pid"
+    program.write_text(f"#!/bin/sh\n{before}ln -s $$ {note}\n{script}\n")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    bench.reader = [str(program)]
     return note
 
 
@@ -252,18 +213,23 @@ def media_file(media: Path) -> Path:
 @pytest.mark.parametrize(
     ("script", "kind", "code"),
     [
-        ("kill -SEGV $$", PermanentError, ErrorCode.MEDIA_UNREADABLE),
+        # Whatever the reader does for want of a machine that works, it does with the known clip as well.
+        ("kill -SEGV $$", NodeFaultError, "storage_unavailable"),
+        ("exit 127", NodeFaultError, "storage_unavailable"),
+        ("echo 'error while loading shared libraries'>&2; exit 127", NodeFaultError, "storage_unavailable"),
+        ("exit 0", NodeFaultError, "storage_unavailable"),
         ("kill -KILL $$", TransientError, ErrorCode.INTERRUPTED),
-        ("echo 'first'>&2; echo 'Conversion failed!'>&2; exit 69", PermanentError, ErrorCode.MEDIA_UNREADABLE),
-        ("head -c 999999 /dev/zero; exit 1", PermanentError, ErrorCode.MEDIA_UNREADABLE),
-        ("exit 0", PermanentError, ErrorCode.MEDIA_NO_AUDIO),
+        # Something that is wrong with the one file.
+        ("{good} kill -SEGV $$", PermanentError, ErrorCode.MEDIA_UNREADABLE),
+        ("{good} echo 'a bug'>&2; exit 1", PermanentError, ErrorCode.MEDIA_UNREADABLE),
     ],
 )
-def test_how_ffmpeg_may_end(
-    bench: Bench, media_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    script: str, kind: type[Exception], code: ErrorCode,
-) -> None:  # fmt: skip
-    scripted(monkeypatch, tmp_path, script)
+def test_how_the_reader_may_end(
+    bench: Any, media_file: Path, tmp_path: Path, script: str, kind: type[Exception], code: str
+) -> None:
+    real = shlex.join(AudioDecoder(DecodeLimits(60))._reader)
+    good = f'case "$1" in *kennedy*) rm -f {tmp_path}/pid; exec {real} "$1";; esac;'
+    scripted(bench, tmp_path, script.replace("{good}", good), before=f"rm -f {tmp_path}/pid;")
     assert bench.fails(media_file, kind) == code
 
 
@@ -279,7 +245,7 @@ def when_there(note: Path, act: Callable[[], None]) -> threading.Thread:
     """Acts, from another thread, once the program has said that it runs."""
 
     def wait() -> None:
-        while not note.exists():
+        while not note.is_symlink():
             threading.Event().wait(0.01)
         act()
 
@@ -288,40 +254,36 @@ def when_there(note: Path, act: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_a_cancelled_decode_leaves_no_process(
-    bench: Bench, media_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given an ffmpeg that has started another program and heeds no signal but the last
+def test_a_cancelled_decode_leaves_no_process(bench: Any, media_file: Path, tmp_path: Path) -> None:
+    # Given a reader that has started another program and heeds no signal but the last
     other = tmp_path / "other"
     note = scripted(
-        monkeypatch,
+        bench,
         tmp_path,
-        "while :; do head -c 9 /dev/zero; done",
-        before=f"trap '' TERM INT HUP\nsleep 60 & echo $! > {other}\n",
+        "while :; do head -c 9 /dev/zero | tr '\\0' '\\377'; done",
+        before=f"trap '' TERM INT HUP\nsleep 60 & ln -s $! {other}\n",
     )
     thread = when_there(note, lambda: bench.cancellation.cancel(CancelReason.SHUTDOWN))
     bench.fails(media_file, Cancelled)
     thread.join()
     # Then both are gone (the second one's corpse is for init to remove)
-    assert state(int(note.read_text())) is None
-    pid = int(other.read_text())
+    assert state(int(note.readlink().name)) is None
+    pid = int(other.readlink().name)
     for _ in range(100):
         if state(pid) in (None, "Z"):
             return
         threading.Event().wait(0.02)
-    pytest.fail("the process that ffmpeg had started lives on")
+    pytest.fail("the process that the reader had started lives on")
 
 
-def test_the_threads_of_ffmpeg_do_not_interrupt_each_other(
-    bench: Bench, media_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given an ffmpeg at work
-    note = scripted(monkeypatch, tmp_path, "exec sleep 60")
+def test_the_reader_works_in_batches(bench: Any, media_file: Path, tmp_path: Path) -> None:
+    # Given a reader at work
+    note = scripted(bench, tmp_path, "exec sleep 60")
     policies: list[int] = []
 
     def look() -> None:
         for _ in range(200):
-            policies.append(os.sched_getscheduler(int(note.read_text())))
+            policies.append(os.sched_getscheduler(int(note.readlink().name)))
             if policies[-1] == os.SCHED_BATCH:
                 break
             threading.Event().wait(0.02)
@@ -337,15 +299,17 @@ def test_the_threads_of_ffmpeg_do_not_interrupt_each_other(
 
 @pytest.mark.parametrize("how", [{"timeout": 0.5}, {"stall_timeout": 0.5}])
 def test_a_decode_that_does_not_come_to_an_end_is_ended(
-    bench: Bench, media_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+    bench: Any, media_file: Path, tmp_path: Path, how: dict[str, Any]
 ) -> None:
-    script = "while :; do head -c 99 /dev/zero; sleep 0.05; done" if "timeout" in how else "exec sleep 60"
-    note = scripted(monkeypatch, tmp_path, script)
+    script = (
+        "while :; do head -c 99 /dev/zero | tr '\\0' '\\377'; sleep 0.05; done" if "timeout" in how else "exec sleep 60"
+    )
+    note = scripted(bench, tmp_path, script)
     assert bench.fails(media_file, **how) == ErrorCode.MEDIA_UNREADABLE
-    assert state(int(note.read_text())) is None
+    assert state(int(note.readlink().name)) is None
 
 
-def test_time_in_which_the_job_waits_for_room_does_not_count(bench: Bench, media_file: Path) -> None:
+def test_time_in_which_the_job_waits_for_room_does_not_count(bench: Any, media_file: Path) -> None:
     grant = bench.held.reserve
 
     def slowly(total: int, cancellation: Cancellation) -> None:
@@ -356,16 +320,13 @@ def test_time_in_which_the_job_waits_for_room_does_not_count(bench: Bench, media
     assert bench.decode(media_file, timeout=20, stall_timeout=0.5).seconds == SECONDS
 
 
-def test_endless_complaints_do_not_fill_the_memory(
-    bench: Bench, media_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted(monkeypatch, tmp_path, "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the end >&2; exit 1")
-    with pytest.raises(PermanentError) as caught:
+def test_endless_complaints_do_not_fill_the_memory(bench: Any, media_file: Path, tmp_path: Path) -> None:
+    scripted(bench, tmp_path, "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo the end >&2; exit 1")
+    with pytest.raises(NodeFaultError, match=r"the end\)$"):
         bench.decode(media_file)
-    assert caught.value.message == "ffmpeg cannot decode the file: the end"
 
 
-def test_memory_does_not_grow_with_the_length_of_a_file(bench: Bench, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_length_of_a_file(bench: Any, tmp_path: Path, make: Callable[..., Path]) -> None:
     # Given ten minutes of silence
     path = make(tmp_path / "long.flac", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono:d=600")
     tracemalloc.start()
@@ -379,6 +340,6 @@ def test_memory_does_not_grow_with_the_length_of_a_file(bench: Bench, tmp_path: 
     assert peak < audio.path.stat().st_size / 20
 
 
-def test_the_same_file_gives_the_same_bytes(bench: Bench, media: Path) -> None:
+def test_the_same_file_gives_the_same_bytes(bench: Any, media: Path) -> None:
     first, second = (hashlib.sha256(bench.samples(media / "tone.mp3").tobytes()).digest() for _ in range(2))
     assert first == second

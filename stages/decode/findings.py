@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the reader found in a file, as errors and warnings of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqscribe.errors import ErrorCode, JobFailedError, PermanentError
+from sqscribe.transcript import JobWarning
+from stages.decode.pcm import PcmWriter, too_long
+from stages.reader.wire import Failure, Form, Report, Track
+
+__all__ = ["Findings", "emptiness", "failure", "warnings"]
+
+#: A file is cut short where this is missing of what its head says: seconds, and part of it.
+_MISSING_SECONDS, _MISSING_SHARE = 2.0, 0.02
+#: Less of these is not worth a word: seconds of a format, of cancelling channels, of holes.
+_FALSE_START, _TURNED_SECONDS, _GAP_SECONDS = 0.2, 1.0, 1.0
+#: A packet or two are lost wherever recordings are joined.
+_LOST_PACKETS = 3
+_NAMED = 5
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is known of a track that was read.
+
+    Attributes:
+        report: What the reader said; None until it has ended, and where it came to no end.
+        forms: How the sound was laid out, stretch by stretch.
+        peak: The loudest sample of any channel.
+        turned_seconds: For how long channels would have cancelled each other.
+    """
+
+    report: Report | None = None
+    forms: list[Form] = field(default_factory=list)
+    peak: int = 0
+    turned_seconds: float = 0.0
+
+
+def failure(report: Report, path: Path, most: float) -> JobFailedError | None:
+    """The error that a report means for the job; None where there is sound."""
+    match report.failure:
+        case None:
+            pass
+        case Failure.NO_AUDIO:
+            return PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the file has no audio stream")
+        case Failure.TOO_LONG:
+            return too_long(most)
+        case _:
+            return PermanentError(ErrorCode.MEDIA_UNREADABLE, reason(path, report.said))
+    if not report.decoded and (report.errors or report.broken):
+        return PermanentError(ErrorCode.MEDIA_UNREADABLE, reason(path, report.broken or ""))
+    return None
+
+
+def reason(path: Path, said: str) -> str:
+    """Why a file cannot be decoded, for a person.
+
+    Args:
+        path: The file.
+        said: What ffmpeg's libraries said last.
+    """
+    said = said.replace(str(path), path.name).strip().rsplit("\n", 1)[-1][:300]
+    return f"the file cannot be decoded: {said}" if said else "the file cannot be decoded"
+
+
+def emptiness(pcm: PcmWriter) -> JobFailedError | None:
+    """The error when no sample was written; None when some were."""
+    if pcm.samples:
+        return None
+    return PermanentError(
+        ErrorCode.MEDIA_NO_AUDIO,
+        f"there is no audio in the part that is asked for; the file has {pcm.decoded_seconds:.1f} s",
+    )
+
+
+def warnings(found: Findings) -> Iterator[JobWarning]:
+    """What a reader of the transcript should know about the sound."""
+    report = found.report
+    if report is None:
+        return
+    if len(report.tracks) > 1 and report.track is not None:
+        yield JobWarning("tracks_ignored", _tracks(report.tracks, report.track))
+    forms = _changes(found.forms)
+    if len(forms) > 1:
+        more = f" and {len(forms) - _NAMED} more" if len(forms) > _NAMED else ""
+        places = "; ".join(f"from {form.at:.1f} s {form.rate} Hz {form.layout}" for form in forms[:_NAMED])
+        yield JobWarning("format_changed", f"the format changes within the file: {places}{more}")
+    end = max(report.seen, report.decoded)
+    if report.declared and not report.stopped and not report.leaps:
+        missing = report.declared - end
+        if missing > max(_MISSING_SECONDS, _MISSING_SHARE * report.declared):
+            yield JobWarning(
+                "truncated", f"the file says that it lasts {report.declared:.1f} s, and ends at {end:.1f} s"
+            )
+    if report.errors >= _LOST_PACKETS or report.broken or report.leaps:
+        yield JobWarning("damaged", _damage(report))
+    if report.gap_seconds >= _GAP_SECONDS:
+        yield JobWarning(
+            "gaps", f"the sound has {report.gaps} holes of {report.gap_seconds:.1f} s in all, which are kept as silence"
+        )
+    if found.turned_seconds >= _TURNED_SECONDS:
+        yield JobWarning(
+            "channels_cancelled",
+            f"channels in opposite phase would cancel each other for {found.turned_seconds:.1f} s; "
+            "they were mixed with one of them turned round",
+        )
+
+
+def _changes(forms: Sequence[Form]) -> list[Form]:
+    """The stretches of sound whose rate or channels differ from those before, false starts left out."""
+    changes: list[Form] = []
+    for form, behind in zip(forms, [*forms[1:], None], strict=True):
+        if behind and behind.at - form.at < _FALSE_START:
+            continue
+        if not changes or (form.rate, form.layout) != (changes[-1].rate, changes[-1].layout):
+            changes.append(form)
+    return changes
+
+
+def _tracks(tracks: Sequence[Track], used: int) -> str:
+    def name(number: int) -> str:
+        said = [part for part in (tracks[number].language, tracks[number].codec or "unknown codec") if part]
+        return f"{number + 1} ({', '.join(said)})"
+
+    others = ", ".join([name(number) for number in range(len(tracks)) if number != used][:_NAMED])
+    return f"track {name(used)} of {len(tracks)} was transcribed; not used: {others}"
+
+
+def _damage(report: Report) -> str:
+    parts = []
+    if report.errors:
+        parts.append(f"{report.errors} packets could not be decoded")
+    if report.broken:
+        parts.append(f"the file cannot be read to its end ({report.broken})")
+    if report.leaps:
+        parts.append(f"{report.leaps} jumps of time that nothing else bears out were not followed")
+    return "; ".join(parts)
