@@ -235,9 +235,9 @@ def test_a_full_disk_is_the_nodes_fault(bench: Bench, media: Path) -> None:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str, before: str = "") -> Path:
-    """Puts a program of the test in ffmpeg's place; returns the file in which it says its process id."""
+    """Puts a program of the test in ffmpeg's place; returns a link that names its process id (it may write no file)."""
     program, note = folder / "ffmpeg", folder / "pid"
-    program.write_text(f"#!/bin/sh\n{before}echo $$ > {note}.new; mv {note}.new {note}\n{script}\n")
+    program.write_text(f"#!/bin/sh\n{before}ln -s $$ {note}\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return note
@@ -279,7 +279,7 @@ def when_there(note: Path, act: Callable[[], None]) -> threading.Thread:
     """Acts, from another thread, once the program has said that it runs."""
 
     def wait() -> None:
-        while not note.exists():
+        while not note.is_symlink():
             threading.Event().wait(0.01)
         act()
 
@@ -297,14 +297,14 @@ def test_a_cancelled_decode_leaves_no_process(
         monkeypatch,
         tmp_path,
         "while :; do head -c 9 /dev/zero; done",
-        before=f"trap '' TERM INT HUP\nsleep 60 & echo $! > {other}\n",
+        before=f"trap '' TERM INT HUP\nsleep 60 & ln -s $! {other}\n",
     )
     thread = when_there(note, lambda: bench.cancellation.cancel(CancelReason.SHUTDOWN))
     bench.fails(media_file, Cancelled)
     thread.join()
     # Then both are gone (the second one's corpse is for init to remove)
-    assert state(int(note.read_text())) is None
-    pid = int(other.read_text())
+    assert state(int(note.readlink().name)) is None
+    pid = int(other.readlink().name)
     for _ in range(100):
         if state(pid) in (None, "Z"):
             return
@@ -321,7 +321,7 @@ def test_the_threads_of_ffmpeg_do_not_interrupt_each_other(
 
     def look() -> None:
         for _ in range(200):
-            policies.append(os.sched_getscheduler(int(note.read_text())))
+            policies.append(os.sched_getscheduler(int(note.readlink().name)))
             if policies[-1] == os.SCHED_BATCH:
                 break
             threading.Event().wait(0.02)
@@ -342,7 +342,7 @@ def test_a_decode_that_does_not_come_to_an_end_is_ended(
     script = "while :; do head -c 99 /dev/zero; sleep 0.05; done" if "timeout" in how else "exec sleep 60"
     note = scripted(monkeypatch, tmp_path, script)
     assert bench.fails(media_file, **how) == ErrorCode.MEDIA_UNREADABLE
-    assert state(int(note.read_text())) is None
+    assert state(int(note.readlink().name)) is None
 
 
 def test_time_in_which_the_job_waits_for_room_does_not_count(bench: Bench, media_file: Path) -> None:
