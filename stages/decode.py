@@ -14,7 +14,8 @@ import ffmpeg
 
 from sqscribe.errors import ErrorCode, JobFailedError, PermanentError, TransientError
 from stages.disk import disk_faults
-from stages.ffmpeg import Ended, find_ffmpeg, run
+from stages.ffmpeg import Ended, find_ffmpeg, memory_for, run
+from stages.media_kind import describe, explain
 from stages.ports import Cancellation, ScratchReserve
 from stages.values import SAMPLE_RATE, Audio, Source
 from stages.wav import find_plain_wav
@@ -127,7 +128,7 @@ class AudioDecoder:
             wav = find_plain_wav(source.path)
             if wav:  # to start ffmpeg costs more than all else that is done for a short clip
                 wav.copy(pcm.write, cancellation, math.ceil(stop * SAMPLE_RATE) * _SAMPLE_BYTES)
-                failure = _emptiness(pcm)
+                failure = _emptiness(pcm, source.path)
             else:
                 failure = self._run_ffmpeg(source.path, stop, pcm, cancellation)
             if failure:
@@ -144,8 +145,9 @@ class AudioDecoder:
             cancellation,
             timeout=self._limits.timeout,
             stall_timeout=self._limits.stall_timeout,
+            memory=memory_for(path.stat().st_size),
         )
-        return _failure(ended, pcm, path) or _emptiness(pcm)
+        return _failure(ended, pcm, path) or _emptiness(pcm, path)
 
     def _command(self, path: Path, stop: float) -> list[str]:
         media = ffmpeg.input(
@@ -243,23 +245,28 @@ class _PcmWriter:
 
 def _failure(ended: Ended, pcm: _PcmWriter, source: Path) -> JobFailedError | None:
     """The error that the end of ffmpeg means for the job; None if it went well."""
-    said = ended.messages.replace(str(source), source.name).strip().rsplit("\n", 1)[-1][:300]
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name
         if -ended.returncode in _KILLED_FROM_OUTSIDE:
             return TransientError(ErrorCode.INTERRUPTED, f"ffmpeg was killed ({name}) while it decoded")
         return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg crashed ({name}) while it decoded this file")
     if "matches no streams" in ended.messages:
-        return PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the file has no audio stream")
-    if ended.returncode > 0 or (said and not pcm.decoded_seconds):
-        return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"ffmpeg cannot decode the file: {said}")
+        kind = describe(source)
+        return PermanentError(
+            ErrorCode.MEDIA_NO_AUDIO, f"the file is {kind}" if kind else "the file has no audio stream"
+        )
+    if ended.returncode > 0 or (ended.messages.strip() and not pcm.decoded_seconds):
+        return PermanentError(ErrorCode.MEDIA_UNREADABLE, explain(source, ended.messages))
     return None
 
 
-def _emptiness(pcm: _PcmWriter) -> JobFailedError | None:
+def _emptiness(pcm: _PcmWriter, source: Path) -> JobFailedError | None:
     """The error when no sample was written; None when some were."""
     if pcm.samples:
         return None
+    kind = None if pcm.decoded_seconds else describe(source)
+    if kind:
+        return PermanentError(ErrorCode.MEDIA_NO_AUDIO, f"the file is {kind}")
     return PermanentError(
         ErrorCode.MEDIA_NO_AUDIO,
         f"there is no audio in the part that is asked for; the file has {pcm.decoded_seconds:.1f} s",

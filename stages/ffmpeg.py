@@ -47,7 +47,7 @@ _REFUSED_MEMORY = ("Cannot allocate memory", "Cannot add index entry", "Cannot a
 _SPEAKER = re.compile(r"\[[^\[\]]*@ 0x[0-9a-f]+\] ?")
 #: Lines that say that something was wrong, and not what.
 _EMPTY_WORDS = re.compile(
-    r"Conversion failed!|Error opening input files?: |Last message repeated|Terminating thread|Task finished"
+    r"Conversion failed!|Error opening input file|Last message repeated|Terminating thread|Task finished"
 )
 
 
