@@ -40,8 +40,10 @@ _OPEN_FILES = 64
 #: its business, FFREPORT would have it write a file, and a proxy is for those that may use the network.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "LANG", "TMPDIR")
 
-#: What ffmpeg says when it is refused memory. Some of it is only a remark: it goes on with half of an index.
-_REFUSED_MEMORY = ("Cannot allocate memory", "Cannot add index entry", "Cannot add Time To Sample")
+#: What ffmpeg says when it is refused memory. It ends by that, or leaves out a damaged packet that claimed a gigabyte.
+_REFUSED_MEMORY = "Cannot allocate memory"
+#: Likewise, while it reads an index: it goes on with a part of it, and takes that for the whole file.
+_HALF_AN_INDEX = ("Cannot add index entry", "Cannot add Time To Sample")
 
 #: The part of ffmpeg that speaks, and where it lies in memory.
 _SPEAKER = re.compile(r"\[[^\[\]]*@ 0x[0-9a-f]+\] ?")
@@ -139,7 +141,7 @@ def run(
         raise PermanentError(
             ErrorCode.MEDIA_UNREADABLE, f"decoding was ended: it used more than {timeout:.0f} s of processor time"
         )
-    if any(words in messages for words in _REFUSED_MEMORY):
+    if any(words in messages for words in _HALF_AN_INDEX) or (process.returncode and _REFUSED_MEMORY in messages):
         raise PermanentError(
             ErrorCode.MEDIA_UNREADABLE,
             f"decoding needs more than {memory // 2**20} MiB of memory: the file is damaged or made to do harm, or its "

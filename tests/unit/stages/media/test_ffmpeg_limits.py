@@ -126,19 +126,19 @@ def test_a_small_file_takes_little_memory_whatever_its_index_says(tmp_path: Path
     assert peaks[0] * 1024 < 300_000_000
 
 
-def test_what_it_is_refused_is_the_files_fault() -> None:
+@pytest.mark.parametrize(
+    "script", ["echo '[mov @ 0x1] Cannot add index entry' >&2; echo sound", "echo 'Cannot allocate memory' >&2; exit 1"]
+)
+def test_that_it_is_refused_memory_is_the_files_fault(script: str) -> None:
     with pytest.raises(PermanentError) as caught:
-        run(
-            ["sh", "-c", "echo '[mov @ 0x1] Cannot add index entry' >&2; echo sound"],
-            lambda _: None,
-            Cancellation(),
-            timeout=9,
-            stall_timeout=9,
-            memory=300 * MIB,
-        )
+        run(["sh", "-c", script], lambda _: None, Cancellation(), timeout=9, stall_timeout=9, memory=300 * MIB)
 
     assert caught.value.code == ErrorCode.MEDIA_UNREADABLE
     assert "more than 300 MiB" in caught.value.message
+
+
+def test_a_packet_that_claims_all_memory_does_not_cost_the_sound() -> None:
+    assert output("sh", "-c", "echo 'Cannot allocate memory' >&2; echo sound") == "sound\n"
 
 
 def test_large_files_have_more_memory_for_their_index() -> None:
