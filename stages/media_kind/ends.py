@@ -57,6 +57,9 @@ class Ends:
         for mark, encoding in _MARKS.items():
             if self.head.startswith(mark):
                 return self.head.decode(encoding, "replace").strip("\ufeff \t\r\n")
+        for encoding, zeros in (("utf-16-le", self.head[1:200:2]), ("utf-16-be", self.head[:200:2])):
+            if len(self.head) > 8 and not any(zeros) and self.head[:200].count(0) == len(zeros):
+                return self.head.decode(encoding, "replace").strip()
         # Half of a character may stand at the end.
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(self.head)
         if "\ufffd" in text:

@@ -12,7 +12,7 @@ _PAGE = re.compile(
     r"(?:\s|<\?xml[^>]*\?>|<!--[\s\S]*?-->)*<(?:!doctype\s+html|html|head|body|title|meta|script|div|p|h1|center|table|form|iframe|link)\b",
     re.IGNORECASE,
 )
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})", re.IGNORECASE)
+_TITLE = re.compile(r"<(?:title|h1)[^>]*>([^<]{1,300})", re.IGNORECASE)
 
 _GOOGLE_DRIVE = (
     "a page of Google Drive that asks whether to download the file: send an address that gives the file at once"
@@ -33,8 +33,9 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     (r"action=[\"'][^\"'>]*(?:log-?in|sign-?in|auth)", _SIGN_IN),
     (r"<title[^>]*>[^<]*(?:log ?in|sign ?in|log ?on|anmeld|connexion|iniciar ses|accedi|登录|ログイン)", _SIGN_IN),
     (r"(?:please|you (?:must|need to)|to continue,?) (?:log|sign) ?in", _SIGN_IN),
-    (r"<title[^>]*>[^<]*\b(?:40[0-9]|41[0-9]|5[0-9]{2}|expired|moved)\b", _ERROR),
-    (r"<title[^>]*>[^<]*(?:not found|forbidden|denied|unauthori[sz]ed|error|unavailable)", _ERROR),
+    (r"(?:log|sign) ?in to (?:continue|your|access|view|download)", _SIGN_IN),
+    (r"<(?:title|h1)[^>]*>[^<]*\b(?:40[0-9]|41[0-9]|5[0-9]{2}|expired|moved)\b", _ERROR),
+    (r"<(?:title|h1)[^>]*>[^<]*(?:not found|forbidden|denied|unauthori[sz]ed|error|unavailable)", _ERROR),
 )
 
 

@@ -83,11 +83,20 @@ def explain(path: Path, messages: str) -> str:
 
 def _shapeless(ends: Ends) -> str | None:
     """Bytes without any form that is known here."""
+    sample = ends.head[: 32 * 1024]
     if not any(ends.head):
         return "a file that begins with zero bytes: its upload or copy failed; upload it again"
-    if _has_media_head(ends.head) or ends.size < _ENOUGH:
+    if _has_media_head(ends.head):
         return None
-    sample = ends.head[: 32 * 1024]
+    if ends.size < _ENOUGH:
+        return f"{ends.size} bytes without a head that is known here: too few for a recording; upload the whole one"
+    if not any(ends.tail):
+        return "a file that ends with zero bytes: its download or copy was not finished; upload it again"
+    return _disorder(sample)
+
+
+def _disorder(sample: bytes) -> str | None:
+    """What can be told of bytes by their order alone."""
     if len(zlib.compress(sample, 6)) >= _RANDOM * len(sample):
         return (
             "bytes without order: it is encrypted, compressed in a way that is not known here, or a piece out of the "

@@ -65,6 +65,8 @@ TRACK = box(b"trak", b"soun", box(b"stsd", b"mp4a"))
 KINDS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "an empty file"),
     "zeros": (bytes(300_000), "zero bytes"),
+    "zeros-last": (NOISE * 3 + bytes(90_000), "ends with zero bytes"),
+    "few": (NOISE[:90], "90 bytes without a head"),
     "zeros-first": (bytes(70_000) + NOISE, "begins with zero bytes"),
     "hls": (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:3,\na.ts\n", "HLS playlist"),
     "hls-master": (b"\xef\xbb\xbf#EXTM3U\r\n#EXT-X-STREAM-INF:BANDWIDTH=1\r\nlow/index.m3u8\r\n", "HLS playlist"),
@@ -78,6 +80,7 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "rss": (b'<?xml version="1.0"?><rss version="2.0"><channel/></rss>', "podcast's feed"),
     "srt": (b"1\n00:00:00,000 --> 00:00:02,000\nhello\n", "subtitle file (SRT)"),
     "srt-dos": (b"\xff\xfe" + "1\r\n00:00:00,000 --> 00:00:02,000\r\nhällo\r\n".encode("utf-16-le"), "(SRT)"),
+    "vtt-wide": ("WEBVTT\n\n00:00.000 --> 00:02.000\nhello\n".encode("utf-16-le"), "subtitle file (WebVTT)"),
     "vtt": (b"WEBVTT\n\n00:00.000 --> 00:02.000\nhello\n", "subtitle file (WebVTT)"),
     "ass": (b"\xef\xbb\xbf[Script Info]\nTitle: x\n", "subtitle file (ASS)"),
     "sbv": (b"0:00:01.000,0:00:02.000\nhello\n", "subtitle file (SBV)"),
@@ -86,6 +89,8 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "page": (b"<!DOCTYPE html><html><head><title>My talk &amp; more</title></head></html>", 'is "My talk & more"'),
     "sign-in": (b"\n<html><body><form><input type='password'></form></body></html>", "a page that asks to sign in"),
     "sign-in-title": (b"<html><head><title>Sign in - Google Accounts</title></head></html>", "asks to sign in"),
+    "sign-in-to": (b"<!-- saved --><!DOCTYPE html><html><body>Sign in to continue</body></html>", "asks to sign in"),
+    "403": (b"<h1>403 Forbidden</h1>", "an error page that was saved in place of the file"),
     "robots": (b"<html><head><title>Just a moment...</title></head></html>", "whether a person is there"),
     "drive": (b"<html><body>Google Drive can't scan this file for viruses.</body></html>", "Google Drive"),
     "404": (b"<html><head><title>404 Not Found</title></head></html>", "an error page"),
@@ -197,7 +202,7 @@ def test_what_it_is_is_said_with_what_to_do(tmp_path: Path, name: str) -> None:
 
 
 #: Well formed as far as it goes, or nothing that ffmpeg would refuse: the decoder itself has the word.
-DECODABLE = {"pcm", "truespeech", "zeros", "zeros-first", "cut", "mute"}
+DECODABLE = {"zeros-last", "pcm", "truespeech", "zeros", "zeros-first", "cut", "mute"}
 
 
 @pytest.mark.parametrize("name", sorted(KINDS.keys() - DECODABLE))
