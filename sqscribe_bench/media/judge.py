@@ -117,8 +117,8 @@ def _place(piece: Pcm, heard: Pcm, at: int) -> tuple[float, float]:
     around = round(_AROUND * SAMPLE_RATE)
     begin = max(0, at - around)
     there = np.asarray(heard[begin : at + len(piece) + around], dtype=np.float64)
-    if len(there) < len(piece):
-        there = np.pad(there, (0, len(piece) - len(there)))
+    lacking = at + len(piece) + around - begin - len(there)
+    there = np.pad(there, (0, lacking))  # what lies late may reach beyond the end
     wanted = piece.astype(np.float64)
     size = 1 << (len(there) + len(wanted)).bit_length()
     product = np.fft.irfft(np.fft.rfft(there, size) * np.conj(np.fft.rfft(wanted, size)), size)
