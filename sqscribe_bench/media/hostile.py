@@ -159,7 +159,7 @@ _PLAYLISTS = (
         codes=_UNREADABLE, words="a DASH manifest"),
     Row("metadata.m4a", _text("metadata.m4a", lambda target: f";FFMETADATA1\ntitle={target}\n"), codes=_UNREADABLE,
         words="ffmpeg's metadata"),
-    Row("data.mp3", _text("data.mp3", _data), codes=_UNREADABLE, words="a `data:` URL"),
+    Row("data.mp3", _text("data.mp3", _data), codes=_NO_USE, words="a `data:` URL"),
     Row("image.svg", _text("image.svg", lambda target: f'<svg xmlns="http://www.w3.org/2000/svg"><image '
                            f'href="file://{target}"/></svg>'), codes=_UNREADABLE, words="an image (SVG)"),
 )  # fmt: skip
