@@ -11,7 +11,7 @@ stamp := $(VENV)/.installed
 scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py tests/*/*/*/*.py tests/*/*/*/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format bench quality real chaos soak clean
+.PHONY: help setup demo test unit check format bench quality real media chaos soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ quality: $(stamp) ## Compares the engine's words and word times with faster-whis
 real: $(stamp) ## Brings released models and recordings into a cache, and tests the engine with them
 	@$(bin)/python -m sqscribe_bench.real
 	@$(bin)/python -m pytest tests/real $(ARGS)
+
+media: $(stamp) ## Decodes 150 kinds of media files with the image's ffmpeg and with the wheel's, and compares the sound
+	@$(bin)/python -m sqscribe_bench.media --build debian --bring; debian=$$?; \
+		$(bin)/python -m sqscribe_bench.media --build wheel && test $$debian -eq 0
 
 chaos: $(stamp) ## Kills, freezes and starves real workers for 20 minutes; nothing may be lost. ARGS='--seed 1'
 	@$(bin)/python -m sqscribe_bench.chaos $(ARGS)

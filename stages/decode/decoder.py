@@ -14,11 +14,13 @@ from pathlib import Path
 
 from sqscribe.bundled import speeches
 from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, TransientError, UnfitNodeError
-from stages.decode.findings import Findings, emptiness, failure, reason, warnings
+from stages.decode.findings import Findings, emptiness, failure, warnings
 from stages.decode.language_tags import tags_of
 from stages.decode.mixing import Mixer
 from stages.decode.pcm import SAMPLE_BYTES, Part, PcmWriter, too_long
-from stages.ffmpeg import Ended, run
+from stages.disk import disk_faults
+from stages.ffmpeg import Ended, memory_for, run
+from stages.media_kind import explain
 from stages.ports import Cancellation, ScratchReserve
 from stages.reader.wire import Form, Kind, Message, MessageReader, Report, Task
 from stages.values import SAMPLE_RATE, Audio, Source
@@ -143,7 +145,7 @@ class AudioDecoder:
             raise too_long(part.most)
         with writer() as pcm:
             wav.copy(pcm.write, cancellation, math.ceil(part.stop * SAMPLE_RATE) * SAMPLE_BYTES)
-            _raise(emptiness(pcm))
+            _raise(emptiness(pcm, wav.path))
             return pcm.samples
 
     def _read_with_sound(
@@ -172,18 +174,21 @@ class AudioDecoder:
             found = listener.found
             if found.report is None:
                 raise self._breakdown(ended, request.path, cancellation)
-            error = failure(found.report, request.path, request.part.most) or emptiness(pcm)
+            error = failure(found.report, request.path, request.part.most) or emptiness(pcm, request.path)
             if error and len(found.report.order) <= 1:
                 raise error
             return pcm.samples, found, error
 
     def _run(self, task: Task, sink: Callable[[bytes], None], cancellation: Cancellation) -> Ended:
+        with disk_faults():
+            size = Path(task.path).stat().st_size
         return run(
             [*self._reader, task.text()],
             sink,
             cancellation,
             timeout=self._limits.timeout,
             stall_timeout=self._limits.stall_timeout,
+            memory=memory_for(size),
         )
 
     def _breakdown(self, ended: Ended, path: Path, cancellation: Cancellation) -> Exception:
@@ -203,7 +208,7 @@ class AudioDecoder:
         if ended.returncode < 0:
             name = signal.Signals(-ended.returncode).name
             return PermanentError(ErrorCode.MEDIA_UNREADABLE, f"the decoder crashed ({name}) on this file")
-        return PermanentError(ErrorCode.MEDIA_UNREADABLE, reason(path, ended.messages))
+        return PermanentError(ErrorCode.MEDIA_UNREADABLE, explain(path, ended.messages))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqscribe.errors import ErrorCode, JobFailedError, PermanentError
 from sqscribe.transcript import JobWarning
 from stages.decode.pcm import PcmWriter, too_long
+from stages.media_kind import describe, explain
 from stages.reader.wire import Failure, Form, Report, Track
 
 __all__ = ["Findings", "emptiness", "failure", "warnings"]
@@ -46,31 +47,25 @@ def failure(report: Report, path: Path, most: float) -> JobFailedError | None:
         case None:
             pass
         case Failure.NO_AUDIO:
-            return PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the file has no audio stream")
+            kind = describe(path)
+            said = f"the file is {kind}" if kind else "the file has no audio stream"
+            return PermanentError(ErrorCode.MEDIA_NO_AUDIO, said)
         case Failure.TOO_LONG:
             return too_long(most)
         case _:
-            return PermanentError(ErrorCode.MEDIA_UNREADABLE, reason(path, report.said))
+            return PermanentError(ErrorCode.MEDIA_UNREADABLE, explain(path, report.said))
     if not report.decoded and (report.errors or report.broken):
-        return PermanentError(ErrorCode.MEDIA_UNREADABLE, reason(path, report.broken or ""))
+        return PermanentError(ErrorCode.MEDIA_UNREADABLE, explain(path, report.broken or ""))
     return None
 
 
-def reason(path: Path, said: str) -> str:
-    """Why a file cannot be decoded, for a person.
-
-    Args:
-        path: The file.
-        said: What ffmpeg's libraries said last.
-    """
-    said = said.replace(str(path), path.name).strip().rsplit("\n", 1)[-1][:300]
-    return f"the file cannot be decoded: {said}" if said else "the file cannot be decoded"
-
-
-def emptiness(pcm: PcmWriter) -> JobFailedError | None:
-    """The error when no sample was written; None when some were."""
+def emptiness(pcm: PcmWriter, path: Path) -> JobFailedError | None:
+    """The error when no sample of the file at `path` was written; None when some were."""
     if pcm.samples:
         return None
+    kind = None if pcm.decoded_seconds else describe(path)
+    if kind:
+        return PermanentError(ErrorCode.MEDIA_NO_AUDIO, f"the file is {kind}")
     return PermanentError(
         ErrorCode.MEDIA_NO_AUDIO,
         f"there is no audio in the part that is asked for; the file has {pcm.decoded_seconds:.1f} s",
