@@ -76,8 +76,8 @@ def test_a_server_that_refuses_more_connections_goes_on_with_the_first(large: An
     served = serve(large, rate=3_000_000, most=1, full=full)
     fetch(large)
     assert served.asked[0] is None
-    # Each of the others tried once, and the first did their work without being made anew
-    assert len(served.asked) == large.limits.connections
+    # Each of the others tried once (twice where the first was between two of its parts), and nobody insists
+    assert large.limits.connections <= len(served.asked) <= 2 * large.limits.connections
     assert served.most_at_once <= large.limits.connections
 
 
