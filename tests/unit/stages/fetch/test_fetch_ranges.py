@@ -144,4 +144,5 @@ def test_all_fetches_together_besiege_no_host(large: Any) -> None:
     large.limits = replace(large.limits, host_connections=2)
     served = serve(large, rate=1_500_000)
     fetch(large)
-    assert served.most_at_once == 3
+    # Then there are two beside the first, and at most one that the server has not yet seen end
+    assert 3 <= served.most_at_once <= 4
