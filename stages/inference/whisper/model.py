@@ -18,8 +18,9 @@ from faster_whisper.utils import download_model
 from sqscribe.errors import UnfitNodeError
 from stages.inference.engine.memory import keep_memory
 from stages.inference.protocol import EngineInfo, EngineSettings
+from stages.inference.whisper.batch_size import BATCH_SIZE_ON_CPU, batch_size_on_gpu, value_bytes
 from stages.inference.whisper.known_models import COMPUTE_TYPES, known_languages
-from stages.inference.whisper.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
+from stages.inference.whisper.shape import ModelShape, read_shape
 from stages.inference.whisper.vocabulary import Vocabulary
 
 __all__ = ["LoadedModel", "cpu_cores", "find_device", "load_model"]
