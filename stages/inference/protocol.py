@@ -59,7 +59,8 @@ class EngineSettings:
         revision: Of a named model; None for the newest.
         name: What `result.json` calls the model.
         device: `auto`, `cuda` or `cpu`.
-        compute_type: As CTranslate2; None for float16 on CUDA and int8 on CPU.
+        device_index: Of several GPUs, the one to work on.
+        compute_type: As CTranslate2; None: the best that the device has.
         batch_size: Windows of one batch; None: chosen from the device and the model.
         cpu_threads: Threads of one batch on CPU; None: chosen from the cores.
         beam_size: Default beam, which the automatic batch size reckons with.
@@ -75,6 +76,7 @@ class EngineSettings:
     name: str
     revision: str | None = None
     device: str = "auto"
+    device_index: int = 0
     compute_type: str | None = None
     batch_size: int | None = None
     cpu_threads: int | None = None
@@ -181,6 +183,8 @@ class EngineInfo:
         batch_size: Windows of a full batch.
         short_encode: Whether the encoder is shown no more of a window than holds audio, which shapes the text.
         startup_seconds: From the process's start to ready.
+        driver: Version of NVIDIA's driver; None on a CPU, or where it does not say.
+        cuda: Newest CUDA that the driver runs.
     """
 
     name: str
@@ -193,6 +197,8 @@ class EngineInfo:
     batch_size: int
     startup_seconds: float
     short_encode: bool = False
+    driver: str | None = None
+    cuda: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

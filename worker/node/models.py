@@ -184,6 +184,7 @@ def engine_settings(
         name=settings.model if not kind or kind.transcribes else settings.model.partition(":")[0],
         revision=settings.model_revision,
         device=settings.device,
+        device_index=settings.device_index,
         compute_type=settings.compute_type,
         batch_size=settings.batch_size,
         cpu_threads=settings.cpu_threads,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class ModelShape:
         vocabulary: Number of token ids.
         language_ids: Token ids of the languages, as the converter found them; empty when it did not say.
         can_align: Whether the converter recorded alignment heads.
+        parameters: Numbers in its weights.
     """
 
     n_mels: int
@@ -40,6 +42,7 @@ class ModelShape:
     vocabulary: int
     language_ids: tuple[int, ...]
     can_align: bool
+    parameters: int = 0
 
     @property
     def pruned(self) -> bool:
@@ -71,6 +74,7 @@ def read_shape(folder: Path) -> ModelShape:
             vocabulary=vocabulary,
             language_ids=tuple(int(identifier) for identifier in config.get("lang_ids") or ()),
             can_align=bool(config.get("alignment_heads")),
+            parameters=sum(math.prod(weights.dimensions(name)) for name in weights.names()),
         )
     except (OSError, KeyError, ValueError, struct.error) as error:
         raise UnfitNodeError(
