@@ -25,7 +25,10 @@ from stages.inference.whisper.known_models import known_languages
 from stages.inference.whisper.shape import ModelShape, read_shape
 from stages.inference.whisper.vocabulary import Vocabulary
 
-__all__ = ["LoadedModel", "cpu_cores", "load_model"]
+__all__ = ["SHORT", "LoadedModel", "cpu_cores", "load_model"]
+
+#: The variant under which the encoder is shown no more of a window than holds audio.
+SHORT = "short"
 
 #: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
 _PARALLEL_ON_GPU = 2
@@ -115,7 +118,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         batch_size=settings.batch_size
         or _batch_size(shape, device, settings.beam_size, parallel, str(whisper.compute_type)),
         startup_seconds=0.0,
-        short_encode=settings.short_encode,
+        variant=(SHORT,) if settings.short_encode else (),
         driver=driver.version,
         cuda=driver.cuda,
     )

@@ -127,6 +127,7 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
         folder(name="x"),
         folder(revision="x"),
         folder(compute_type="x"),
+        folder(variant=("x",)),
         *(folder(dataclasses.replace(JOB, **change)) for change in changes),
     ]
     assert len({folder(), *others}) == 1 + len(others)
