@@ -71,8 +71,8 @@ class Settings(BaseSettings):
     formats: Listed = Field((MASTER,), description="Formats of jobs that name none, comma-separated.")
     model: str = Field(
         "large-v3-turbo",
-        description="A faster-whisper name, a CTranslate2 folder, s3://bucket/prefix, `demo` (the bundled one), or "
-        "`simulated:` (none; for tests).",
+        description="A faster-whisper name, a CTranslate2 folder, s3://bucket/prefix, `demo` (the bundled one), "
+        "`parakeet:FOLDER` (experimental), or `simulated:` (none; for tests).",
     )
     model_revision: str | None = Field(None, description="Revision of a named model. Default: the newest.")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="Where the model runs.")

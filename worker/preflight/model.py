@@ -36,18 +36,15 @@ _LOOK = ("-P", "-m", "stages.inference.whisper.device_facts")
 def check_model(settings: Settings, client: Callable[[], S3Client]) -> Iterator[Finding]:
     """Whether there is such a model."""
     name = settings.model
-    if engine_kind(name) or name == DEMO:
+    kind = engine_kind(name)
+    if kind and kind.files:
+        yield from _folder(name, Path(name.partition(":")[2]))
+    elif kind or name == DEMO:
         yield ok(MODEL, name)
     elif name.startswith("s3://"):
         yield from _stored(name, client)
     elif names_folder(name):
-        try:
-            check_folder(name, Path(name))
-        except SettingsError as error:
-            what, _, why = str(error).partition(": ")
-            yield wrong(what, why, "name the folder of a model that was converted to CTranslate2")
-        else:
-            yield ok(MODEL, f"{name} holds a model")
+        yield from _folder(name, Path(name))
     elif name in SHORT_NAMES or _HUB_NAME.fullmatch(name):
         yield ok(MODEL, f"{name}; a worker brings it from the hub, or finds it in the cache")
     else:
@@ -63,6 +60,17 @@ def check_model(settings: Settings, client: Callable[[], S3Client]) -> Iterator[
             f"{settings.compute_type!r} is no compute type of CTranslate2",
             f"use one of {', '.join(COMPUTE_TYPES)}",
         )
+
+
+def _folder(name: str, folder: Path) -> Iterator[Finding]:
+    try:
+        check_folder(name, folder)
+    except SettingsError as error:
+        what, _, why = str(error).partition(": ")
+        form = "in that form" if engine_kind(name) else "that was converted to CTranslate2"
+        yield wrong(what, why, f"name the folder of a model {form}")
+    else:
+        yield ok(MODEL, f"{name} holds a model")
 
 
 def _stored(url: str, make_client: Callable[[], S3Client]) -> Iterator[Finding]:
