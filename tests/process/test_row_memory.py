@@ -44,7 +44,7 @@ def test_a_further_window_takes_what_is_reckoned(part: str, decoder_layers: int,
 
 def peak(folder: Path, part: str, rows: int, start: tuple[int, ...]) -> int:
     """Bytes. Large blocks come from the kernel and go back to it, so that the process has what it uses."""
-    command = [PROGRAM, folder, part, str(rows), "60", ",".join(map(str, start)), str(WIDTH)]
+    command = [str(PROGRAM), str(folder), part, str(rows), "60", ",".join(map(str, start)), str(WIDTH)]
     ended = subprocess.run(
         [sys.executable, *command],
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"},

@@ -71,17 +71,16 @@ def test_the_worker_refuses_before_it_fetches(info: EngineInfo, options: dict[st
 @pytest.mark.parametrize(("info", "options", "why"), REFUSED)
 def test_the_decoder_refuses_in_the_same_words(info: EngineInfo, options: dict[str, Any], why: str) -> None:
     asked = {"language": None, "task": "transcribe"} | options
-
-    options = DecodeOptions(initial_prompt=None, hotwords=None, beam_size=5, **asked)
+    wanted = DecodeOptions(initial_prompt=None, hotwords=None, beam_size=5, **asked)
 
     refused = WhisperDecoder.open(
         SimpleNamespace(_info=info),  # type: ignore[arg-type]  # a refusal looks at nothing else
         "key",
         "audio.pcm",
-        options,
+        wanted,
     )
 
-    assert refused == JobRefused(ErrorCode.UNSUPPORTED_OPTION, inability(info, options) or "")
+    assert refused == JobRefused(ErrorCode.UNSUPPORTED_OPTION, inability(info, wanted) or "")
     assert why in refused.message
 
 
