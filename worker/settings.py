@@ -71,12 +71,17 @@ class Settings(BaseSettings):
     formats: Listed = Field((MASTER,), description="Formats of jobs that name none, comma-separated.")
     model: str = Field(
         "large-v3-turbo",
-        description="A faster-whisper name, a CTranslate2 folder, s3://bucket/prefix, `demo` (the bundled one), or "
-        "`simulated:` (none; for tests).",
+        description="A faster-whisper name, a CTranslate2 folder, s3://bucket/prefix, `demo` (the bundled one), "
+        "`parakeet:FOLDER` (experimental), or `simulated:` (none; for tests).",
     )
     model_revision: str | None = Field(None, description="Revision of a named model. Default: the newest.")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="Where the model runs.")
-    compute_type: str | None = Field(None, description="As CTranslate2. Default: float16 on CUDA, int8 on CPU.")
+    device_index: int = Field(
+        0, ge=0, description="Of several GPUs, the one to work on, as nvidia-smi counts. One worker has one GPU."
+    )
+    compute_type: str | None = Field(
+        None, description="As CTranslate2. Default: float16 on CUDA if the GPU has it and room, int8 on CPU."
+    )
     batch_size: AutoInt = Field(None, ge=1, le=1024, description="Windows of one batch, or `auto`.")
     beam_size: int = Field(5, ge=1, le=10, description="Beam of jobs that name none.")
     short_encode: bool = Field(

@@ -39,6 +39,7 @@ _SETTINGS = (
     "model",
     "model_revision",
     "device",
+    "device_index",
     "compute_type",
     "batch_size",
     "control_clip",

@@ -76,7 +76,7 @@ class WindowMemory:
     Attributes:
         measured: Bytes by which the most that was in use grew with each window under way.
         fixed: Bytes that batches took whatever their size.
-        expected: Bytes that `stages.inference.whisper.shape` expects.
+        expected: Bytes that `stages.inference.whisper.batch_size` expects.
     """
 
     measured: float

@@ -42,7 +42,7 @@ _ON_CPU = (
 )
 _AUTO_CAPTION = (
     "a window: by how much the most memory in use grew with every window under way (batch x in flight), a line through "
-    "all batch sizes; fixed: where it begins; reckoned: a window as whisper/shape.py has it for the beam. "
+    "all batch sizes; fixed: where it begins; reckoned: a window as whisper/batch_size.py has it for the beam. "
     "A ratio above 1 means that it reckons with too little. model: what loading took. auto: the batch that the worker "
     "would take here. --host-share: cores that the host computes on while the device does, at the fastest batch size; "
     "at most 1."

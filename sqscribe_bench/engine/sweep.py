@@ -97,7 +97,7 @@ class Loaded:
         cores: How many cores it may use.
         model_memory: Bytes that loading the model took.
         auto_batch_size: The batch size that the worker would choose.
-        row_bytes: Memory of a window that `stages.inference.whisper.shape` expects with this beam.
+        row_bytes: Memory of a window that `stages.inference.whisper.batch_size` expects with this beam.
         mel: Seconds of a batch's log-mel by batch size: on the device, and on the host where that is not the same.
     """
 

@@ -33,10 +33,11 @@ from stages.inference.engine.batches import is_out_of_memory
 from stages.inference.engine.memory import share_one_arena
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.inference.whisper.audio import read_window
+from stages.inference.whisper.batch_size import row_bytes, value_bytes
 from stages.inference.whisper.decoder import WhisperDecoder
+from stages.inference.whisper.device import find_device
 from stages.inference.whisper.features import LogMel
-from stages.inference.whisper.model import LoadedModel, cpu_cores, find_device, load_model
-from stages.inference.whisper.shape import row_bytes, value_bytes
+from stages.inference.whisper.model import LoadedModel, cpu_cores, load_model
 from stages.values import SAMPLE_RATE, Piece, Window
 
 _WINDOW = 30 * SAMPLE_RATE

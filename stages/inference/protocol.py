@@ -59,13 +59,14 @@ class EngineSettings:
         revision: Of a named model; None for the newest.
         name: What `result.json` calls the model.
         device: `auto`, `cuda` or `cpu`.
-        compute_type: As CTranslate2; None for float16 on CUDA and int8 on CPU.
+        device_index: Of several GPUs, the one to work on.
+        compute_type: As CTranslate2; None: the best that the device has.
         batch_size: Windows of one batch; None: chosen from the device and the model.
         cpu_threads: Threads of one batch on CPU; None: chosen from the cores.
         beam_size: Default beam, which the automatic batch size reckons with.
         retry_seconds: How long a row that needs another decode may wait for company.
         suspect_seconds: How long windows that are decoded by themselves may wait behind all others.
-        short_encode: As `EngineInfo` has it.
+        short_encode: Whether the encoder is shown no more of a window than holds audio, which shapes the text.
         control: The clip that is transcribed at the start and the text it must give; None skips the check.
         log_level: Level of the process's own log lines.
         log_format: `json` or `console`.
@@ -75,6 +76,7 @@ class EngineSettings:
     name: str
     revision: str | None = None
     device: str = "auto"
+    device_index: int = 0
     compute_type: str | None = None
     batch_size: int | None = None
     cpu_threads: int | None = None
@@ -174,13 +176,16 @@ class EngineInfo:
         name: Of the model, as `result.json` has it.
         revision: Of the model's files: the asked-for or resolved revision, else a digest of `config.json`.
         device: For people: `cpu`, or the GPU's name.
-        languages: Whisper codes; `("en",)` for English-only models.
-        can_translate: False for English-only models and those with a pruned decoder (turbo, distil), which
-            answer in the source language whatever they are told.
-        can_align: Whether the model has alignment heads, which word times need.
+        languages: Codes, as messages have them; `("en",)` for English-only models.
+        can_translate: False for models that answer in the source language whatever they are told.
+        can_align: Whether words can have times.
         batch_size: Windows of a full batch.
-        short_encode: Whether the encoder is shown no more of a window than holds audio, which shapes the text.
         startup_seconds: From the process's start to ready.
+        driver: Version of NVIDIA's driver; None on a CPU, or where it does not say.
+        cuda: Newest CUDA that the driver runs.
+        variant: What else shapes the text, where it is not as it is by default.
+        detects_language: Whether the model can say which language is spoken.
+        unsupported: Fields of a message that the engine has no use for: a job that sets one of them is refused.
     """
 
     name: str
@@ -192,7 +197,11 @@ class EngineInfo:
     can_align: bool
     batch_size: int
     startup_seconds: float
-    short_encode: bool = False
+    driver: str | None = None
+    cuda: str | None = None
+    variant: tuple[str, ...] = ()
+    detects_language: bool = True
+    unsupported: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

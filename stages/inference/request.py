@@ -20,13 +20,7 @@ def check_options(job: Job, info: EngineInfo) -> None:
     Raises:
         PermanentError: `unsupported_option`, naming the option, the model and what it can do.
     """
-    why = inability(
-        info,
-        task=job.task,
-        language=job.language,
-        candidates=job.tuning.languages,
-        word_timestamps=job.word_timestamps,
-    )
+    why = inability(info, _options(job, job.language), word_timestamps=job.word_timestamps)
     if why is not None:
         raise PermanentError(ErrorCode.UNSUPPORTED_OPTION, why)
 
@@ -55,17 +49,21 @@ def decode_task(
         job_key=job_key,
         pcm_path=str(windows.audio.path),
         windows=tuple(window for window in windows.windows if window.index not in done),
-        options=DecodeOptions(
-            language=language,
-            task=job.task,
-            initial_prompt=job.initial_prompt,
-            hotwords=job.hotwords,
-            beam_size=job.beam_size,
-            temperatures=job.tuning.temperature,
-            no_repeat_ngram_size=job.tuning.no_repeat_ngram_size,
-            repetition_penalty=job.tuning.repetition_penalty,
-            suppress_numerals=job.tuning.suppress_numerals,
-            candidates=job.tuning.languages,
-        ),
+        options=_options(job, language),
         probes=probes(len(windows.windows)) if language is None else (),
+    )
+
+
+def _options(job: Job, language: str | None) -> DecodeOptions:
+    return DecodeOptions(
+        language=language,
+        task=job.task,
+        initial_prompt=job.initial_prompt,
+        hotwords=job.hotwords,
+        beam_size=job.beam_size,
+        temperatures=job.tuning.temperature,
+        no_repeat_ngram_size=job.tuning.no_repeat_ngram_size,
+        repetition_penalty=job.tuning.repetition_penalty,
+        suppress_numerals=job.tuning.suppress_numerals,
+        candidates=job.tuning.languages,
     )

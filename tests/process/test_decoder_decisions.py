@@ -16,6 +16,7 @@ from stages.inference.engine.rows import Again, EngineJob, Finished, Row
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
 from stages.inference.whisper.aligner import Aligned, Spoken
 from stages.inference.whisper.attempt import Attempt
+from stages.inference.whisper.call import call_of
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.encoder import Encoded
 from stages.inference.whisper.model import load_model
@@ -90,12 +91,12 @@ def scripted(folder: Path, answer: Callable[[Row], Attempt]) -> WhisperDecoder:
 
 
 def attempt(row: Row, text: str = " w1 w2", logprob: float = -0.2, tokens: tuple[int, ...] = (2, 3)) -> Attempt:
-    return Attempt(tokens, text, logprob, 1.0, 0.0, row.key.temperature, truncated=False)
+    return Attempt(tokens, text, logprob, 1.0, 0.0, call_of(row).temperature, truncated=False)
 
 
 def test_a_row_that_goes_round_again_keeps_its_encoder_output(tmp_path: Path, pcm: Path) -> None:
     folder = make_random_model(tmp_path, layers=1, d_model=16)
-    decoder = scripted(folder, lambda row: attempt(row, logprob=-0.5 if row.key.temperature >= 0.4 else -2.0))
+    decoder = scripted(folder, lambda row: attempt(row, logprob=-0.5 if call_of(row).temperature >= 0.4 else -2.0))
     job = decoder.open("job", str(pcm), replace(PLAIN, initial_prompt="w9"))
     assert isinstance(job, EngineJob)
     rows = decoder.rows(job, windows(1), probe=False, language="de")
@@ -103,7 +104,8 @@ def test_a_row_that_goes_round_again_keeps_its_encoder_output(tmp_path: Path, pc
     (first,) = decoder.run(rows)
     assert isinstance(first, Again)
     (row,) = first.rows
-    assert (first.reason, row.key.temperature, row.key.beam_size, row.key.prompt_tokens) == ("logprob", 0.2, 1, 32)
+    call = call_of(row)
+    assert (first.reason, call.temperature, call.beam_size, call.prompt_tokens) == ("logprob", 0.2, 1, 32)
     encoded = row.encoded
     assert encoded is not None
     (second,) = decoder.run([row])
@@ -149,7 +151,7 @@ def test_rows_of_a_batch_that_ran_out_of_memory_are_fit_for_another_try(
 def test_an_echo_of_the_prompt_is_decoded_again_without_it(tmp_path: Path, pcm: Path) -> None:
     prompt = "w1 w2 w3 w4 w5"
     folder = make_random_model(tmp_path, layers=1, d_model=16)
-    decoder = scripted(folder, lambda row: attempt(row, prompt if row.key.prompt_tokens else " w6"))
+    decoder = scripted(folder, lambda row: attempt(row, prompt if call_of(row).prompt_tokens else " w6"))
     events = decoded(decoder, [task(pcm, replace(PLAIN, initial_prompt=prompt))])
     for result in results(events).values():
         assert (result.dropped, result.retries) == (None, ("prompt_echo",))
@@ -191,7 +193,7 @@ def test_a_text_that_leaves_speech_out_is_decoded_in_halves(tmp_path: Path, pcm:
 def test_a_prompt_that_costs_words_is_taken_away(tmp_path: Path, pcm: Path) -> None:
     # Given a model that hears one word with a prompt and all of them without
     def answer(row: Row) -> Attempt:
-        return attempt(row, tokens=(2,) if row.key.prompt_tokens else tuple(range(2, 14)))
+        return attempt(row, tokens=(2,) if call_of(row).prompt_tokens else tuple(range(2, 14)))
 
     decoder = scripted(make_random_model(tmp_path, layers=1, d_model=16), answer)
     # When it is transcribed

@@ -20,6 +20,7 @@ from stages.inference.protocol import (
     JobLanguage,
 )
 from stages.inference.whisper.attempt import Attempt
+from stages.inference.whisper.call import call_of, prompt_of
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.fallback import Decision, decide
 from stages.inference.whisper.model import load_model
@@ -155,7 +156,7 @@ def test_rows_are_keyed_by_prompt_length_and_timestamps(decoder: WhisperDecoder,
         job = model.open("job", "unread", options)
         assert isinstance(job, EngineJob)
         (row,) = model.rows(job, windows(1), probe=False, language="en")
-        return row.key.timestamps, row.key.prompt_tokens, row.key.beam_size
+        return call_of(row)[:3]
 
     assert key(decoder, PLAIN) == (False, 0, 2)
     # Prompts are brought to common lengths, so that jobs whose prompts differ share batches.
@@ -179,13 +180,13 @@ def test_a_prompt_is_filled_with_its_own_text_and_ends_as_it_was_given(decoder: 
 
     assert isinstance(job, EngineJob)
     assert len(plain) == count + 1
-    assert len(job.prompt) % 32 == 0
-    assert 0 <= len(job.prompt) - len(plain) < 32
-    assert job.prompt[0] == plain[0]
-    assert job.prompt[-count:] == plain[1:]
-    assert set(job.prompt[1:]) == set(plain[1:])
+    assert len(prompt_of(job).tokens) % 32 == 0
+    assert 0 <= len(prompt_of(job).tokens) - len(plain) < 32
+    assert prompt_of(job).tokens[0] == plain[0]
+    assert prompt_of(job).tokens[-count:] == plain[1:]
+    assert set(prompt_of(job).tokens[1:]) == set(plain[1:])
     # What it is held against when an echo is looked for is the text itself.
-    assert job.prompt_text.split() == text.split()
+    assert prompt_of(job).text.split() == text.split()
 
 
 def test_special_tokens_in_a_prompt_are_no_tokens_of_ours(decoder: WhisperDecoder, pcm: Path) -> None:
@@ -193,8 +194,8 @@ def test_special_tokens_in_a_prompt_are_no_tokens_of_ours(decoder: WhisperDecode
     job = decoder.open("job", "unread", hostile)
     assert isinstance(job, EngineJob)
     eot = decoder._vocabulary.eot
-    assert job.prompt[0] == decoder._vocabulary.start_of_previous
-    assert all(token < eot for token in job.prompt[1:])
+    assert prompt_of(job).tokens[0] == decoder._vocabulary.start_of_previous
+    assert all(token < eot for token in prompt_of(job).tokens[1:])
     # The neighbours in the batch do not notice.
     events = decoded(decoder, [task(pcm, "hostile", hostile), task(pcm, "hot", MIXED["hot"])])
     assert len(results(events)) == 2 * len(TONES)

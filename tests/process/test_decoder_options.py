@@ -25,6 +25,7 @@ from stages.inference.protocol import (
     WindowDone,
 )
 from stages.inference.whisper.attempt import Attempt
+from stages.inference.whisper.call import call_of
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.fallback import Decision, decide
 from stages.inference.whisper.model import LoadedModel, load_model
@@ -147,7 +148,7 @@ def test_a_job_is_decoded_at_its_own_temperatures_in_order(
 
     # When a window is decoded for as long as its whole is
     while len(rows) == 1 and rows[0].window.samples == SAMPLES:
-        seen.append((rows[0].key.temperature, rows[0].key.beam_size))
+        seen.append((call_of(rows[0]).temperature, call_of(rows[0]).beam_size))
         (outcome,) = decoder.run(rows)
         rows = list(outcome.rows) if isinstance(outcome, Again) else []
 

@@ -19,6 +19,7 @@ import sqscribe.bundled
 from stages.inference.engine.rows import EngineJob
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
+from stages.inference.whisper.call import call_of
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.model import load_model
 from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
@@ -230,11 +231,11 @@ def mean_start_error(words: dict[str, list[tuple[str, float]]]) -> float:
 def test_an_encoder_that_sees_only_what_holds_audio_hears_the_same_and_keeps_lengths_apart(pcm: Path) -> None:
     # Given an engine that does not show its encoder 30 s of every window
     short = WhisperDecoder.load(replace(SETTINGS, short_encode=True))
-    assert short.info.short_encode
+    assert short.info.variant == ("short",)
     # When recordings of several lengths are decoded
     tasks = [task(pcm, clip) for clip in CLIPS]
     keys = {
-        clip: row.key.frames
+        clip: call_of(row).frames
         for item, clip in zip(tasks, CLIPS, strict=True)
         if isinstance(job := short.open(clip, item.pcm_path, item.options), EngineJob)
         for row in short.rows(job, item.windows, probe=False, language="en")

@@ -317,7 +317,7 @@ def test_a_control_recording_that_is_misheard_again_and_again_is_the_end(
     assert listener.all(EngineReady) == []
 
 
-def test_a_batch_size_that_does_not_fit_is_halved_and_remembered_by_the_next_process(
+def test_a_batch_size_that_does_not_fit_is_lowered_and_remembered_by_the_next_process(
     start: Start, listener: EngineListener, pcm: str
 ) -> None:
     # Given a device with room for three windows
@@ -332,9 +332,9 @@ def test_a_batch_size_that_does_not_fit_is_halved_and_remembered_by_the_next_pro
         listener.until(lambda: len(listener.windows("two")) == 40)
 
     # Then the limit was found once
-    assert [entry["batch_size"] for entry in logs if entry["event"] == "batch_size_reduced"] == [8, 4, 2]
-    assert [event.info.batch_size for event in listener.all(EngineReady)] == [16, 2]
-    assert max(event.windows for event in listener.all(EngineStats)) == 2
+    assert [entry["batch_size"] for entry in logs if entry["event"] == "batch_size_reduced"] == [12, 9, 6, 4, 3]
+    assert [event.info.batch_size for event in listener.all(EngineReady)] == [16, 3]
+    assert max(event.windows for event in listener.all(EngineStats)) == 3
     assert failures(listener) == []
 
 

@@ -23,8 +23,8 @@ HEAVY = {"torch", "ctranslate2", "faster_whisper"}
 #: Turns the worker's settings into flags; loaded by the commands that run a worker, and by them alone.
 WORKERS_FLAGS = "sqscribe/cli/settings.py"
 
-#: The only folder that loads the heavy libraries: another engine has one of its own.
-HEAVY_HOME = "stages/inference/whisper/"
+#: The only folders that load the heavy libraries: each engine has one of its own.
+HEAVY_HOMES = ("stages/inference/whisper/", "stages/inference/parakeet/")
 
 #: What sqscribe is compared with: programs of the benchmark, each in a process of its own that has no leases.
 CONTENDERS = {
@@ -46,6 +46,7 @@ WALLS = [
     # The engine's process loads the decoder by name: another engine needs no change here.
     ("stages/inference/engine", "stages.inference.whisper"),
     ("stages/inference/client", "stages.inference.whisper"),
+    *((f"stages/inference/{folder}", "stages.inference.parakeet") for folder in ("engine", "client", "whisper")),
     # What receives, holds and measures messages knows nothing of what is done with them.
     *((f"worker/{folder}", "worker.jobs") for folder in ("receive", "leases", "node", "telemetry")),
 ]
@@ -198,7 +199,7 @@ def test_stages_import_no_worker() -> None:
 def test_heavy_libraries_are_imported_in_the_inference_process_alone() -> None:
     found = [each for package in PACKAGES for each in offences(package, HEAVY)]
 
-    outside = [each for each in found if not each.startswith(HEAVY_HOME)]
+    outside = [each for each in found if not each.startswith(HEAVY_HOMES)]
     assert [each for each in outside if each.partition(":")[0] not in CONTENDERS | ENGINE_PROGRAMS] == []
 
 

@@ -148,7 +148,7 @@ class Checkpoints:
             # Another decoder may make it a little longer or shorter: windows would lie beside the words then.
             "samples": audio.samples,
             "cutter": cutter,
-            "model": [info.name, info.revision, info.compute_type, *(["short"] if info.short_encode else [])],
+            "model": [info.name, info.revision, info.compute_type, *info.variant],
             "language": job.language,
             "task": job.task,
             "initial_prompt": job.initial_prompt,

@@ -51,6 +51,7 @@ class EngineStatus:
         match event:
             case EngineReady(info):
                 self._info = info
+                self._metrics.engine_ready(info)
                 log.info(
                     "engine_ready",
                     model=info.name,
@@ -58,6 +59,8 @@ class EngineStatus:
                     device=info.device,
                     compute_type=info.compute_type,
                     batch_size=info.batch_size,
+                    driver=info.driver,
+                    cuda=info.cuda,
                     seconds=round(info.startup_seconds, 2),
                 )
                 self._loss = None

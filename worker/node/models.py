@@ -69,16 +69,25 @@ class EngineKind:
     Attributes:
         decoder: What its process loads, as `package.module:name` of a callable that takes `EngineSettings`.
         transcribes: Whether it turns speech into its text, so that the control clip can show whether the device works.
+        files: Of the folder that follows the prefix, those that it cannot do without; none: no folder follows.
+        holds: What such a folder is called.
     """
 
     decoder: str
     transcribes: bool = True
+    files: tuple[str, ...] = ()
+    holds: str = ""
 
 
 # The one list of engines. A model without any of these prefixes is Whisper's.
 _ENGINES = {
     # A testing aid: a query string follows, as `worker.testing.decoder.Simulation` reads it.
     "simulated": EngineKind(SIMULATED, transcribes=False),
+    "parakeet": EngineKind(
+        "stages.inference.parakeet.decoder:ParakeetDecoder.load",
+        files=("config.json", "model.safetensors", "tokenizer.json"),
+        holds="Parakeet-TDT model in transformers' form",
+    ),
 }
 
 #: By the prefix of the model's name, without the colon.
@@ -168,6 +177,8 @@ def engine_settings(
     kind = engine_kind(model)
     if kind:
         model = model.partition(":")[2]
+        if kind.files:
+            check_folder(settings.model, Path(model))
     elif model == DEMO:
         model = str(bundled.model_path())
     elif model.startswith("s3://"):
@@ -184,6 +195,7 @@ def engine_settings(
         name=settings.model if not kind or kind.transcribes else settings.model.partition(":")[0],
         revision=settings.model_revision,
         device=settings.device,
+        device_index=settings.device_index,
         compute_type=settings.compute_type,
         batch_size=settings.batch_size,
         cpu_threads=settings.cpu_threads,
@@ -237,8 +249,10 @@ def check_folder(name: str, folder: Path) -> None:
     Raises:
         SettingsError: It is not there, or lacks a file.
     """
+    kind = engine_kind(name)
+    files, holds = (kind.files, kind.holds) if kind else (REQUIRED_FILES, "CTranslate2 Whisper model")
     if not folder.is_dir():
         raise SettingsError(f"SQSCRIBE_MODEL: {name} is no folder; nothing stands there")
-    missing = [file for file in REQUIRED_FILES if not (folder / file).is_file()]
+    missing = [file for file in files if not (folder / file).is_file()]
     if missing:
-        raise SettingsError(f"SQSCRIBE_MODEL: {name} holds no CTranslate2 Whisper model: {', '.join(missing)} missing")
+        raise SettingsError(f"SQSCRIBE_MODEL: {name} holds no {holds}: {', '.join(missing)} missing")

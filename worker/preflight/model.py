@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +16,18 @@ from sqscribe.errors import SettingsError
 from sqscribe.urls import ObjectUrl, split_s3
 from stages.inference.whisper.known_models import COMPUTE_TYPES, SHORT_NAMES
 from worker.node.models import DEMO, REQUIRED_FILES, check_folder, engine_kind, names_folder
-from worker.preflight.finding import Finding, Severity, ok, wrong
+from worker.preflight.finding import Finding, Severity, ok, warning, wrong
 from worker.preflight.refusals import Refused, refusal
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-__all__ = ["check_device", "check_model"]
+__all__ = ["check_device", "check_model", "device_findings"]
 
 MODEL, COMPUTE, DEVICE = "SQSCRIBE_MODEL", "SQSCRIBE_COMPUTE_TYPE", "SQSCRIBE_DEVICE"
+#: CTranslate2's wheels are built with it; GPUs newer than its kernels have theirs compiled by the driver.
+LEAST_CUDA = "12.8"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 #: Asks the libraries in a process of its own: they stay out of the one that holds the leases.
 _LOOK = ("-P", "-m", "stages.inference.whisper.device_facts")
@@ -34,18 +36,15 @@ _LOOK = ("-P", "-m", "stages.inference.whisper.device_facts")
 def check_model(settings: Settings, client: Callable[[], S3Client]) -> Iterator[Finding]:
     """Whether there is such a model."""
     name = settings.model
-    if engine_kind(name) or name == DEMO:
+    kind = engine_kind(name)
+    if kind and kind.files:
+        yield from _folder(name, Path(name.partition(":")[2]))
+    elif kind or name == DEMO:
         yield ok(MODEL, name)
     elif name.startswith("s3://"):
         yield from _stored(name, client)
     elif names_folder(name):
-        try:
-            check_folder(name, Path(name))
-        except SettingsError as error:
-            what, _, why = str(error).partition(": ")
-            yield wrong(what, why, "name the folder of a model that was converted to CTranslate2")
-        else:
-            yield ok(MODEL, f"{name} holds a model")
+        yield from _folder(name, Path(name))
     elif name in SHORT_NAMES or _HUB_NAME.fullmatch(name):
         yield ok(MODEL, f"{name}; a worker brings it from the hub, or finds it in the cache")
     else:
@@ -61,6 +60,17 @@ def check_model(settings: Settings, client: Callable[[], S3Client]) -> Iterator[
             f"{settings.compute_type!r} is no compute type of CTranslate2",
             f"use one of {', '.join(COMPUTE_TYPES)}",
         )
+
+
+def _folder(name: str, folder: Path) -> Iterator[Finding]:
+    try:
+        check_folder(name, folder)
+    except SettingsError as error:
+        what, _, why = str(error).partition(": ")
+        form = "in that form" if engine_kind(name) else "that was converted to CTranslate2"
+        yield wrong(what, why, f"name the folder of a model {form}")
+    else:
+        yield ok(MODEL, f"{name} holds a model")
 
 
 def _stored(url: str, make_client: Callable[[], S3Client]) -> Iterator[Finding]:
@@ -97,7 +107,11 @@ def check_device(settings: Settings, timeout: float = 120.0) -> Iterator[Finding
         return
     try:
         ended = subprocess.run(
-            [sys.executable, *_LOOK, settings.device], capture_output=True, text=True, timeout=timeout, check=False
+            [sys.executable, *_LOOK, settings.device, str(settings.device_index)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         facts: Any = json.loads(ended.stdout)
     except (subprocess.TimeoutExpired, OSError, ValueError) as error:
@@ -108,7 +122,26 @@ def check_device(settings: Settings, timeout: float = 120.0) -> Iterator[Finding
     if facts["problem"]:
         yield Finding(DEVICE, facts["problem"], "give the container a GPU, or set it to cpu or auto", Severity.UNFIT)
         return
-    yield ok(DEVICE, f"{settings.device} is {facts['name']}")
+    yield from device_findings(settings, facts)
+
+
+def device_findings(settings: Settings, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    """What there is to say of a device that is there.
+
+    Args:
+        settings: The worker's.
+        facts: As `stages.inference.whisper.device_facts` tells them.
+    """
+    runs = f", driver {facts['driver']}, CUDA {facts['cuda']}" if facts.get("driver") else ""
+    default = "" if settings.compute_type else f"; computes in {facts['best']} unless that leaves too little memory"
+    yield ok(DEVICE, f"{settings.device} is {facts['name']}{runs}{default}")
+    if facts.get("cuda") and _version(facts["cuda"]) < _version(LEAST_CUDA):
+        yield warning(
+            "driver",
+            f"{facts['driver']} runs CUDA {facts['cuda']}, and CTranslate2 is built with {LEAST_CUDA}: texts may come"
+            " out empty, which the control clip at the start finds out",
+            "install a driver of the 570 series or newer",
+        )
     if settings.compute_type in {None, "default", "auto"} or settings.compute_type in facts["compute_types"]:
         return
     if settings.compute_type in COMPUTE_TYPES:
@@ -118,3 +151,7 @@ def check_device(settings: Settings, timeout: float = 120.0) -> Iterator[Finding
             f"use one of {', '.join(sorted(facts['compute_types']))}, or leave it unset",
             Severity.UNFIT,
         )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))

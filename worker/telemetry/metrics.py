@@ -23,7 +23,7 @@ from prometheus_client import (
 )
 
 from sqscribe.errors import ErrorCode
-from stages.inference.protocol import EngineStats
+from stages.inference.protocol import EngineInfo, EngineStats
 from worker.leases.renewals import RenewalOutcome
 from worker.outcomes import JobOutcome, Stage
 from worker.telemetry.trace import SpanKind, TraceWriter
@@ -113,6 +113,12 @@ class Metrics:
             registry=registry,
         )
         self._restarts = Counter("sqscribe_engine_restarts", "Inference processes started again.", registry=registry)
+        self._engine = Gauge(
+            "sqscribe_engine_info",
+            "1, with what the engine runs.",
+            ["model", "revision", "device", "compute_type", "batch_size", "driver", "cuda"],
+            registry=registry,
+        )
 
     def _define_leases(self, registry: CollectorRegistry) -> None:
         self._leases = Gauge("sqscribe_leases", "Messages held.", registry=registry)
@@ -190,6 +196,19 @@ class Metrics:
     def store_called(self, operation: str) -> None:
         """Counts a request to the store by its API name, as `PutObject`."""
         self._store_calls.labels(operation).inc()
+
+    def engine_ready(self, info: EngineInfo) -> None:
+        """Notes what the engine runs now, in place of what it ran before."""
+        self._engine.clear()
+        self._engine.labels(
+            info.name,
+            info.revision,
+            info.device,
+            info.compute_type,
+            info.batch_size,
+            info.driver or "",
+            info.cuda or "",
+        ).set(1)
 
     def engine_restarted(self) -> None:
         """Counts an inference process that was started again."""

@@ -170,8 +170,7 @@ class SimulatedDecoder:
                 raise ValueError("this simulated tokeniser cannot take the hotwords")
             case _:
                 pass
-        prompt = options.initial_prompt or ""
-        return EngineJob(job_key, pcm_path, options, prompt=tuple(map(ord, prompt)), prompt_text=prompt)
+        return EngineJob(job_key, pcm_path, options, own=options.initial_prompt or "")
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows, keyed by prompt length and beam."""
@@ -232,18 +231,18 @@ class SimulatedDecoder:
     def _outcome(self, row: Row) -> Outcome:
         spoken = self._simulation.spoken or self._simulation.languages[0]
         text = "" if self._simulation.silent else self._simulation.text or digest_text(row.job.pcm_path, row.window)
-        if row.key.probe:
+        if row.key.kind == "probe":
             row.encoded = text
             others = [code for code in self._simulation.languages if code != spoken]
             return Probed(row, {spoken: 0.75, **{code: 0.25 / len(others) for code in others}})
-        if _fault(row) == "retry" and not row.key.retry:
-            row.key = row.key._replace(beam_size=1, temperature=0.2)
+        if _fault(row) == "retry" and row.key.kind != "retry":
+            row.key = row.key._replace(kind="retry")
             return Again((row,), "logprob")
         result = simulated_result(row.window, text, row.language or spoken)
         if self._simulation.words:
             result = self._spoken(row, text, result)
-        if row.key.retry:
-            result = replace(result, temperature=row.key.temperature, retries=("logprob",))
+        if row.key.kind == "retry":
+            result = replace(result, temperature=0.2, retries=("logprob",))
         if row.language is None:
             result = replace(result, language_probability=0.75)
         if self._simulation.log:
@@ -337,9 +336,7 @@ def _append(path: str, line: str) -> None:
 
 
 def _key(job: EngineJob, *, probe: bool) -> BatchKey:
-    return BatchKey(
-        probe=probe, timestamps=False, prompt_tokens=len(job.prompt), beam_size=job.options.beam_size, temperature=0.0
-    )
+    return BatchKey("probe" if probe else "decode", (len(job.own), job.options.beam_size))
 
 
 def _fault(row: Row) -> str | None:

@@ -121,5 +121,5 @@ def probed(row: Row, language: str = "de") -> Outcome:
 
 def again(row: Row, temperature: float = 0.2) -> Outcome:
     """The row needs another try."""
-    row.key = row.key._replace(beam_size=1, temperature=temperature)
+    row.key = row.key._replace(kind="retry", terms=temperature)
     return Again((row,), "logprob")

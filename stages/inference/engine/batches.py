@@ -44,13 +44,14 @@ class BatchLimit:
     def reduce(self, rows: int) -> None:
         """Notes that a batch of so many rows did not fit.
 
-        Batches that were under way together fail together, with one value of the limit: it is halved once for all.
+        A quarter less fits next time, or the time after: a batch fails fast, and a limit that is too low costs time for
+        ever. Batches that were under way together fail together, with one value of the limit: it falls once for all.
         """
         with self._lock:
-            half = max(1, rows // 2)
-            if half < self._rows:
-                self._rows = half
-                self._on_reduced(half)
+            fewer = max(1, rows * 3 // 4)
+            if fewer < self._rows:
+                self._rows = fewer
+                self._on_reduced(fewer)
 
 
 class Batches:

@@ -29,6 +29,7 @@ from sqscribe.errors import ExitCode, SqscribeError, UnfitNodeError
 from sqscribe.logs import configure
 from stages.inference.engine import control
 from stages.inference.engine.batches import Batches, BatchLimit, reject_lost
+from stages.inference.engine.gpu import choose_gpu
 from stages.inference.engine.memory import share_one_arena
 from stages.inference.engine.rows import WindowDecoder
 from stages.inference.engine.scheduler import Scheduler
@@ -129,6 +130,8 @@ class _Process:
     def _start(self) -> WindowDecoder:
         began = time.monotonic()
         settings = self._launch.settings
+        if settings.device != "cpu":
+            choose_gpu(settings.device_index)
         decoder = _load(self._launch.decoder, settings)
         loaded = time.monotonic()
         error_rate = self._check(decoder)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sqscribe.errors import ErrorCode
 from stages.inference.engine.comparison import Comparison, Incomparable
@@ -15,6 +16,7 @@ __all__ = [
     "Again",
     "Batch",
     "BatchKey",
+    "BatchKind",
     "EngineJob",
     "Finished",
     "JobRefused",
@@ -25,33 +27,21 @@ __all__ = [
 ]
 
 
+#: `probe`: rows that are asked which language is spoken, and nothing else. `retry`: rows that have (most of them) been
+#: decoded before, and may wait for company.
+BatchKind = Literal["probe", "decode", "retry"]
+
+
 class BatchKey(NamedTuple):
-    """Rows with the same key may share one `generate` call (CTranslate2's rules: see `whisper/decoder.py`).
+    """Rows with the same key may be worked on in common.
 
     Attributes:
-        probe: Rows that are only encoded and asked for their language.
-        timestamps: Whether timestamp tokens are decoded.
-        prompt_tokens: Length of the previous-text prompt as the decoder takes it.
-        beam_size: 1 under sampling.
-        temperature: 0 for beam search.
-        frames: Mel frames that the encoder is shown; the outputs of a batch are one array.
-        no_repeat_ngram_size: As in `DecodeOptions`, as are those that follow.
+        kind: What is done with them, as far as it matters to whoever deals them out.
+        terms: What else they must have in common: the decoder's own, and only compared here.
     """
 
-    probe: bool
-    timestamps: bool
-    prompt_tokens: int
-    beam_size: int
-    temperature: float
-    frames: int = 3000
-    no_repeat_ngram_size: int = 0
-    repetition_penalty: float = 1.0
-    suppress_numerals: bool = False
-
-    @property
-    def retry(self) -> bool:
-        """Whether rows of this key have (most of them) been decoded before and may wait for company."""
-        return self.temperature > 0
+    kind: BatchKind
+    terms: Hashable = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +49,13 @@ class EngineJob:
     """A job inside the engine.
 
     Attributes:
-        prompt: Token ids of the previous-text prompt, `<|startofprev|>` included, padded; empty without one.
-        prompt_text: The same as text, for telling an echo.
+        own: What the decoder has made of its options, for itself alone.
     """
 
     job_key: str
     pcm_path: str
     options: DecodeOptions
-    prompt: tuple[int, ...]
-    prompt_text: str
+    own: Any = None
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +65,7 @@ class Row:
     Attributes:
         key: What it may share a batch with; the decoder sets it anew when the row goes round again.
         language: Settled code; None while it has to be detected.
-        encoded: The encoder's output for this row once it exists.
+        encoded: The decoder's own: what it has computed of the row's audio and keeps on the device.
         state: The decoder's own: attempts so far, the best text, the split it belongs to.
     """
 
@@ -105,11 +93,9 @@ class Batch:
     exclusive: bool = False
 
     @property
-    def kind(self) -> str:
-        """`probe`, `decode` or `retry`."""
-        if self.key.probe:
-            return "probe"
-        return "retry" if self.key.retry else "decode"
+    def kind(self) -> BatchKind:
+        """That of its key."""
+        return self.key.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +111,7 @@ class Probed:
     """The row's language was asked for; the row comes back with its encoder output.
 
     Attributes:
-        probabilities: Whisper code to probability, of all the model's languages.
+        probabilities: Language code to probability, of all the model's languages.
     """
 
     row: Row
@@ -167,10 +153,13 @@ class WindowDecoder(Protocol):
         """How many `run` calls should be under way at once (2 on a GPU, so that it never idles)."""
 
     def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | JobRefused:
-        """Takes a job in: tokenises its prompt, checks what the model can do."""
+        """Takes a job in: checks that the model can do it, and reads its options."""
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
-        """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
+        """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`).
+
+        No row is to be probed, and none is without a language, where `EngineInfo.detects_language` is false.
+        """
 
     def settled(self, row: Row, language: str) -> Row:
         """A probed row, made ready to be decoded in the job's language, its encoder output kept."""

@@ -245,7 +245,7 @@ class Scheduler:
             state = states.get(row.job.job_key)
             if state is None or row.job.job_key not in self._jobs:
                 continue
-            if row.key.retry and row not in self._quarantine:
+            if row.key.kind == "retry" and row not in self._quarantine:
                 state.rows += 1
                 self._pool.add_retry(row, now)
             else:  # the half of a split window, or a row that lost its prompt: a window half done, let it be finished

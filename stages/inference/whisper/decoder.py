@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Whisper decoder: rows in, texts with times out.
-
-CTranslate2's rules for one `generate` call, which `BatchKey` keeps: every row has as many previous-text tokens as
-the others, all rows decode timestamps or none does, and beam width, temperature, penalties and suppressed tokens are
-the call's. Languages and tasks may differ.
-"""
+"""The Whisper decoder: rows in, texts with times out."""
 
 from __future__ import annotations
 
@@ -24,13 +19,14 @@ from stages.inference.protocol import RANDOM_MARK, DecodeOptions, EngineInfo, En
 from stages.inference.whisper.aligner import Aligned, Aligner, Spoken
 from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.audio import read_window
+from stages.inference.whisper.call import Call, Prompt, call_of, probe_key, prompt_of
 from stages.inference.whisper.comparison import compare
 from stages.inference.whisper.encoder import Encoder
 from stages.inference.whisper.fallback import NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
 from stages.inference.whisper.features import FRAMES, frames_to_encode
 from stages.inference.whisper.generator import MAX_NEW_TOKENS, Generator
 from stages.inference.whisper.language import detect_languages
-from stages.inference.whisper.model import LoadedModel, load_model
+from stages.inference.whisper.model import SHORT, LoadedModel, load_model
 from stages.inference.whisper.parts import Half, Halves, Parent, Rest, Whole, may_split
 from stages.inference.whisper.split import cut_window, edge_of_hole, part_of, quietest_point
 from stages.inference.whisper.timestamps import parse_timestamps, rest_start
@@ -44,8 +40,6 @@ __all__ = ["MAX_NEW_TOKENS", "WhisperDecoder"]
 _INAUDIBLE = -75.0
 #: Text that is further from all speech, in seconds, was not spoken.
 _NEAR = 0.5
-#: Rows of all jobs are probed together: nothing of their options matters yet.
-_PROBE = BatchKey(probe=True, timestamps=False, prompt_tokens=0, beam_size=1, temperature=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +83,7 @@ class WhisperDecoder:
         self._whisper = model.whisper
         self._info = model.info
         self._parallel = model.parallel
+        self._short = SHORT in model.info.variant
         # Random weights align text with nothing, so no text could be held against its alignment.
         self._judges_times = not (model.folder / RANDOM_MARK).is_file()
         self._vocabulary: Vocabulary = model.vocabulary
@@ -118,7 +113,7 @@ class WhisperDecoder:
 
     def open(self, job_key: str, pcm_path: str, options: DecodeOptions) -> EngineJob | JobRefused:
         """Takes a job in: tokenises its prompt, checks what the model can do."""
-        why = inability(self._info, task=options.task, language=options.language, candidates=options.candidates)
+        why = inability(self._info, options)
         if why is not None:
             return JobRefused(ErrorCode.UNSUPPORTED_OPTION, why)
         prompt = self._vocabulary.prompt(options.initial_prompt, options.hotwords)
@@ -127,7 +122,7 @@ class WhisperDecoder:
                 ErrorCode.BAD_MESSAGE,
                 f"initial_prompt, hotwords: {len(prompt) - 1} tokens together; at most {MAX_PROMPT_TOKENS} fit",
             )
-        return EngineJob(job_key, pcm_path, options, padded(prompt), self._vocabulary.text(prompt))
+        return EngineJob(job_key, pcm_path, options, Prompt(padded(prompt), self._vocabulary.text(prompt)))
 
     def rows(self, job: EngineJob, windows: tuple[Window, ...], *, probe: bool, language: str | None) -> list[Row]:
         """Fresh rows for windows: to be probed, or to be decoded in `language` (None under `multi`)."""
@@ -135,9 +130,7 @@ class WhisperDecoder:
             Row(
                 job,
                 window,
-                _PROBE._replace(frames=self._frames(window))
-                if probe
-                else self._key(job, window, _prompt_tokens(job, window)),
+                probe_key(self._frames(window)) if probe else self._key(job, window, _prompt_tokens(job, window)),
                 language,
                 state=RowState(),
             )
@@ -157,7 +150,7 @@ class WhisperDecoder:
             FileNotFoundError: A job's PCM file is gone.
         """
         self._encode(rows)
-        if rows[0].key.probe:
+        if rows[0].key.kind == "probe":
             return self._probe(rows)
         self._detect(rows)
         attempts = self._timed_attempts(rows, self._generator.attempts(rows))
@@ -166,7 +159,7 @@ class WhisperDecoder:
             self._judge(
                 history,
                 row.window.speech / SAMPLE_RATE,
-                row.job.prompt_text if row.key.prompt_tokens else None,
+                prompt_of(row.job).text if call_of(row).prompt_tokens else None,
                 row.state.unprompted,
                 row.job.options.temperatures,
             )
@@ -180,7 +173,7 @@ class WhisperDecoder:
         for row, history, decision in zip(rows, histories, decisions, strict=True):
             match decision:
                 case Retry(temperature, reason):
-                    key = _at(row.key, temperature, row.job.options)
+                    key = _at(call_of(row), temperature, row.job.options)
                     state = replace(row.state, attempts=history)
                     outcomes.append(self._again(row, key, reason, state))
                 case RetryUnprompted(reason):
@@ -201,12 +194,11 @@ class WhisperDecoder:
         return compare(self._model, read_window(pcm_path, window), self._frames(window), language, text)
 
     def _frames(self, window: Window) -> int:
-        return frames_to_encode(window.samples) if self._info.short_encode else FRAMES
+        return frames_to_encode(window.samples) if self._short else FRAMES
 
     def _key(self, job: EngineJob, window: Window, prompt_tokens: int) -> BatchKey:
         options = job.options
-        key = BatchKey(
-            probe=False,
+        call = Call(
             timestamps=options.task == "translate" or not self._info.can_align,
             prompt_tokens=prompt_tokens,
             beam_size=options.beam_size,
@@ -216,14 +208,14 @@ class WhisperDecoder:
             repetition_penalty=options.repetition_penalty,
             suppress_numerals=options.suppress_numerals,
         )
-        return _at(key, options.temperatures[0], options)
+        return _at(call, options.temperatures[0], options)
 
     def _encode(self, rows: Sequence[Row]) -> None:
         fresh = [row for row in rows if row.encoded is None]
         if not fresh:
             return
         samples = [read_window(row.job.pcm_path, row.window) for row in fresh]
-        for row, encoded in zip(fresh, self._encoder.encode(samples, rows[0].key.frames), strict=True):
+        for row, encoded in zip(fresh, self._encoder.encode(samples, call_of(rows[0]).frames), strict=True):
             row.encoded = encoded
 
     def _languages(self, rows: Sequence[Row]) -> list[dict[str, float]]:
@@ -247,7 +239,7 @@ class WhisperDecoder:
 
     def _timed_attempts(self, rows: Sequence[Row], attempts: Sequence[Attempt]) -> list[Attempt]:
         """The attempts with the times of their words or segments, and the speech that each of them leaves out."""
-        if rows[0].key.timestamps:
+        if call_of(rows[0]).timestamps:
             return [self._by_timestamps(row, attempt) for row, attempt in zip(rows, attempts, strict=True)]
         spoken = [
             Spoken(
@@ -292,7 +284,7 @@ class WhisperDecoder:
             own = replace(own, holes=missing_speech((), row.window))
         if state.prompted is not None:
             own = better_unprompted(state.prompted, own)
-        if row.key.timestamps and not take.silent and not take.failed:
+        if call_of(row).timestamps and not take.silent and not take.failed:
             rest = rest_start(take.attempt.tokens, self._vocabulary.first_timestamp, self._vocabulary.eot, row.window)
             if rest is not None:
                 return self._go_on(row, own, rest)
@@ -334,17 +326,17 @@ class WhisperDecoder:
             parent=parent,
             whole=row.state.whole or row.window,
         )
-        return Row(row.job, window, self._key(row.job, window, row.key.prompt_tokens), row.language, state=state)
+        return Row(row.job, window, self._key(row.job, window, call_of(row).prompt_tokens), row.language, state=state)
 
 
-def _at(key: BatchKey, temperature: float, options: DecodeOptions) -> BatchKey:
+def _at(call: Call, temperature: float, options: DecodeOptions) -> BatchKey:
     """The key at a temperature; what is sampled has no beam."""
-    return key._replace(temperature=temperature, beam_size=1 if temperature > 0 else options.beam_size)
+    return call._replace(temperature=temperature, beam_size=1 if temperature > 0 else options.beam_size).key
 
 
 def _prompt_tokens(job: EngineJob, window: Window) -> int:
     """Tokens of the prompt that a window is given: none where nobody speaks, or it would be all there is to write."""
-    return len(job.prompt) if window.spans else 0
+    return len(prompt_of(job).tokens) if window.spans else 0
 
 
 def _aligned(row: Row, attempt: Attempt, aligned: Aligned) -> Attempt:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import ctranslate2
 
-from stages.inference.engine.rows import BatchKey, Row
+from stages.inference.engine.rows import Row
 from stages.inference.whisper.attempt import Attempt, average_logprob, compression_ratio
+from stages.inference.whisper.call import Call, call_of, prompt_of
 from stages.inference.whisper.encoder import Encoder
 from stages.inference.whisper.fallback import BEST_OF
 from stages.inference.whisper.vocabulary import Vocabulary
@@ -45,36 +46,36 @@ class Generator:
 
     def attempts(self, rows: Sequence[Row]) -> list[Attempt]:
         """One attempt at each row; all of them have the same key."""
-        key = rows[0].key
+        call = call_of(rows[0])
         prompts = [self._prompt(row) for row in rows]
-        if key.temperature > 0:
+        if call.temperature > 0:
             # `sampling_topk` is 1 by default, which would make every temperature greedy.
-            search = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": key.temperature}
+            search = {"num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": call.temperature}
         else:
             search = {"patience": _PATIENCE}
         results = self._whisper.generate(
             self._encoder.batch([row.encoded for row in rows]),
             prompts,
-            beam_size=key.beam_size,
+            beam_size=call.beam_size,
             max_length=self._max_length,
-            no_repeat_ngram_size=key.no_repeat_ngram_size,
-            repetition_penalty=key.repetition_penalty,
-            suppress_tokens=self._suppressed(key),
+            no_repeat_ngram_size=call.no_repeat_ngram_size,
+            repetition_penalty=call.repetition_penalty,
+            suppress_tokens=self._suppressed(call),
             return_scores=True,
             return_no_speech_prob=True,
             **search,
         )
         cap = self._cap(len(prompts[0]))
-        return [self._attempt(result, key.temperature, cap) for result in results]
+        return [self._attempt(result, call.temperature, cap) for result in results]
 
-    def _suppressed(self, key: BatchKey) -> list[int]:
-        return [*self._vocabulary.suppressed, *(self._vocabulary.numerals if key.suppress_numerals else ())]
+    def _suppressed(self, call: Call) -> list[int]:
+        return [*self._vocabulary.suppressed, *(self._vocabulary.numerals if call.suppress_numerals else ())]
 
     def _prompt(self, row: Row) -> list[int]:
         assert row.language is not None  # noqa: S101 - settled or detected before
-        previous = row.job.prompt if row.key.prompt_tokens else ()
+        previous = prompt_of(row.job).tokens if call_of(row).prompt_tokens else ()
         start = self._vocabulary.start(row.language, row.job.options.task)
-        ending = () if row.key.timestamps else (self._vocabulary.no_timestamps,)
+        ending = () if call_of(row).timestamps else (self._vocabulary.no_timestamps,)
         return [*previous, *start, *ending]
 
     def _cap(self, prompt_tokens: int) -> int:

@@ -16,13 +16,19 @@ import torch
 from faster_whisper.utils import download_model
 
 from sqscribe.errors import UnfitNodeError
+from stages.inference.engine.gpu import NO_DRIVER, find_driver
 from stages.inference.engine.memory import keep_memory
 from stages.inference.protocol import EngineInfo, EngineSettings
-from stages.inference.whisper.known_models import COMPUTE_TYPES, known_languages
-from stages.inference.whisper.shape import BATCH_SIZE_ON_CPU, ModelShape, batch_size_on_gpu, read_shape, value_bytes
+from stages.inference.whisper.batch_size import BATCH_SIZE_ON_CPU, batch_size_on_gpu, value_bytes
+from stages.inference.whisper.device import best_compute_type, checked_compute_type, find_device
+from stages.inference.whisper.known_models import known_languages
+from stages.inference.whisper.shape import ModelShape, read_shape
 from stages.inference.whisper.vocabulary import Vocabulary
 
-__all__ = ["LoadedModel", "cpu_cores", "find_device", "load_model"]
+__all__ = ["SHORT", "LoadedModel", "cpu_cores", "load_model"]
+
+#: The variant under which the encoder is shown no more of a window than holds audio.
+SHORT = "short"
 
 #: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
 _PARALLEL_ON_GPU = 2
@@ -66,18 +72,17 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
     """Loads the model onto the device, and works out what it can do and how much of it at once.
 
     Args:
-        settings: What to load, and where to.
+        settings: What to load, and where to. Of several GPUs, `choose_gpu` has left one visible.
         parallel: Batches to work on at once; None: as many as are best on the device.
 
     Raises:
         UnfitNodeError: There is no such device, library, compute type or model on this node.
     """
-    device = find_device(settings.device)
-    compute_type = _compute_type(settings.compute_type, device)
+    device = find_device(settings.device, settings.device_index)
+    on_gpu = device.type == "cuda"
     folder = _folder(settings)
     shape = read_shape(folder)
     cores = cpu_cores()
-    on_gpu = device.type == "cuda"
     if on_gpu:
         _preload_cublas()
     else:
@@ -86,6 +91,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
     ctranslate2.set_random_seed(_SEED)
     threads = settings.cpu_threads or cores
     parallel = parallel or (_PARALLEL_ON_GPU if on_gpu else min(threads, _PARALLEL_ON_CPU))
+    compute_type = _compute_type(settings, device, shape, parallel)
     try:
         whisper = ctranslate2.models.Whisper(
             str(folder),
@@ -100,6 +106,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         keep_memory()
     vocabulary = Vocabulary(folder, multilingual=whisper.is_multilingual, language_ids=shape.language_ids)
     languages = _languages(settings, folder, vocabulary, shape)
+    driver = find_driver() if on_gpu else NO_DRIVER
     info = EngineInfo(
         name=settings.name,
         revision=_revision(folder, settings.revision),
@@ -111,7 +118,9 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         batch_size=settings.batch_size
         or _batch_size(shape, device, settings.beam_size, parallel, str(whisper.compute_type)),
         startup_seconds=0.0,
-        short_encode=settings.short_encode,
+        variant=(SHORT,) if settings.short_encode else (),
+        driver=driver.version,
+        cuda=driver.cuda,
     )
     log.info(
         "model_loaded",
@@ -120,6 +129,8 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         device=info.device,
         compute_type=info.compute_type,
         batch_size=info.batch_size,
+        driver=info.driver,
+        cuda=info.cuda,
     )
     return LoadedModel(folder, whisper, vocabulary, info, shape, device, parallel)
 
@@ -132,46 +143,6 @@ def cpu_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no cgroup v2, or "max": no quota
         return cores
-
-
-def find_device(wanted: str) -> torch.device:
-    """The device that `auto`, `cuda` or `cpu` stands for on this node.
-
-    Raises:
-        UnfitNodeError: There is none, or not all libraries can use it.
-    """
-    if wanted == "cpu":
-        return torch.device("cpu")
-    if wanted not in ("auto", "cuda"):
-        raise UnfitNodeError(f"device {wanted!r} is unknown; use auto, cuda or cpu.")
-    count = ctranslate2.get_cuda_device_count()
-    if count == 0 and wanted == "auto":
-        return torch.device("cpu")
-    if count == 0:
-        raise UnfitNodeError(
-            "CUDA was asked for, but CTranslate2 sees no GPU: check that the container was given one and that its "
-            "driver supports CUDA 12."
-        )
-    if not torch.cuda.is_available():
-        raise UnfitNodeError(
-            f"torch {torch.__version__} cannot use the GPU that CTranslate2 sees: install a torch built for CUDA 12, "
-            "or set the device to cpu."
-        )
-    return torch.device("cuda", 0)
-
-
-def _compute_type(wanted: str | None, device: torch.device) -> str:
-    chosen = wanted or ("float16" if device.type == "cuda" else "int8")
-    if chosen not in COMPUTE_TYPES:
-        raise UnfitNodeError(f"compute type {chosen!r} is unknown; CTranslate2 has {', '.join(COMPUTE_TYPES)}.")
-    supported = ctranslate2.get_supported_compute_types(device.type)
-    if chosen not in ("default", "auto") and chosen not in supported:
-        # CTranslate2 would quietly take another one.
-        raise UnfitNodeError(
-            f"compute type {chosen} is not supported by this {device.type} device; "
-            f"it has {', '.join(sorted(supported))}."
-        )
-    return chosen
 
 
 def _folder(settings: EngineSettings) -> Path:
@@ -208,6 +179,21 @@ def _preload_cublas() -> None:
             ctypes.CDLL((*candidates, name)[0], mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
             raise UnfitNodeError(f"{name} is missing, or cannot be loaded ({error}). {_CUBLAS_HELP}.") from error
+
+
+def _compute_type(settings: EngineSettings, device: torch.device, shape: ModelShape, parallel: int) -> str:
+    if settings.compute_type is not None:
+        return checked_compute_type(settings.compute_type, device.type)
+    supported = ctranslate2.get_supported_compute_types(device.type)
+    if device.type == "cpu":
+        return best_compute_type("cpu", supported)
+    free, _total = torch.cuda.mem_get_info(device)
+
+    def windows(compute_type: str) -> int:
+        size = value_bytes(compute_type)
+        return batch_size_on_gpu(shape, free - size * shape.parameters, settings.beam_size, parallel, size)
+
+    return best_compute_type("cuda", supported, windows)
 
 
 def _batch_size(shape: ModelShape, device: torch.device, beam_size: int, parallel: int, compute_type: str) -> int:

@@ -32,12 +32,17 @@ FULL = EngineInfo(
 ENGLISH = replace(FULL, name="tiny.en", languages=("en",), can_translate=False)
 MANY = replace(FULL, languages=tuple(f"l{number}" for number in range(9)))
 
+#: Cannot say which of its languages is spoken.
+DEAF = replace(FULL, detects_language=False)
+
 REFUSED: list[tuple[EngineInfo, dict[str, Any], str]] = [
     (ENGLISH, {"task": "translate"}, "task: model tiny.en cannot translate"),
     (ENGLISH, {"language": "multi"}, "language: model tiny.en knows en alone"),
     (ENGLISH, {"language": "de"}, "language: model tiny.en does not know 'de'; it knows en"),
     (FULL, {"candidates": ("yue", "de", "xx")}, "languages: model large-v3 does not know 'yue', 'xx'; it"),
     (ENGLISH, {"candidates": ("en", "de")}, "languages: model tiny.en does not know 'de'; it knows en"),
+    (DEAF, {"language": None}, "language: model large-v3 cannot tell which language is spoken; name one"),
+    (DEAF, {"language": "multi"}, "language: model large-v3 cannot tell which language is spoken; name one"),
     (MANY, {"language": "xx"}, "it knows l0, l1, l2, l3, l4, l5, l6, l7 …"),
 ]
 
@@ -66,18 +71,57 @@ def test_the_worker_refuses_before_it_fetches(info: EngineInfo, options: dict[st
 @pytest.mark.parametrize(("info", "options", "why"), REFUSED)
 def test_the_decoder_refuses_in_the_same_words(info: EngineInfo, options: dict[str, Any], why: str) -> None:
     asked = {"language": None, "task": "transcribe"} | options
+    wanted = DecodeOptions(initial_prompt=None, hotwords=None, beam_size=5, **asked)
 
     refused = WhisperDecoder.open(
         SimpleNamespace(_info=info),  # type: ignore[arg-type]  # a refusal looks at nothing else
         "key",
         "audio.pcm",
-        DecodeOptions(initial_prompt=None, hotwords=None, beam_size=5, **asked),
+        wanted,
     )
 
-    assert refused == JobRefused(ErrorCode.UNSUPPORTED_OPTION, inability(info, **asked) or "")
+    assert refused == JobRefused(ErrorCode.UNSUPPORTED_OPTION, inability(info, wanted) or "")
     assert why in refused.message
 
 
 def test_words_without_alignment_heads_are_refused() -> None:
     with pytest.raises(PermanentError, match="word_timestamps: model distil has no alignment heads"):
         check_options(job(word_timestamps=True), replace(FULL, name="distil", can_align=False))
+
+
+UNSUPPORTED = (
+    "initial_prompt",
+    "hotwords",
+    "temperature",
+    "no_repeat_ngram_size",
+    "repetition_penalty",
+    "suppress_numerals",
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [
+        ("initial_prompt", {"initial_prompt": "names"}),
+        ("hotwords", {"hotwords": "names"}),
+        ("temperature", {"tuning": Tuning(temperature=(0.0,))}),
+        ("no_repeat_ngram_size", {"tuning": Tuning(no_repeat_ngram_size=3)}),
+        ("repetition_penalty", {"tuning": Tuning(repetition_penalty=1.1)}),
+        ("suppress_numerals", {"tuning": Tuning(suppress_numerals=True)}),
+    ],
+)
+def test_options_that_an_engine_has_no_use_for_are_refused_by_name(field: str, asked: dict[str, Any]) -> None:
+    plain = Job(source="https://x.test/a", job_id="job", output="s3://results/out")
+    bare = replace(FULL, name="transducer", unsupported=UNSUPPORTED)
+
+    check_options(plain, bare)
+    check_options(replace(plain, **asked), FULL)
+    with pytest.raises(PermanentError, match=f": {field}: model transducer has no use for it") as refused:
+        check_options(replace(plain, **asked), bare)
+
+    assert refused.value.code is ErrorCode.UNSUPPORTED_OPTION
+
+
+def test_a_model_that_cannot_tell_languages_takes_a_job_that_names_one_and_one_of_its_only_language() -> None:
+    check_options(job(language="de"), DEAF)
+    check_options(job(), replace(DEAF, languages=("en",)))

@@ -98,8 +98,8 @@ def test_windows_that_cannot_be_of_the_recording_are_refused(windows: tuple[Wind
 
 
 def test_the_place_depends_on_all_that_shapes_the_text() -> None:
-    def folder(job: Job = JOB, audio: Audio = AUDIO, cutter: str = "c", **info: str) -> str:
-        return Checkpoints.folder(job, audio, cutter, dataclasses.replace(simulated_info(), **info))  # type: ignore[arg-type]
+    def folder(job: Job = JOB, audio: Audio = AUDIO, cutter: str = "c", **info: Any) -> str:
+        return Checkpoints.folder(job, audio, cutter, dataclasses.replace(simulated_info(), **info))
 
     changes: list[dict[str, Any]] = [
         {"language": "de"},
@@ -127,6 +127,7 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
         folder(name="x"),
         folder(revision="x"),
         folder(compute_type="x"),
+        folder(variant=("x",)),
         *(folder(dataclasses.replace(JOB, **change)) for change in changes),
     ]
     assert len({folder(), *others}) == 1 + len(others)

@@ -10,7 +10,7 @@ import pytest
 
 from worker.preflight import Severity
 from worker.preflight.machine import check_machine, check_times, check_unknown
-from worker.preflight.model import check_device
+from worker.preflight.model import check_device, device_findings
 from worker.settings import Settings
 
 
@@ -65,3 +65,34 @@ def test_the_device_and_what_it_computes_in_are_asked_for_in_another_process() -
     assert [each.severity for each in found] == [Severity.OK, Severity.UNFIT]
     assert "float16" in found[1].line
     assert "int8" in found[1].remedy
+
+
+GPU = {"name": "NVIDIA GeForce RTX 3060", "compute_types": ["float16", "float32"], "best": "float16", "problem": None}
+
+
+def test_a_gpu_is_told_with_its_driver_and_the_type_that_it_computes_in() -> None:
+    found = list(device_findings(settings(device="cuda"), {**GPU, "driver": "570.86.15", "cuda": "12.8"}))
+
+    (line,) = lines(found, Severity.OK)
+    assert line.startswith("SQSCRIBE_DEVICE: cuda is NVIDIA GeForce RTX 3060, driver 570.86.15, CUDA 12.8; computes in")
+    assert "float16" in line
+    assert len(found) == 1
+
+
+def test_a_driver_that_is_too_old_is_a_warning() -> None:
+    old = list(device_findings(settings(device="cuda"), {**GPU, "driver": "550.54.14", "cuda": "12.4"}))
+    new = list(device_findings(settings(device="cuda"), {**GPU, "driver": "580.65.06", "cuda": "13.0"}))
+    silent = list(device_findings(settings(device="cuda"), {**GPU, "driver": None, "cuda": None}))
+
+    (told,) = lines(old, Severity.WARNING)
+    assert told.startswith("driver: 550.54.14 runs CUDA 12.4")
+    assert lines(new, Severity.WARNING) == lines(silent, Severity.WARNING) == []
+
+
+@pytest.mark.process
+@pytest.mark.skipif(Path("/dev/nvidia1").exists(), reason="there is such a GPU")
+def test_a_gpu_that_is_not_there_is_unfit_whatever_the_device_is_called() -> None:
+    (found,) = check_device(settings(model="demo", device="auto", device_index=1))
+
+    assert found.severity is Severity.UNFIT
+    assert "GPU 1" in found.why

@@ -177,7 +177,7 @@ def test_a_device_that_fails_at_its_control_recording_as_well_ends_it(make: Make
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_batches_that_do_not_fit_are_halved_once_for_all_and_everything_gets_done(make: Make, threads: int) -> None:
+def test_batches_that_do_not_fit_become_smaller_once_for_all_and_everything_gets_done(make: Make, threads: int) -> None:
     # Given a device with room for 5 windows where batches have 32
     bench = make("fits=5&window_seconds=0.0001", batch_size=32, threads=threads)
     bench.add("a", 60, language=None)
@@ -187,7 +187,7 @@ def test_batches_that_do_not_fit_are_halved_once_for_all_and_everything_gets_don
     bench.until(lambda: len(bench.windows("a")) == 60 and len(bench.windows("b")) == 40)
 
     # Then the limit came down step by step, and nobody was suspected of anything
-    assert bench.reduced == [16, 8, 4]
+    assert bench.reduced == [24, 18, 13, 9, 6, 4]
     assert bench.checks == 0
     assert bench.rejected() == []
     assert max(event.windows for event in bench.events if isinstance(event, EngineStats)) <= 5
@@ -206,7 +206,7 @@ def test_a_window_that_does_not_fit_even_alone_is_rejected(make: Make) -> None:
     assert "out of memory" in rejected.message
     # The device was looked after when the window had it for itself.
     assert bench.checks == 2
-    assert bench.reduced == [2, 1]
+    assert bench.reduced == [3, 2, 1]
 
 
 def test_a_device_without_memory_for_its_control_recording_is_at_fault_itself(make: Make) -> None:
@@ -247,7 +247,7 @@ def test_the_limit_never_grows_and_never_falls_below_one() -> None:
     limit.reduce(1)
     limit.reduce(1)
 
-    assert told == [16, 10, 1]
+    assert told == [24, 15, 1]
     assert limit.rows == 1
 
 

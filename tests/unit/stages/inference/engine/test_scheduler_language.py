@@ -29,7 +29,7 @@ def test_a_job_without_a_language_is_probed_before_any_of_it_is_decoded() -> Non
 
     # Then its probes go, and nothing else
     assert names(batch.rows) == [("job", 1), ("job", 5), ("job", 8)]
-    assert all(row.key.probe and row.language is None for row in batch.rows)
+    assert all(row.key.kind == "probe" and row.language is None for row in batch.rows)
     assert bench.nothing_to_take()
 
     # And when they have answered, the language is told before any window, and all rows are decoded in it
@@ -144,7 +144,7 @@ def test_multi_is_left_to_the_decoder_row_by_row() -> None:
 
     batch = bench.take()
 
-    assert {(row.language, row.key.probe) for row in batch.rows} == {(None, False)}
+    assert {(row.language, row.key.kind) for row in batch.rows} == {(None, "decode")}
     assert bench.events == []
 
 

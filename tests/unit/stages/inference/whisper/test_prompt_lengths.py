@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.inference.engine.pool import Pool
-from stages.inference.engine.rows import BatchKey, EngineJob, Row
+from stages.inference.engine.rows import EngineJob, Row
 from stages.inference.protocol import DecodeOptions
+from stages.inference.whisper.call import Call, Prompt
 from stages.inference.whisper.vocabulary import MAX_PROMPT_TOKENS, padded
 from stages.values import Piece, Window
 
@@ -62,5 +63,7 @@ def _fill(prompts: Sequence[tuple[int, ...]]) -> float:
 
 def _row(name: str, prompt: tuple[int, ...]) -> Row:
     options = DecodeOptions(language="en", task="transcribe", initial_prompt=None, hotwords=None, beam_size=5)
-    key = BatchKey(probe=False, timestamps=False, prompt_tokens=len(prompt), beam_size=5, temperature=0.0)
-    return Row(EngineJob(name, "", options, prompt, ""), Window(0, (Piece(0, 0, 16_000),), 16_000, 16_000), key, "en")
+    key = Call(timestamps=False, prompt_tokens=len(prompt), beam_size=5, temperature=0.0).key
+    return Row(
+        EngineJob(name, "", options, Prompt(prompt, "")), Window(0, (Piece(0, 0, 16_000),), 16_000, 16_000), key, "en"
+    )

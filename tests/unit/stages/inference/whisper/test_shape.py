@@ -9,12 +9,11 @@ import pytest
 
 from sqscribe.errors import UnfitNodeError
 from stages.inference.whisper.random_model import make_random_model
-from stages.inference.whisper.shape import ModelShape, batch_size_on_gpu, read_shape, row_bytes, value_bytes
+from stages.inference.whisper.shape import ModelShape, read_shape
 
 LARGE_V3 = ModelShape(128, 1280, 20, 32, 32, 51866, (), can_align=True)
 TURBO = ModelShape(128, 1280, 20, 32, 4, 51866, (), can_align=True)
 DISTIL = ModelShape(128, 1280, 20, 32, 2, 51866, (), can_align=True)
-GIB = 2**30
 
 
 def test_shape_is_read_from_the_files(tmp_path: Path) -> None:
@@ -56,17 +55,3 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00" + b"\xff" * 3)
     with pytest.raises(UnfitNodeError, match="not a usable"):
         read_shape(tmp_path)
-
-
-def test_batches_are_smaller_for_bigger_models_and_less_memory() -> None:
-    assert row_bytes(LARGE_V3, 5) > 2 * row_bytes(TURBO, 5)
-    assert batch_size_on_gpu(TURBO, 20 * GIB, 5, 2) > batch_size_on_gpu(LARGE_V3, 20 * GIB, 5, 2) >= 4
-    assert batch_size_on_gpu(LARGE_V3, GIB // 2, 5, 2) == 1
-    assert batch_size_on_gpu(TURBO, 139 * GIB, 5, 2) == 64
-
-
-def test_single_precision_takes_twice_the_room_and_so_half_the_rows() -> None:
-    assert [value_bytes(each) for each in ("float16", "int8_float16", "bfloat16", "int8_bfloat16")] == [2] * 4
-    assert [value_bytes(each) for each in ("float32", "int8_float32", "int16")] == [4] * 3
-    halves, singles = (batch_size_on_gpu(LARGE_V3, 16 * GIB, 5, 2, size) for size in (2, 4))
-    assert halves // 2 <= singles < halves
