@@ -14,7 +14,7 @@ from av.stream import Stream
 
 from stages.reader.clock import FileClock
 from stages.reader.media_file import MediaFile, preferred
-from stages.reader.ogg import next_link
+from stages.reader.ogg import has_end, next_link
 from stages.reader.sound import SoundSender
 from stages.reader.wire import RATE, Failure, MessageWriter, Report, Task
 
@@ -65,6 +65,7 @@ def _read(media: MediaFile, task: Task, report: Report, out: MessageWriter) -> N
         decoding.run(task.stop)
         if report.broken and media.is_ogg:
             decoding.chained(task.path, task.stop)
+        report.unended = media.is_ogg and not report.stopped and not has_end(Path(task.path))
 
 
 def _lasts(task: Task, stream: Stream, media: MediaFile) -> bool:
