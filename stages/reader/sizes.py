@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of samples (AIFF, AU, CAF, Wave64) whose head says that there are fewer than there are, read as if it said all."""
+"""Files of samples (AIFF, AU, CAF, Wave64) whose head says that there are fewer than there are, read to the end."""
 
 from __future__ import annotations
 
