@@ -102,9 +102,9 @@ def _leaping(shop: Workshop) -> object:
     path = shop.encode(shop.folder / "leaping.rm", "-c:a", "ac3", "-ar", "44100")
     content = bytearray(path.read_bytes())
     packets, at = [], content.index(b"DATA") + 18
-    while content[at : at + 2] == b"\0\0":
+    while content[at : at + 2] == b"\0\0" and (length := int.from_bytes(content[at + 2 : at + 4])):
         packets.append(at)
-        at += int.from_bytes(content[at + 2 : at + 4])
+        at += length
     for packet in packets[len(packets) // 2 :]:
         stamp = int.from_bytes(content[packet + 6 : packet + 10]) + 4 * 3_600_000
         content[packet + 6 : packet + 10] = stamp.to_bytes(4)
