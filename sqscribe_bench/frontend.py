@@ -25,6 +25,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import faster_whisper
+import ffmpeg
 import numpy as np
 import onnxruntime
 from faster_whisper.feature_extractor import FeatureExtractor
@@ -162,15 +163,15 @@ def _theirs(recording: MediaFile, meter: CpuMeter) -> None:
 
 
 def _their_ffmpeg(path: Path) -> bytes:
-    command = [find_ffmpeg(), "-nostdin", "-loglevel", "error", "-i", str(path)]
-    command += ["-ar", str(SAMPLE_RATE), "-ac", "1", "-f", "s16le", "pipe:1"]
+    output = ffmpeg.input(str(path)).output("pipe:1", format="s16le", ac=1, ar=SAMPLE_RATE)
+    command = output.global_args("-nostdin", "-loglevel", "error").compile(find_ffmpeg())
     return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
 
 def _ours(recording: MediaFile, meter: CpuMeter) -> None:
-    preparation = Preparation()
     with TemporaryDirectory() as folder:
-        with meter("our decoding"):
+        preparation = Preparation()
+        with meter("our decoding"), preparation:  # what a process used counts once it has ended
             audio = preparation.decode(recording.path, Path(folder))
         with meter("our detector and cut"):
             preparation.segment(audio)
@@ -255,8 +256,8 @@ def _machine() -> str:
     """The machine and the versions that the figures depend on."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     models = re.findall(r"^model name\s*: (.+)$", info, re.MULTILINE)
-    ffmpeg = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    versions = f"ffmpeg {ffmpeg}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}"
+    program = subprocess.run([find_ffmpeg(), "-version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    versions = f"ffmpeg {program}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}"
     return f"{len(models)} x {models[0] if models else '?'}; {versions}, faster-whisper {faster_whisper.__version__}"
 
 

@@ -105,7 +105,7 @@ def build_worker(
     Raises:
         Cancelled: It was called off.
         SettingsError: The settings cannot work, or the queue does not exist or refuses access.
-        UnfitNodeError: This machine lacks ffmpeg or the model that finds speech.
+        UnfitNodeError: This machine lacks PyAV or the model that finds speech.
         NodeFaultError: The queue, or the store that holds the model, cannot be reached.
     """
     front = front or make_front(settings)
@@ -209,6 +209,7 @@ def _components(
         faults=ground.faults,
         buffer=buffer,
         scratch=scratch,
+        decoder=decoder,
         leases=leases,
         heartbeat=Heartbeat(
             leases, ground.connections.queue, clock, on_trouble=partial(ground.faults.note, "renewing leases")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.decode import AudioDecoder
 from stages.fetch import Lanes
 from stages.inference.protocol import Engine
 from stages.ports import Clock
@@ -37,6 +38,7 @@ class Components:
     faults: NodeFaults
     buffer: AudioBuffer
     scratch: ScratchSpace
+    decoder: AudioDecoder
     leases: LeaseTable
     heartbeat: Heartbeat
     deleter: Deleter

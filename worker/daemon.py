@@ -196,6 +196,7 @@ class Daemon:
         # 8. Nobody waits for the engine any more.
         components.engine.stop(deadline.left(min(self._grace * ENGINE_STOP_SHARE, ENGINE_STOP_SECONDS)))
         # 9. The scratch folder goes when nobody reads from it; probes answer to the last.
+        components.decoder.close()
         components.scratch.close()
         if self._http:
             self._http.stop()

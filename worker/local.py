@@ -14,7 +14,7 @@ from worker.build import build_worker
 from worker.connect import Connections
 from worker.node.clock import SystemClock
 from worker.preflight import fatal
-from worker.preflight.ffmpeg import check_ffmpeg
+from worker.preflight.ffmpeg import check_decoding
 from worker.queues import Message, Outgoing
 from worker.queues.memory import MemoryQueue
 from worker.receive.messages import Parsed
@@ -60,9 +60,9 @@ class LocalRun:
             The daemon's exit code.
 
         Raises:
-            UnfitNodeError: This machine has no ffmpeg that works.
+            UnfitNodeError: No file can be decoded on this machine.
         """
-        if error := fatal(check_ffmpeg()):
+        if error := fatal(check_decoding()):
             raise error
         daemon = build_worker(self._settings, self._connect)
 

@@ -165,8 +165,7 @@ class MessagePlan:
                 yield PlannedMessage(kind, line, self._message(source, f"{kind}-{number}"))
 
     def _simulated(self, media: Sequence[bytes]) -> list[Transcribed | None]:
-        preparation = Preparation()
-        with ThreadPoolExecutor(2) as pool:
+        with Preparation() as preparation, ThreadPoolExecutor(2) as pool:
             return list(pool.map(partial(simulated_transcription, preparation), media))
 
     def _source(self, name: str, body: bytes) -> str:

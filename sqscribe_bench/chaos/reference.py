@@ -51,10 +51,11 @@ def reference(media: Iterable[bytes]) -> list[Transcribed | None]:
         log_level="error",
     )
     events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
-    engine, preparation = EngineClient(settings, SystemClock()), Preparation()
+    engine = EngineClient(settings, SystemClock())
     engine.start(events.put)
     try:
-        return [_transcribe(engine, events, preparation, number, each) for number, each in enumerate(media)]
+        with Preparation() as preparation:
+            return [_transcribe(engine, events, preparation, number, each) for number, each in enumerate(media)]
     finally:
         engine.stop(10.0)
 

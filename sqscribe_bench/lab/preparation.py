@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 from stages.decode import AudioDecoder, DecodeLimits
 from stages.ports import Cancellation
@@ -17,11 +18,20 @@ _LONGEST_SECONDS = 43_200
 
 
 class Preparation:
-    """Decodes recordings and cuts them into windows as a worker does. Several threads may use it at once."""
+    """Decodes recordings and cuts them into windows as a worker does. Several threads may use it at once.
+
+    A context manager: at its end goes what decoding keeps ready for the next file.
+    """
 
     def __init__(self) -> None:
         self._decoder = AudioDecoder(DecodeLimits(max_seconds=_LONGEST_SECONDS))
         self._segmenter = Segmenter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._decoder.close()
 
     def decode(self, media: Path, folder: Path) -> Audio:
         """Decodes a media file into a PCM file in a folder."""

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the media table: each row's file is made, decoded with a build of ffmpeg, and compared.
+"""Prints the media table: each row's file is made, decoded as a worker does, and compared.
 
-`python -m sqscribe_bench.media`; `--build debian` for the image's ffmpeg, which `--bring` downloads; `--only NAME,…`.
+`python -m sqscribe_bench.media`; `--only NAME,…`. The files are made by the program ffmpeg and decoded by the libraries
+in PyAV's wheel, which are the same wherever sqscribe is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -16,8 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqscribe_bench.media.builds import BUILDS, CannotBeHadError, build_folder
-from sqscribe_bench.media.judge import judge
+from sqscribe_bench.media.judge import decoder, judge
 from sqscribe_bench.media.row import CannotBeMadeError, Workshop
 from sqscribe_bench.media.table import ROWS
 
@@ -25,32 +24,17 @@ from sqscribe_bench.media.table import ROWS
 def main() -> int:
     """Fails where a row is wrong."""
     parser = argparse.ArgumentParser(prog="python -m sqscribe_bench.media", description=__doc__)
-    parser.add_argument("--build", choices=BUILDS, help="whose ffmpeg decodes; otherwise the one that a worker finds")
-    parser.add_argument("--bring", action="store_true", help="download Debian's ffmpeg into the cache, if need be")
     parser.add_argument("--only", default="", help="names of rows, separated by commas")
     parser.add_argument("--json", action="store_true", help="one JSON object a row, and one for all of them")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="decode and compare what was made there before")
     arguments = parser.parse_args()
     if arguments.judge:
         return _judge(arguments.judge, as_json=arguments.json)
-    try:
-        build = build_folder(arguments.build, bring=arguments.bring) if arguments.build else None
-    except CannotBeHadError as error:
-        print(f"cannot be had: {error}", file=sys.stderr)
-        return 3
     with TemporaryDirectory(prefix="sqscribe-media-") as name:
         _make(Path(name), set(filter(None, arguments.only.split(","))), as_json=arguments.json)
         # A process of its own: the memory of programs that it has waited for is that of decoding alone.
-        path = f"{build}:{os.environ['PATH']}" if build else os.environ["PATH"]
-        command = [
-            sys.executable,
-            "-m",
-            "sqscribe_bench.media",
-            "--judge",
-            name,
-            *(["--json"] if arguments.json else []),
-        ]
-        return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
+        command = [sys.executable, "-m", "sqscribe_bench.media", "--judge", name]
+        return subprocess.run([*command, *(["--json"] if arguments.json else [])], check=False).returncode
 
 
 def _make(folder: Path, only: set[str], *, as_json: bool) -> None:
@@ -68,12 +52,13 @@ def _make(folder: Path, only: set[str], *, as_json: bool) -> None:
 def _judge(folder: Path, *, as_json: bool) -> int:
     sentence = Workshop(folder).sentence
     wrong = 0
-    for row in ROWS:
-        path = folder / row.name
-        if path.exists():
-            verdict = judge(row, path, sentence, folder)
-            wrong += bool(verdict.wrong)
-            _print(row.name, asdict(verdict), as_json=as_json)
+    with decoder() as decodes:
+        for row in ROWS:
+            path = folder / row.name
+            if path.exists():
+                verdict = judge(decodes, row, path, sentence, folder)
+                wrong += bool(verdict.wrong)
+                _print(row.name, asdict(verdict), as_json=as_json)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     _print("", {"peak": peak}, as_json=as_json)
     return 1 if wrong else 0

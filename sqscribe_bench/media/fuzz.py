@@ -51,19 +51,20 @@ def _fuzz(folder: Path, count: int, seed: int, keep: Path | None) -> int:
     whole = _good_files(folder)
     outcomes: dict[str, int] = {}
     faults = []
-    for number in range(count):
-        chance = random.Random(f"{seed}-{number}")
-        name = list(whole)[number % len(whole)]
-        path = folder / f"damaged-{number}"
-        path.write_bytes(damaged(whole[name], chance))
-        outcome, fault = _decode(path, folder / "job")
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-        if fault:
-            faults.append(f"{seed}-{number} ({name}): {fault}")
-            if keep:
-                keep.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, keep / f"{seed}-{number}.{name}")
-        path.unlink()
+    with AudioDecoder(DecodeLimits(3600, timeout=_PATIENCE, stall_timeout=_PATIENCE)) as decoder:
+        for number in range(count):
+            chance = random.Random(f"{seed}-{number}")
+            name = list(whole)[number % len(whole)]
+            path = folder / f"damaged-{number}"
+            path.write_bytes(damaged(whole[name], chance))
+            outcome, fault = _decode(decoder, path, folder / "job")
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            if fault:
+                faults.append(f"{seed}-{number} ({name}): {fault}")
+                if keep:
+                    keep.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, keep / f"{seed}-{number}.{name}")
+            path.unlink()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     print(json.dumps({"kinds": sorted(whole), "outcomes": outcomes, "faults": faults, "peak": peak}))
     return 1 if faults else 0
@@ -104,12 +105,11 @@ def damaged(whole: bytes, chance: random.Random) -> bytes:
     return bytes(content)
 
 
-def _decode(path: Path, job: Path) -> tuple[str, str]:
+def _decode(decoder: AudioDecoder, path: Path, job: Path) -> tuple[str, str]:
     """How it came out, and what harm it did."""
     job.mkdir()
     began = time.monotonic()
     try:
-        decoder = AudioDecoder(DecodeLimits(3600, timeout=_PATIENCE, stall_timeout=_PATIENCE))
         audio = decoder.decode(Source(path, path.stat().st_size, "digest", Media()), job, _Room(), Cancellation())
         outcome, fault = "audio", "" if audio.samples else "no sample, and no error"
         left = [each.name for each in job.iterdir() if each != audio.path]

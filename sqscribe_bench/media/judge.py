@@ -17,7 +17,7 @@ from stages.decode import AudioDecoder, DecodeLimits
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Media, Source
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "decoder", "judge"]
 
 #: Seconds of one piece that is compared, and how far beside its place it is looked for.
 _PIECE, _AROUND = 2.0, 0.5
@@ -51,10 +51,16 @@ class _Room:
         """Grants it."""
 
 
-def judge(row: Row, path: Path, sentence: Pcm, folder: Path) -> Verdict:
+def decoder() -> AudioDecoder:
+    """What decodes the rows' files."""
+    return AudioDecoder(DecodeLimits(_LONGEST + 1, timeout=_PATIENCE, stall_timeout=_PATIENCE))
+
+
+def judge(decoder: AudioDecoder, row: Row, path: Path, sentence: Pcm, folder: Path) -> Verdict:
     """Decodes a file and compares.
 
     Args:
+        decoder: Decodes it.
         row: What is right.
         path: The file.
         sentence: The sound that was put into it.
@@ -63,9 +69,8 @@ def judge(row: Row, path: Path, sentence: Pcm, folder: Path) -> Verdict:
     room = Path(mkdtemp(dir=folder))
     began = time.monotonic()
     try:
-        limits = DecodeLimits(_LONGEST + 1, timeout=_PATIENCE, stall_timeout=_PATIENCE)
         source = Source(path, path.stat().st_size, "digest", Media())
-        audio = AudioDecoder(limits).decode(source, room, _Room(), Cancellation())
+        audio = decoder.decode(source, room, _Room(), Cancellation())
         seconds = time.monotonic() - began
         if row.codes:
             return Verdict(f"{audio.seconds:.2f} s were heard", f"{audio.seconds:.2f} s", seconds)
@@ -115,10 +120,11 @@ def _loud(samples: Pcm) -> bool:
 def _place(piece: Pcm, heard: Pcm, at: int) -> tuple[float, float]:
     """How far beside its place a piece is, in seconds, and how like."""
     around = round(_AROUND * SAMPLE_RATE)
-    begin = max(0, at - around)
-    there = np.asarray(heard[begin : at + len(piece) + around], dtype=np.float64)
-    lacking = at + len(piece) + around - begin - len(there)
-    there = np.pad(there, (0, lacking))  # what lies late may reach beyond the end
+    begin = at - around
+    there = np.asarray(heard[max(0, begin) : at + len(piece) + around], dtype=np.float64)
+    before = max(0, -begin)
+    lacking = len(piece) + 2 * around - before - len(there)
+    there = np.pad(there, (before, lacking))  # what lies early or late may reach beyond the ends
     wanted = piece.astype(np.float64)
     size = 1 << (len(there) + len(wanted)).bit_length()
     product = np.fft.irfft(np.fft.rfft(there, size) * np.conj(np.fft.rfft(wanted, size)), size)

@@ -97,6 +97,20 @@ def _made(name: str, *arguments: str) -> Callable[[Workshop], object]:
     )
 
 
+def _leaping(shop: Workshop) -> object:
+    """A RealMedia file whose stamps jump by four hours in its middle."""
+    path = shop.encode(shop.folder / "leaping.rm", "-c:a", "ac3", "-ar", "44100")
+    content = bytearray(path.read_bytes())
+    packets, at = [], content.index(b"DATA") + 18
+    while content[at : at + 2] == b"\0\0" and (length := int.from_bytes(content[at + 2 : at + 4])):
+        packets.append(at)
+        at += length
+    for packet in packets[len(packets) // 2 :]:
+        stamp = int.from_bytes(content[packet + 6 : packet + 10]) + 4 * 3_600_000
+        content[packet + 6 : packet + 10] = stamp.to_bytes(4)
+    return path.write_bytes(content)
+
+
 def _covered(name: str) -> Callable[[Workshop], object]:
     """The sentence with a picture of its cover."""
 
@@ -140,6 +154,7 @@ _TIMES = (
     Row("opposite.wav", _opposite),
     Row("wrapped.wav", _wrapped),
     Row("endless.wav", _endless),
+    Row("leaping.rm", _leaping, lag=0.075, slack=0.2),
     Row("half-a-day.flac", _made("half-a-day.flac", "-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono:d=43200"),
         sound=_silent(43_200)),
     Row("silence.opus", _made("silence.opus", *_SILENCE), sound=_silent(9)),

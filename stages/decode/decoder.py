@@ -3,23 +3,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from sqscribe.bundled import speeches
-from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, TransientError, UnfitNodeError
+from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, TransientError
 from stages.decode.findings import Findings, emptiness, failure, warnings
 from stages.decode.language_tags import tags_of
 from stages.decode.mixing import Mixer
+from stages.decode.parent import KILLED_FROM_OUTSIDE
 from stages.decode.pcm import SAMPLE_BYTES, Part, PcmWriter, too_long
+from stages.decode.reader_limits import Ended, ReaderLimits, memory_for
+from stages.decode.readers import Readers
 from stages.disk import disk_faults
-from stages.ffmpeg import Ended, memory_for, run
 from stages.media_kind import explain
 from stages.ports import Cancellation, ScratchReserve
 from stages.reader.wire import Form, Kind, Message, MessageReader, Report, Task
@@ -28,19 +29,12 @@ from stages.wav import PlainWav, find_plain_wav
 
 __all__ = ["AudioDecoder", "DecodeLimits"]
 
-#: Starts the reader by its place and PyAV's, and not by what the environment says: its process sees none of it. It
-#: writes no files, and what a site adds to every Python is left out: that takes as long as to decode a short clip.
-_START = "import sys; sys.path[:0] = sys.argv[1:3]; del sys.argv[1:3]; from stages.reader.program import main; main()"
-_FLAGS = ("-I", "-S", "-B")
-
 #: A track without a louder sample has no sound: -72 dB.
 _SILENT_PEAK = 8
 #: How much of a known clip is decoded, in seconds.
 _WITNESS_SECONDS = 5.0
 #: Tracks that are looked at for sound.
 _MOST_TRACKS = 8
-
-_KILLED_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +53,11 @@ class DecodeLimits:
 
 
 class AudioDecoder:
-    """Decodes media files, each in a process of its own. Thread-safe: it holds nothing but its limits.
+    """Decodes media files, each in a process of its own. Thread-safe. A context manager: `close` at its end.
 
     Args:
         limits: Of one decode.
-        reader: The program that reads files, to which `Task.text` is added; None: `stages.reader`.
+        reader: A program in place of the reader; see `Readers`.
 
     Raises:
         UnfitNodeError: PyAV is missing.
@@ -71,7 +65,17 @@ class AudioDecoder:
 
     def __init__(self, limits: DecodeLimits, reader: Sequence[str] | None = None) -> None:
         self._limits = limits
-        self._reader = tuple(reader or _reader())
+        self._readers = Readers(reader)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends what is kept ready for the next file. Whoever decodes again starts it anew."""
+        self._readers.close()
 
     def decode(
         self,
@@ -182,18 +186,12 @@ class AudioDecoder:
     def _run(self, task: Task, sink: Callable[[bytes], None], cancellation: Cancellation) -> Ended:
         with disk_faults():
             size = Path(task.path).stat().st_size
-        return run(
-            [*self._reader, task.text()],
-            sink,
-            cancellation,
-            timeout=self._limits.timeout,
-            stall_timeout=self._limits.stall_timeout,
-            memory=memory_for(size),
-        )
+        limits = ReaderLimits(self._limits.timeout, self._limits.stall_timeout, memory_for(size))
+        return self._readers.run(task, sink, cancellation, limits)
 
     def _breakdown(self, ended: Ended, path: Path, cancellation: Cancellation) -> Exception:
         """The error for a reader that ended without a word: whether it is this file's fault, a known clip tells."""
-        if -ended.returncode in _KILLED_FROM_OUTSIDE:
+        if -ended.returncode in KILLED_FROM_OUTSIDE:
             name = signal.Signals(-ended.returncode).name
             return TransientError(ErrorCode.INTERRUPTED, f"the decoder was killed ({name}) while it decoded")
         listener = _Listener(None)
@@ -260,15 +258,6 @@ class _Listener:
                 self.found.report = Report.parse(message.payload)
             case _:
                 raise NodeFaultError("the decoder's program is not of this version")
-
-
-def _reader() -> list[str]:
-    """The command that starts the reader."""
-    found = importlib.util.find_spec("av")
-    if found is None or found.origin is None:
-        raise UnfitNodeError("PyAV is missing: install the package `av`")
-    packages = (Path(found.origin).parents[1], Path(__file__).parents[2])
-    return [sys.executable, *_FLAGS, "-c", _START, *map(str, packages)]
 
 
 def _raise(error: JobFailedError | None) -> None:

@@ -84,13 +84,9 @@ def warnings(found: Findings) -> Iterator[JobWarning]:
         more = f" and {len(forms) - _NAMED} more" if len(forms) > _NAMED else ""
         places = "; ".join(f"from {form.at:.1f} s {form.rate} Hz {form.layout}" for form in forms[:_NAMED])
         yield JobWarning("format_changed", f"the format changes within the file: {places}{more}")
-    end = max(report.seen, report.decoded)
-    if report.declared and not report.stopped and not report.leaps:
-        missing = report.declared - end
-        if missing > max(_MISSING_SECONDS, _MISSING_SHARE * report.declared):
-            yield JobWarning(
-                "truncated", f"the file says that it lasts {report.declared:.1f} s, and ends at {end:.1f} s"
-            )
+    cut = _cut(report)
+    if cut:
+        yield JobWarning("truncated", cut)
     if report.errors >= _LOST_PACKETS or report.broken or report.leaps:
         yield JobWarning("damaged", _damage(report))
     if report.gap_seconds >= _GAP_SECONDS:
@@ -103,6 +99,18 @@ def warnings(found: Findings) -> Iterator[JobWarning]:
             f"channels in opposite phase would cancel each other for {found.turned_seconds:.1f} s; "
             "they were mixed with one of them turned round",
         )
+
+
+def _cut(report: Report) -> str:
+    """Why a file seems to be cut short; empty if it does not."""
+    end = max(report.seen, report.decoded)
+    if report.declared and not report.stopped and not report.leaps:
+        missing = report.declared - end
+        if missing > max(_MISSING_SECONDS, _MISSING_SHARE * report.declared):
+            return f"the file says that it lasts {report.declared:.1f} s, and ends at {end:.1f} s"
+    if report.unended:
+        return f"the file ends at {end:.1f} s without the mark that closes a recording; more may have been lost"
+    return ""
 
 
 def _changes(forms: Sequence[Form]) -> list[Form]:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that opens strangers' media files: a process of its own, which `stages.decode` starts and reads from.
+"""What opens strangers' media files: a process of its own for each, which `stages.decode` has started and reads from.
 
-It loads the libraries of ffmpeg through PyAV and nothing else of this project, so that it starts quickly and can be
-killed without loss. What it writes is described by `wire`, the only module here that both sides load.
+`parent` is the program that loads the libraries of ffmpeg through PyAV, and nothing else of this project, and forks;
+`program` is what the fork does then. Both sides load `orders` and `wire` alone, which say how they talk.
 """

@@ -9,6 +9,8 @@ __all__ = ["FileClock"]
 
 #: A stamp so near to where the sound has come to is no jump: many containers round to milliseconds or to a frame.
 _TOLERANCE = 0.1
+#: A beginning is not rounded: it is late by what a decoder swallows at first, or the picture begins before it.
+_AT_ONCE = 0.002
 #: Holes up to this are kept whatever else the file says.
 _ORDINARY_HOLE = 60.0
 #: Longest hole that is kept in a file that does not say how long it is.
@@ -54,7 +56,7 @@ class FileClock:
         if stamp is None:
             return 0
         ahead = stamp + self._shift - self.seconds
-        if -_TOLERANCE < ahead < _TOLERANCE:
+        if -_TOLERANCE < ahead < (_TOLERANCE if self.position else _AT_ONCE):
             return 0
         if ahead < 0 or not self._borne_out(ahead):
             self.leaps += ahead > 0

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 __all__ = ["WavLength", "mp3_knows_its_length", "wav_length"]
 
+#: Plain WAV, and those whose size has 64 bits; and what these have in the old field.
+_WAVES, _LONG = (b"RIFF", b"RF64", b"BW64"), 0xFFFF_FFFF
 #: Sizes from here on are what is written when the size is not known.
 _PLACEHOLDER = 0x7FFF_0000
 #: A first frame of MP3 is shorter.
@@ -36,18 +38,22 @@ def wav_length(path: Path, size: int) -> WavLength | None:
     """What a WAV file says; None for any other file."""
     with path.open("rb") as file:
         head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        if head[:4] not in _WAVES or head[8:] != b"WAVE":
             return None
-        rate = 0
+        rate, long = 0, 0
         while len(header := file.read(8)) == 8:
             length = int.from_bytes(header[4:], "little")
             begin = file.tell()
             if header[:4] == b"fmt ":
                 rate = int.from_bytes(file.read(12)[8:], "little")
+            elif header[:4] == b"ds64":
+                long = int.from_bytes(file.read(16)[8:], "little")
             elif header[:4] == b"data":
+                if head[:4] != b"RIFF" and length == _LONG:
+                    length = min(long, size)
                 file.seek(begin + length + length % 2)
                 goes_on = not _are_chunks(file, size)
-                known = rate and 0 < length < _PLACEHOLDER and not goes_on
+                known = rate and 0 < length < (size if long else _PLACEHOLDER) and not goes_on
                 return WavLength(goes_on, length / rate if known else None)
             file.seek(begin + length + length % 2)
     return WavLength(goes_on=False, declared=None)

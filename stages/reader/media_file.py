@@ -14,6 +14,7 @@ from av.stream import Disposition, Stream
 
 from stages.reader.heads import mp3_knows_its_length, wav_length
 from stages.reader.ogg import FileTail
+from stages.reader.sizes import MendedFile, wrong_size
 from stages.reader.wire import Track
 
 __all__ = ["MediaFile", "preferred"]
@@ -21,8 +22,8 @@ __all__ = ["MediaFile", "preferred"]
 #: Demuxers of files that hold media. What is missing is missing on purpose: playlists and scripts (hls, dash, concat,
 #: ffmetadata) name other files, text and image formats take whatever comes, network ones need no file.
 _CONTAINERS = (
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,dv,eac3,flac,flv,gsm,ivf,loas,matroska,webm,mov,mp4,"
-    "m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,rm,sox,spdif,tak,truehd,tta,voc,w64,wav,wtv,wv,xwma"
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,dv,eac3,flac,flv,gsm,ivf,loas,matroska,webm,mov,mp4,"
+    "m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,rm,sox,spdif,tak,truehd,tta,voc,w64,wav,wtv,wv,xwma"
 )
 #: Those that store times. In the others a time is the sum of what was decoded before it.
 _WITH_TIMES = frozenset(
@@ -51,9 +52,14 @@ class MediaFile:
         options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
         if self._wav and self._wav.goes_on:
             options["ignore_length"] = "1"
-        place = FileTail(self._path, offset) if offset else f"file:{path}"
-        self.container: InputContainer = av.open(place, "r", options=options, metadata_errors="replace")
+        self._size_field = wrong_size(self._path, self.size)
+        self.container: InputContainer = av.open(self._place(offset), "r", options=options, metadata_errors="replace")
         self._names = frozenset(self.container.format.name.split(","))
+
+    def _place(self, offset: int) -> str | FileTail | MendedFile:
+        if offset:
+            return FileTail(self._path, offset)
+        return MendedFile(self._path, self._size_field) if self._size_field else f"file:{self._path}"
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +116,8 @@ class MediaFile:
     def declared(self, stream: Stream) -> float | None:
         """Seconds until the end of a track as the file's head gives it; None where it would be a guess."""
         if self._names & _WITHOUT_LENGTH or ("mp3" in self._names and not mp3_knows_its_length(self._path, self.size)):
+            return None
+        if self._size_field:
             return None
         if self._wav:
             return self._wav.declared

@@ -8,11 +8,13 @@ import mmap
 import os
 from pathlib import Path
 
-__all__ = ["FileTail", "next_link"]
+__all__ = ["FileTail", "has_end", "next_link"]
 
 _PAGE = b"OggS"
 #: Where a page has its flags, and the one of a stream's first page.
 _FLAGS, _FIRST = 5, 2
+#: The flag of a stream's last page; where a page says how many pieces it has, whose lengths follow; its most bytes.
+_LAST, _PIECES, _LONGEST = 4, 26, 65_307
 
 
 def next_link(path: Path, behind: int) -> int | None:
@@ -37,6 +39,20 @@ def next_link(path: Path, behind: int) -> int | None:
             begun = begun or not first
             at += len(_PAGE)
     return None
+
+
+def has_end(path: Path) -> bool:
+    """Whether the last page of a file is the last one of its stream, and whole."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 2 * _LONGEST))
+        tail = file.read()
+    at = tail.rfind(_PAGE)
+    if at < 0 or at + _PIECES >= len(tail):
+        return False
+    lengths = tail[at + _PIECES + 1 :][: tail[at + _PIECES]]
+    whole = len(tail) - at >= _PIECES + 1 + tail[at + _PIECES] + sum(lengths)
+    return whole and bool(tail[at + _FLAGS] & _LAST)
 
 
 class FileTail(io.RawIOBase):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,27 @@ from av.stream import Stream
 
 from stages.reader.clock import FileClock
 from stages.reader.media_file import MediaFile, preferred
-from stages.reader.ogg import next_link
+from stages.reader.ogg import has_end, next_link
 from stages.reader.sound import SoundSender
 from stages.reader.wire import RATE, Failure, MessageWriter, Report, Task
 
-__all__ = ["main"]
+__all__ = ["read"]
 
 #: Packets at the beginning whose errors mean nothing: a stream is often cut in the middle of a frame.
 _UNSURE = 2
 
 
-def main() -> None:
-    """Reads the file that the first argument describes."""
+def read(text: str, pipe: int) -> None:
+    """Reads one file.
+
+    Args:
+        text: The task, as `Task.text` gives it.
+        pipe: Where the sound goes.
+    """
     av.logging.set_level(av.logging.ERROR)
     av.logging.restore_default_callback()  # messages go to the standard error, at once and uncounted
-    out = MessageWriter(sys.stdout.fileno())
-    task = Task.parse(sys.argv[1])
+    out = MessageWriter(pipe)
+    task = Task.parse(text)
     report = Report()
     try:
         with MediaFile(task.path) as media:
@@ -61,6 +65,7 @@ def _read(media: MediaFile, task: Task, report: Report, out: MessageWriter) -> N
         decoding.run(task.stop)
         if report.broken and media.is_ogg:
             decoding.chained(task.path, task.stop)
+        report.unended = media.is_ogg and not report.stopped and not has_end(Path(task.path))
 
 
 def _lasts(task: Task, stream: Stream, media: MediaFile) -> bool:

@@ -118,6 +118,7 @@ class Report:
         broken: Why the container could not be read to its end.
         gaps: Holes that are kept as silence.
         gap_seconds: Their sum.
+        unended: Whether the mark that ends a recording of this kind is missing.
         leaps: Jumps of time that nothing else in the file bears out; they are not followed.
     """
 
@@ -135,6 +136,7 @@ class Report:
     gaps: int = 0
     gap_seconds: float = 0.0
     leaps: int = 0
+    unended: bool = False
 
     @classmethod
     def parse(cls, text: bytes) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,21 +235,40 @@ def test_a_port_that_is_taken_is_a_matter_of_settings(site: Site) -> None:
     assert str(error).startswith("SQSCRIBE_HTTP_PORT: ")
 
 
-def test_an_ffmpeg_that_cannot_run_is_a_matter_of_this_machine(
+def test_that_no_file_can_be_decoded_is_a_matter_of_this_machine(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an ffmpeg whose libraries are missing
+    # Given a PyAV whose libraries are missing
+    (tmp_path / "av").mkdir()
+    (tmp_path / "av" / "__init__.py").write_text("raise ImportError('libavcodec.so.62: cannot open shared object')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "av"]:
+        monkeypatch.delitem(sys.modules, name)
+    # When a worker is started
+    error = site.error()
+    # Then it ends for this machine's sake, and says what is missing
+    assert isinstance(error, UnfitNodeError)
+    assert "no file can be decoded on this machine" in str(error)
+    assert "libavcodec.so.62" in str(error)
+
+
+def test_an_ffmpeg_that_cannot_run_is_told_and_no_more(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a program ffmpeg whose libraries are missing
     program = tmp_path / "bin" / "ffmpeg"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'error while loading shared libraries: libavcodec.so.61' >&2\nexit 127\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    # When a worker is started
-    error = site.error()
-    # Then it ends for this machine's sake, and says what is missing
-    assert isinstance(error, UnfitNodeError)
-    assert "libavcodec.so.61" in str(error)
-    assert "exit code 127" in str(error)
+    # When the machine is looked at
+    findings = site.findings()
+    # Then a worker may begin, since files are decoded without it
+    assert fatal(findings) is None
+    (found,) = [each for each in findings if each.what == "ffmpeg"]
+    assert found.severity is Severity.WARNING
+    assert "exit code 127" in found.line
+    assert "libavcodec.so.61" in found.line
 
 
 def test_what_a_person_has_to_mend_is_told_before_what_may_mend_itself(site: Site) -> None:

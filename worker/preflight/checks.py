@@ -13,7 +13,7 @@ import structlog
 from sqscribe.errors import SettingsError
 from worker.aws import AwsClients
 from worker.connect import storage_client
-from worker.preflight.ffmpeg import check_ffmpeg
+from worker.preflight.ffmpeg import check_decoding, check_ffmpeg
 from worker.preflight.finding import Finding, Severity, wrong
 from worker.preflight.machine import check_machine, check_missing, check_times, check_unknown
 from worker.preflight.model import check_device, check_model
@@ -69,6 +69,7 @@ def _here(settings: Settings, *, device: bool, whole: bool) -> list[_Check]:
         check_unknown,
         lambda: check_times(settings),
         lambda: check_machine(settings),
+        check_decoding,
         check_ffmpeg,
         *([lambda: check_device(settings)] if device else []),
     ]

@@ -1,77 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether ffmpeg runs here and decodes what is known: one that cannot would fail every job as unreadable media."""
+"""Whether files can be decoded here, and whether the program ffmpeg works, which little depends on."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import ffmpeg
 import numpy as np
+import numpy.typing as npt
 
 from sqscribe.bundled import demo_clips
-from sqscribe.errors import UnfitNodeError
+from sqscribe.errors import JobFailedError, NodeFaultError, UnfitNodeError
+from stages.decode import AudioDecoder, DecodeLimits
 from stages.ffmpeg import find_ffmpeg
-from worker.preflight.finding import Finding, Severity, ok
+from stages.ports import Cancellation
+from stages.values import SAMPLE_RATE, Source
+from worker.preflight.finding import Finding, Severity, ok, warning
 
-__all__ = ["check_ffmpeg"]
+__all__ = ["check_decoding", "check_ffmpeg"]
 
-_RATE = 16_000
 #: Of a clip in MP3, whose decoder and demuxer no build may lack. Encoders add some silence at both ends.
 _CLIP, _SLACK_SECONDS = "greetings.mp3", 0.2
 #: Loudness below which it is not the clip: of full scale, root mean square.
 _QUIETEST = 0.005
-_REMEDY = "install a working ffmpeg of this machine's architecture with its libraries, or the imageio-ffmpeg wheel"
+#: Of reasons: what is shown.
+_TAIL = 300
 
 
-def check_ffmpeg(timeout: float = 60.0) -> Iterator[Finding]:
-    """Decodes a clip whose length is known.
+def check_decoding(timeout: float = 60.0) -> Iterator[Finding]:
+    """Decodes a clip whose length is known as every job's file is: a machine that cannot would fail them all.
 
     Args:
         timeout: Seconds that it may take: a machine that starts may be busy with other things.
     """
-    try:
-        program = find_ffmpeg()
-    except UnfitNodeError as error:
-        yield _unfit("ffmpeg", str(error))
-        return
     clip = next(each for each in demo_clips() if each.name == _CLIP)
     try:
-        ended = subprocess.run(_command(program, clip.path), capture_output=True, timeout=timeout, check=False)
-    except OSError as error:
-        yield _unfit(program, f"cannot be started ({error.strerror})")
-    except subprocess.TimeoutExpired:
-        yield _unfit(program, f"did not decode a clip of {clip.seconds:.0f} s within {timeout:g} s")
+        with AudioDecoder(DecodeLimits(timeout, timeout, timeout)) as decoder, TemporaryDirectory() as name:
+            source = Source(clip.path, clip.path.stat().st_size, sha256="")
+            audio = decoder.decode(source, Path(name), _Room(), Cancellation())
+            wrong = _wrong(np.fromfile(audio.path, "<i2"), clip.seconds)
+    except (JobFailedError, NodeFaultError, UnfitNodeError) as error:
+        wrong = str(error)
+    if wrong:
+        yield Finding("decoding", wrong, "install sqscribe anew, with the wheel of PyAV (`av`) for this machine",
+                      Severity.UNFIT)  # fmt: skip
     else:
-        last = ended.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it says nothing"]
-        if ended.returncode:
-            yield _unfit(
-                program, f"ends with {_code(ended.returncode)} on a clip that is known to be good ({last[0][-300:]})"
-            )
-        else:
-            yield _judge(program, ended.stdout, clip.seconds)
+        yield ok("decoding", f"a clip of {clip.seconds:.1f} s is decoded")
 
 
-def _command(program: str, path: Path) -> list[str]:
-    form = ("-f", "s16le", "-ac", "1", "-ar", str(_RATE), "pipe:1")
-    return [program, "-nostdin", "-v", "error", "-i", str(path), *form]
+def check_ffmpeg(timeout: float = 60.0) -> Iterator[Finding]:
+    """Lets the program ffmpeg decode the same clip. No job needs it: FFmpeg's libraries come with PyAV.
+
+    Args:
+        timeout: Seconds that it may take.
+    """
+    clip = next(each for each in demo_clips() if each.name == _CLIP)
+    program = "ffmpeg"
+    try:
+        program = find_ffmpeg()
+        command = ffmpeg.input(str(clip.path)).output("pipe:1", format="s16le", ac=1, ar=SAMPLE_RATE).compile(program)
+        done = subprocess.run([*command, "-nostdin", "-v", "error"], capture_output=True, timeout=timeout, check=False)
+    except UnfitNodeError as error:
+        wrong = str(error)
+    except OSError as error:
+        wrong = f"{program} cannot be started ({error.strerror})"
+    except subprocess.TimeoutExpired:
+        wrong = f"{program} did not decode a clip of {clip.seconds:.0f} s within {timeout:g} s"
+    else:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1][-_TAIL:]
+        code = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        samples = np.frombuffer(done.stdout[: len(done.stdout) // 2 * 2], "<i2")
+        wrong = f"{program} ends with {code} ({last})" if done.returncode else _wrong(samples, clip.seconds)
+    if wrong:
+        yield warning("ffmpeg", wrong, "no job needs the program; `sqscribe bench` makes its recordings with it")
+    else:
+        yield ok("ffmpeg", f"{program} works")
 
 
-def _judge(program: str, pcm: bytes, expected: float) -> Finding:
-    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float64) / 32_768
-    seconds = samples.size / _RATE
-    loudness = float(np.sqrt(np.mean(samples**2))) if samples.size else 0.0
+def _wrong(samples: npt.NDArray[np.int16], expected: float) -> str:
+    """What is wrong with the clip's samples; empty if nothing is."""
+    seconds = samples.size / SAMPLE_RATE
+    loudness = float(np.sqrt(np.mean((samples / 32_768) ** 2))) if samples.size else 0.0
     if abs(seconds - expected) > _SLACK_SECONDS or loudness < _QUIETEST:
-        return _unfit(
-            program, f"decodes {expected:.2f} s of known speech to {seconds:.2f} s with a loudness of {loudness:.4f}"
-        )
-    return ok("ffmpeg", f"{program} decodes")
+        return f"{expected:.2f} s of known speech became {seconds:.2f} s with a loudness of {loudness:.4f}"
+    return ""
 
 
-def _code(returncode: int) -> str:
-    return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
+class _Room:
+    """Scratch space for one clip."""
 
-
-def _unfit(program: str, why: str) -> Finding:
-    what = "ffmpeg" if program == "ffmpeg" else f"ffmpeg ({program})"
-    return Finding(what, why, _REMEDY, Severity.UNFIT)
+    def reserve(self, total: int, cancellation: Cancellation) -> None:
+        """Grants it."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import ffmpeg
+
 from sqscribe.bundled import demo_clips
 from stages.ffmpeg import find_ffmpeg
 
@@ -25,6 +27,6 @@ def looped(clip: str, times: int, folder: Path) -> Path:
     """
     (source,) = (each.path for each in demo_clips() if each.name == clip)
     path = folder / f"{times}-{clip}"
-    ffmpeg = [find_ffmpeg(), "-v", "error", "-stream_loop", str(times - 1)]
-    subprocess.run([*ffmpeg, "-i", str(source), "-c", "copy", str(path)], check=True)
+    copy = ffmpeg.input(str(source), stream_loop=times - 1).output(str(path), c="copy")
+    subprocess.run(copy.global_args("-v", "error").compile(find_ffmpeg()), check=True)
     return path
