@@ -7,18 +7,18 @@ import importlib.util
 import math
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sqscribe.bundled import speeches
 from sqscribe.errors import ErrorCode, JobFailedError, NodeFaultError, PermanentError, TransientError, UnfitNodeError
-from sqscribe.transcript import JobWarning
-from stages.decode.findings import Findings, emptiness, failure, left_out, no_such_track, warnings
+from stages.decode.findings import Findings, emptiness, failure, no_such_track
 from stages.decode.language_tags import tags_of
 from stages.decode.pcm import SAMPLE_BYTES, Part, too_long
 from stages.decode.recorders import SILENT_PEAK, MixingRecorder, Recorder, Take
+from stages.decode.track_read import TrackRead, told
 from stages.decode.voice_files import MOST_VOICES, VoiceFiles, too_many
 from stages.disk import disk_faults
 from stages.ffmpeg import Ended, memory_for, run
@@ -40,8 +40,6 @@ _WITNESS_SECONDS = 5.0
 #: Tracks that are looked at for sound.
 _MOST_TRACKS = 8
 
-#: Errors that a track may end in without the others.
-_OF_ONE_TRACK = frozenset({ErrorCode.MEDIA_UNREADABLE, ErrorCode.MEDIA_NO_AUDIO})
 _KILLED_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
@@ -128,7 +126,7 @@ class AudioDecoder:
             wav = None if isinstance(track, int) and track > 0 else find_plain_wav(source.path)
             request = _Request(source.path, part, tags_of(language))
             if wav:  # to start a process costs more than all else that is done for a short clip
-                parts = [_TrackRead([self._copy(wav, part, files, cancellation)], Findings(), number=0)]
+                parts = [TrackRead([self._copy(wav, part, files, cancellation)], Findings(), number=0)]
             elif track == "all":
                 parts = self._read_all(request, files, cancellation)
             else:
@@ -144,7 +142,7 @@ class AudioDecoder:
             source_sha256=source.sha256,
             media=source.media,
             apart=voices if split or track == "all" else (),
-            warnings=tuple(_told(parts, track)),
+            warnings=tuple(told(parts, track)),
         )
 
     def _copy(self, wav: PlainWav, part: Part, files: VoiceFiles, cancellation: Cancellation) -> Take:
@@ -157,7 +155,7 @@ class AudioDecoder:
 
     def _read_with_sound(
         self, request: _Request, track: int | None, files: VoiceFiles, cancellation: Cancellation
-    ) -> _TrackRead:
+    ) -> TrackRead:
         """Reads the first track that has sound; where none has, the first."""
         first = read = self._read(request, track, files.recorder(), cancellation)
         if track is None and (first.error or first.found.peak < SILENT_PEAK):
@@ -170,7 +168,7 @@ class AudioDecoder:
         _raise(read.error)
         return read
 
-    def _read_all(self, request: _Request, files: VoiceFiles, cancellation: Cancellation) -> list[_TrackRead]:
+    def _read_all(self, request: _Request, files: VoiceFiles, cancellation: Cancellation) -> list[TrackRead]:
         """Reads every track; one that holds nothing that can be heard costs the others nothing."""
         reads = [self._read(request, None, files.recorder(), cancellation)]
         others = reads[0].order[1:]
@@ -180,14 +178,14 @@ class AudioDecoder:
             self._read(request, track, files.recorder(slot), cancellation) for slot, track in enumerate(others, 1)
         ]
         for read in reads:
-            if read.error and read.error.code not in _OF_ONE_TRACK:
+            if read.error and not read.is_its_own_fault:
                 raise read.error
         heard = [read for read in reads if not read.error]
         if not heard:
             _raise(reads[0].error)
         return sorted(heard, key=lambda read: read.number)
 
-    def _read(self, request: _Request, track: int | None, recorder: Recorder, cancellation: Cancellation) -> _TrackRead:
+    def _read(self, request: _Request, track: int | None, recorder: Recorder, cancellation: Cancellation) -> TrackRead:
         """Reads one track; what is wrong with it is returned, what is wrong with more than it is raised."""
         with recorder:
             listener = _Listener(recorder)
@@ -202,7 +200,7 @@ class AudioDecoder:
             if error and len(report.order) <= 1:
                 raise error
             number = track if report.track is None else report.track
-            return _TrackRead([] if error else recorder.takes, found, number or 0, report.order, error)
+            return TrackRead([] if error else recorder.takes, found, number or 0, report.order, error)
 
     def _run(self, task: Task, sink: Callable[[bytes], None], cancellation: Cancellation) -> Ended:
         with disk_faults():
@@ -248,23 +246,6 @@ class _Request:
         return Task(str(self.path), track, self.tags, self.part.stop, self.part.limit)
 
 
-@dataclass(frozen=True, slots=True)
-class _TrackRead:
-    """What came of reading a track.
-
-    Attributes:
-        takes: Empty where there is an error.
-        number: The track's.
-        order: As `Report.order`.
-    """
-
-    takes: list[Take]
-    found: Findings
-    number: int
-    order: Sequence[int] = ()
-    error: JobFailedError | None = None
-
-
 class _Listener:
     """Hears a reader out: gives its sound to a recorder, keeps what it says.
 
@@ -297,17 +278,6 @@ class _Listener:
                 found.alike = tuple(recorder.alike)
             case _:
                 raise NodeFaultError("the decoder's program is not of this version")
-
-
-def _told(reads: Sequence[_TrackRead], asked: int | str | None) -> Iterator[JobWarning]:
-    """The warnings of all tracks that were read; where there are several, each says of which it is."""
-    for read in reads:
-        for warning in warnings(read.found, chosen=asked is not None):
-            yield replace(warning, message=f"track {read.number}: {warning.message}") if len(reads) > 1 else warning
-    report = reads[0].found.report
-    if asked == "all" and report and len(reads) < len(report.tracks):
-        heard = {read.number for read in reads}
-        yield left_out(report, [number for number in range(len(report.tracks)) if number not in heard])
 
 
 def _reader() -> list[str]:
