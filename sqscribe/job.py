@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sqscribe.errors import PermanentCode, PermanentError
 from sqscribe.formats import MASTER, RenderOptions
@@ -71,7 +71,8 @@ class Job:
         hotwords: Never blank.
         beam_size: 1 to 10.
         vad: False decodes every second.
-        channels: `mix`.
+        track: Which audio track, from 0; `all`: each by itself; None: the decoder chooses.
+        channels: `mix`; `split`: each by itself.
         start: Seconds of the file at which the wanted part begins.
         end: Seconds of the file at which it ends; None for the file's end.
         tuning: How its text is looked for.
@@ -92,6 +93,7 @@ class Job:
     hotwords: str | None = None
     beam_size: int = 5
     vad: bool = True
+    track: int | Literal["all"] | None = None
     channels: str = "mix"
     start: float = 0.0
     end: float | None = None
@@ -138,6 +140,7 @@ class Job:
             "language": self.language,
             "initial_prompt": self.initial_prompt,
             "hotwords": self.hotwords,
+            "track": self.track,
             "start": self.start or None,
             "end": self.end,
             "metadata": self.metadata,
@@ -185,6 +188,7 @@ def derived_job_id(
     hotwords: str | None = None,
     beam_size: int | None = None,
     vad: bool = True,
+    track: int | str | None = None,
     channels: str = "mix",
     start: float = 0.0,
     end: float | None = None,
@@ -204,6 +208,7 @@ def derived_job_id(
         hotwords: As in the message.
         beam_size: None also where the message names the default.
         vad: As in the message.
+        track: As in the message.
         channels: As in the message.
         start: Seconds.
         end: Seconds.
@@ -218,6 +223,7 @@ def derived_job_id(
         ("hotwords", hotwords, None),
         ("beam_size", beam_size, None),
         ("vad", vad, True),
+        ("track", track, None),
         ("channels", channels, "mix"),
         ("start", canonical(start), 0),
         ("end", canonical(end), None),

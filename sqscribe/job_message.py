@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from sqscribe.errors import ErrorCode, PermanentCode
@@ -40,6 +40,11 @@ FAULTS_NAMED = 5
 
 #: Formats of the contract; those without a renderer are unsupported.
 LATER_FORMATS = frozenset({"html"})
+
+#: Where `track` says that each is transcribed.
+ALL_TRACKS: Literal["all"] = "all"
+#: No file has as many; a larger number is a mistake.
+LAST_TRACK = 999
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -85,6 +90,12 @@ def _format(value: str) -> str:
 
 def _language(value: str) -> str:
     return value if value == "multi" else checked_language(value, ", nor 'multi'")
+
+
+def _track(value: Any) -> int | Literal["all"] | None:
+    if value is None or value == ALL_TRACKS or (type(value) is int and 0 <= value <= LAST_TRACK):
+        return cast("int | Literal['all'] | None", value)
+    raise ValueError(f"must be the number of an audio track, from 0 to {LAST_TRACK}, or '{ALL_TRACKS}'")
 
 
 def _metadata(value: Any) -> Any:
@@ -148,6 +159,7 @@ class JobMessage(TuningFields):
     initial_prompt: _Prompt | None = None
     hotwords: _Prompt | None = None
     beam_size: Annotated[int, Field(ge=1, le=10)] | None = None
+    track: Annotated[int | Literal["all"] | None, PlainValidator(_track)] = None
     channels: Literal["mix", "split"] = "mix"
     start: _Seconds | None = None
     end: _Seconds | None = None
@@ -174,7 +186,6 @@ class JobMessage(TuningFields):
         unwritten = sorted(set(self.formats or ()) - set(ARTIFACTS))
         faults = {
             f"formats: {', '.join(map(repr, unwritten))} is not written by this version": unwritten,
-            "channels: 'split' is not done by this version; use 'mix'": self.channels == "split",
             "subtitles: this version knows no limits but its own": self.subtitles is not None,
             "webhook: this version calls none": self.webhook is not None,
             "progress: this version writes no partial.json": self.progress,
@@ -197,6 +208,7 @@ class JobMessage(TuningFields):
             hotwords=self.hotwords,
             beam_size=None if self.beam_size == default_beam_size else self.beam_size,
             vad=self.vad is not False,
+            track=self.track,
             channels=self.channels,
             start=self.start or 0.0,
             end=self.end,
@@ -253,6 +265,7 @@ def parse_job(raw: Mapping[str, Any], defaults: JobDefaults) -> Job:
         hotwords=message.hotwords,
         beam_size=message.beam_size or defaults.beam_size,
         vad=message.vad is not False,
+        track=message.track,
         channels=message.channels,
         start=message.start or 0.0,
         end=message.end,

@@ -28,6 +28,8 @@ _SYNONYMS = {
     "end": "to",
     "force": "overwrite",
     "webhook": "callback callback_url",
+    "track": "audio_track stream stream_index",
+    "channels": "channel multichannel",
 }
 _FIELD = {synonym: field for field, synonyms in _SYNONYMS.items() for synonym in synonyms.split()}
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["JobWarning", "Segment", "Transcript", "Word"]
+__all__ = ["JobWarning", "Segment", "Transcript", "Word", "voice_name"]
+
+
+def voice_name(track: int | None, channel: int | None) -> str:
+    """A track's and a channel's name for people; empty where neither is told apart."""
+    numbers = (("track", track), ("channel", channel))
+    return ", ".join(f"{kind} {number}" for kind, number in numbers if number is not None).capitalize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Segment:
         temperature: Sampling temperature that the text was decoded with.
         words: None where the model cannot align.
         language: Whisper code, only where the language varies within the file.
+        track: Audio track from 0, only where every track was transcribed.
         channel: Channel from 0, only where channels were split.
         suspect: Why the text is not to be trusted; None when it is.
     """
@@ -56,6 +63,12 @@ class Segment:
     language: str | None = None
     channel: int | None = None
     suspect: str | None = None
+    track: int | None = None
+
+    @property
+    def voice(self) -> str:
+        """Whose it is, as `voice_name` has it."""
+        return voice_name(self.track, self.channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +103,13 @@ class Transcript:
     duration: float
     segments: tuple[Segment, ...]
     warnings: tuple[JobWarning, ...] = ()
+
+    @property
+    def apart(self) -> bool:
+        """Whether segments say which track or channel they are of; then those of several may overlap."""
+        return any(segment.voice for segment in self.segments)
+
+    def words(self) -> list[tuple[Segment, Word]]:
+        """Every word with its segment, in order of time."""
+        words = [(segment, word) for segment in self.segments for word in segment.words or ()]
+        return sorted(words, key=lambda pair: pair[1].start) if self.apart else words

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-from sqscribe.transcript import JobWarning, Segment, Transcript, Word
-from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
+from sqscribe.transcript import JobWarning, Segment, Transcript, Word, voice_name
+from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Voice, Window, WindowResult, Windows
 
 __all__ = ["assemble"]
 
@@ -63,11 +63,14 @@ class _TranscribedWindow:
     """A window, its result, and what of the result is kept so far.
 
     Attributes:
+        window: Placed as if its voice were a file of its own.
+        voice: That it is of.
         texts: In order of time; neighbours take from each other what both have.
     """
 
     window: Window
     result: WindowResult
+    voice: Voice
     texts: list[_TimedText]
 
 
@@ -82,7 +85,8 @@ def assemble(
     """Puts a job's window results together.
 
     Words lie in the piece that holds their middle, so none spans silence that was left out. What two windows share
-    is kept once: the seam lies at a word that both have.
+    is kept once: the seam lies at a word that both have. Each voice is put together by itself; then their segments are
+    merged by time.
 
     Args:
         windows: All of a recording's windows, or some of them, in order.
@@ -93,21 +97,16 @@ def assemble(
             transcript's is the one with the most speech, weighted by its probability.
 
     Returns:
-        Times in seconds to the millisecond, from `windows.audio.start` on; segments carry the audio's channel.
+        Times in seconds to the millisecond, from `windows.audio.start` on; segments carry track and channel of their
+        voice.
 
     Raises:
         KeyError: A window has no result.
     """
-    transcribed = [_TranscribedWindow(window, results[window.index], []) for window in windows.windows]
-    for done in transcribed:
-        done.texts.extend(_texts(done.window, done.result.segments))
-    for before, after in pairwise(transcribed):
-        if after.window.overlap_before and after.window.index == before.window.index + 1:
-            _join(before, after)
-    texts = [text for done in transcribed for text in done.texts]
-    _order(texts)
-    _lengthen(texts, windows.audio.seconds)
+    transcribed = [done for voice in windows.audio.voices for done in _transcribed(windows, voice, results)]
     segments = [segment for done in transcribed for segment in _segments(done, windows.audio, multi=multi)]
+    if windows.audio.apart:
+        segments.sort(key=lambda segment: (segment.start, segment.end))
     if multi:
         language, language_probability = _most_spoken(transcribed)
     return Transcript(
@@ -118,6 +117,20 @@ def assemble(
         segments=tuple(replace(segment, id=index) for index, segment in enumerate(segments)),
         warnings=(*windows.audio.warnings, *_warnings(transcribed, segments, windows.audio)),
     )
+
+
+def _transcribed(windows: Windows, voice: Voice, results: Mapping[int, WindowResult]) -> list[_TranscribedWindow]:
+    """The windows of a voice with what is kept of them."""
+    transcribed = [_TranscribedWindow(window, results[window.index], voice, []) for window in windows.of(voice)]
+    for done in transcribed:
+        done.texts.extend(_texts(done.window, done.result.segments))
+    for before, after in pairwise(transcribed):
+        if after.window.overlap_before and after.window.index == before.window.index + 1:
+            _join(before, after)
+    texts = [text for done in transcribed for text in done.texts]
+    _order(texts)
+    _lengthen(texts, voice.samples / SAMPLE_RATE)
+    return transcribed
 
 
 def _texts(window: Window, segments: Iterable[RawSegment]) -> Iterator[_TimedText]:
@@ -280,13 +293,9 @@ def _warnings(
     transcribed: Iterable[_TranscribedWindow], segments: Sequence[Segment], audio: Audio
 ) -> Iterator[JobWarning]:
     """What the transcript's reader would not see: speech without words, and text that is not to be trusted."""
-    missing = [
-        tuple(_clock(_file_time(done.window.pieces[_piece_at(done.window.pieces, time)], time), audio) for time in hole)
-        for done in transcribed
-        for hole in done.result.missing
-    ]
+    missing = [_place(done, hole, audio) for done in transcribed for hole in done.result.missing]
     if missing:
-        places = ", ".join(f"{start:.1f}-{end:.1f} s" for start, end in missing[:_PLACES_NAMED])
+        places = ", ".join(missing[:_PLACES_NAMED])
         more = f" and {len(missing) - _PLACES_NAMED} more" if len(missing) > _PLACES_NAMED else ""
         yield JobWarning("speech_missing", f"speech was found that no words were found for: {places}{more}")
     suspects = [segment for segment in segments if segment.suspect is not None]
@@ -297,6 +306,13 @@ def _warnings(
             "suspect_segments",
             f"{len(suspects)} of {len(segments)} segments ({seconds:.1f} s) are not to be trusted: {reasons}",
         )
+
+
+def _place(done: _TranscribedWindow, hole: tuple[float, float], audio: Audio) -> str:
+    """A stretch of a window for people, on the file's clock."""
+    pieces, name = done.window.pieces, voice_name(done.voice.track, done.voice.channel).lower()
+    start, end = (_clock(_file_time(pieces[_piece_at(pieces, time)], time), audio) for time in hole)
+    return f"{start:.1f}-{end:.1f} s" + (f" ({name})" if name else "")
 
 
 def _segments(done: _TranscribedWindow, audio: Audio, *, multi: bool) -> Iterator[Segment]:
@@ -320,7 +336,8 @@ def _segments(done: _TranscribedWindow, audio: Audio, *, multi: bool) -> Iterato
                 temperature=result.temperature,
                 words=None if result.segments[index].words is None else words,
                 language=result.language if multi else None,
-                channel=audio.channel,
+                track=done.voice.track,
+                channel=done.voice.channel,
                 suspect=result.segments[index].suspect,
             )
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqscribe.result import Media
@@ -18,6 +18,7 @@ __all__ = [
     "RawSegment",
     "RawWord",
     "Source",
+    "Voice",
     "Window",
     "WindowResult",
     "Windows",
@@ -46,15 +47,37 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Voice:
+    """What is transcribed by itself: a channel or a track, a stretch of the PCM file; in samples.
+
+    Attributes:
+        file_start: Where it begins in the PCM file.
+        samples: How long it is.
+        track: Which track of the media file, from 0, where each is transcribed.
+        channel: Which channel, from 0, where they are split.
+    """
+
+    file_start: int
+    samples: int
+    track: int | None = None
+    channel: int | None = None
+
+    @property
+    def file_end(self) -> int:
+        """Where it ends in the PCM file."""
+        return self.file_start + self.samples
+
+
+@dataclass(frozen=True, slots=True)
 class Audio:
     """Decoded audio on disk: raw mono signed 16-bit little-endian PCM at `SAMPLE_RATE`.
 
     Attributes:
         path: A complete file, renamed into place, never rewritten.
-        samples: Its length.
+        samples: Length of the recording: of its longest voice.
         start: Seconds of the file's own clock at sample 0 (the job's `start`).
         source_sha256: Digest of the media file that it was decoded from.
-        channel: Which channel, where channels were split.
+        apart: Its voices, which lie behind one another in the file and have the same clock; empty: it has one alone.
         warnings: What its reader should know about how it was decoded.
     """
 
@@ -63,8 +86,13 @@ class Audio:
     start: float
     source_sha256: str
     media: Media = field(default_factory=Media)
-    channel: int | None = None
+    apart: tuple[Voice, ...] = ()
     warnings: tuple[JobWarning, ...] = ()
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """What is transcribed by itself, in the order of the file: together all of it."""
+        return self.apart or (Voice(0, self.samples),)
 
     @property
     def seconds(self) -> float:
@@ -123,6 +151,11 @@ class Window:
         """Length of the window in seconds."""
         return self.samples / SAMPLE_RATE
 
+    def moved(self, samples: int) -> Window:
+        """The same so much further behind in the file."""
+        pieces = (replace(piece, file_start=piece.file_start + samples) for piece in self.pieces)
+        return replace(self, pieces=tuple(pieces))
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -130,6 +163,7 @@ class Windows:
 
     Attributes:
         cutter: Name and version of the cutter and its settings; the same audio and cutter give the same cut.
+        windows: Those of the first voice, then those of the next; none has pieces of two.
         speech: Seconds of speech in all (overlaps counted once).
     """
 
@@ -137,6 +171,14 @@ class Windows:
     windows: tuple[Window, ...]
     speech: float
     cutter: str
+
+    def of(self, voice: Voice) -> tuple[Window, ...]:
+        """The windows of a voice, placed as if it were a file of its own."""
+        return tuple(
+            window.moved(-voice.file_start)
+            for window in self.windows
+            if voice.file_start <= window.pieces[0].file_start < voice.file_end
+        )
 
 
 @dataclass(frozen=True, slots=True)

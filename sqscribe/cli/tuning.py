@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags that tune how text is looked for, for every command that makes jobs."""
+"""Flags of what is transcribed and how its text is looked for, for every command that makes jobs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ __all__ = ["with_tuning"]
 
 #: The command's parameter in whose place the flags stand.
 _PARAMETER = "tuning"
+#: Digits that may be a track's number; anything else is refused with the message's own words.
+_MOST_DIGITS = 9
 #: Flags whose values are the members of an object.
 _VAD = {"vad_threshold": "threshold", "vad_min_silence": "min_silence", "vad_pad": "pad"}
 
@@ -47,6 +49,17 @@ def with_tuning(command: Callable[..., None]) -> Callable[..., None]:
 
 #: Name to what it is and its default; those of commands that say nothing of a message's field.
 _FLAGS: dict[str, tuple[Any, Any]] = {
+    "track": (
+        Annotated[
+            str | None,
+            typer.Option(help="Which audio track, from 0; `all`: each by itself. [default: the first with sound]"),
+        ],
+        None,
+    ),
+    "channels": (
+        Annotated[str, typer.Option(help="`mix`, or `split`: each by itself, as of calls with a side on each.")],
+        "mix",
+    ),
     "vad_threshold": (
         Annotated[
             float | None,
@@ -103,6 +116,9 @@ _FLAGS: dict[str, tuple[Any, Any]] = {
 
 def _fields(values: dict[str, Any], *, vad: bool) -> dict[str, Any]:
     fields = {name: value for name, value in values.items() if name not in _VAD and value != _FLAGS[name][1]}
+    if "track" in fields:
+        text = fields["track"]
+        fields["track"] = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else text
     if "languages" in fields:
         fields["languages"] = _listed(fields["languages"])
     if "temperature" in fields:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqscribe.formats.text import one_line
+from sqscribe.formats.text import one_line, spoken_by
 from sqscribe.transcript import Segment, Transcript, Word
 
 __all__ = ["Cue", "CueLimits", "cues", "word_cues"]
@@ -39,11 +40,16 @@ class CueLimits:
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Lines that are shown together, from `start` to `end` in seconds."""
+    """Lines that are shown together, from `start` to `end` in seconds.
+
+    Attributes:
+        voice: Whose they are, where voices are told apart; else empty.
+    """
 
     start: float
     end: float
     lines: tuple[str, ...]
+    voice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +71,48 @@ _Units = Sequence[_Unit]
 _NORMS = CueLimits()
 
 
-def cues(transcript: Transcript, limits: CueLimits = _NORMS) -> list[Cue]:
-    """Cuts the transcript into cues, in order of time.
+def cues(transcript: Transcript, limits: CueLimits = _NORMS, *, named: bool = False) -> list[Cue]:
+    """Cuts the transcript into cues, in order of time. Those of several voices overlap as the voices do.
 
     A cue ends with its segment (a sentence), at a pause, or where it would grow too wide or too long; one that is
     divided is divided evenly, at punctuation and pauses where there are any. Segments without words are cut as if
     their words were spread evenly over them.
+
+    Args:
+        transcript: What was said.
+        limits: Of a cue.
+        named: Whether a cue's text begins with the name of its voice.
     """
+    by_voice: dict[str, list[Segment]] = defaultdict(list)
+    for segment in transcript.segments:
+        by_voice[segment.voice].append(segment)
+    found = [cue for voice, segments in by_voice.items() for cue in _cues(segments, limits, voice, named=named)]
+    return sorted(found, key=lambda cue: cue.start) if transcript.apart else found
+
+
+def _cues(segments: Sequence[Segment], limits: CueLimits, voice: str, *, named: bool) -> Iterator[Cue]:
+    name = spoken_by(voice).rstrip() if named else ""
     blocks = [
         block
-        for segment in transcript.segments
+        for segment in segments
         for talk in _without_pauses(_units(segment, limits), limits)
-        for block in _divided(talk, limits)
+        for block in _divided(talk, limits, name)
     ]
-    blocks = list(_joined(blocks, limits))
+    blocks = list(_joined(blocks, limits, name))
     ends = [following[0].start for following in blocks[1:]] + [math.inf]
-    return [
-        Cue(block[0].start, _shown_until(block, end, limits), _layout(block, limits))
-        for block, end in zip(blocks, ends[: len(blocks)], strict=True)
-    ]
+    for block, end in zip(blocks, ends[: len(blocks)], strict=True):
+        yield Cue(block[0].start, _shown_until(block, end, limits), _layout(_named(block, name), limits), voice)
 
 
 def word_cues(transcript: Transcript) -> list[Cue]:
-    """One cue a word, as long as it is spoken; segments without words are one cue each."""
-    return [
-        Cue(spoken.start, spoken.end, (text,))
+    """One cue a word, as long as it is spoken; segments without words are one cue each. In order of time."""
+    found = [
+        Cue(spoken.start, spoken.end, (text,), segment.voice)
         for segment in transcript.segments
         for spoken, said in _words(segment)
         if (text := one_line(said))
     ]
+    return sorted(found, key=lambda cue: cue.start) if transcript.apart else found
 
 
 def _words(segment: Segment) -> list[tuple[Segment | Word, str]]:
@@ -165,14 +184,14 @@ def _without_pauses(units: _Units, limits: CueLimits) -> Iterator[_Units]:
         yield units[begin:]
 
 
-def _divided(units: _Units, limits: CueLimits) -> Iterator[_Units]:
+def _divided(units: _Units, limits: CueLimits, name: str) -> Iterator[_Units]:
     """Divides the units into as few cues as fit the limits: halves them at the best place until each half fits."""
-    if len(units) == 1 or _fits(units, limits):
+    if len(units) == 1 or _fits(_named(units, name), limits):
         yield units
         return
     cut = _best_cut(units)
-    yield from _divided(units[:cut], limits)
-    yield from _divided(units[cut:], limits)
+    yield from _divided(units[:cut], limits, name)
+    yield from _divided(units[cut:], limits, name)
 
 
 def _best_cut(units: _Units) -> int:
@@ -193,14 +212,14 @@ def _best_cut(units: _Units) -> int:
     return min(range(max(1, margin), max(2, len(units) - margin)), key=cost)
 
 
-def _joined(blocks: Sequence[_Units], limits: CueLimits) -> Iterator[_Units]:
+def _joined(blocks: Sequence[_Units], limits: CueLimits, name: str) -> Iterator[_Units]:
     """Joins a cue to the next where it could not be shown for its least time otherwise, if both fit in one."""
     waiting: _Units = ()
     for block in blocks:
         if waiting:
             together = [*waiting, *_after_blank(block)]
             hurried = 0 <= block[0].start - waiting[0].start < limits.min_seconds
-            if hurried and _fits(together, limits):
+            if hurried and _fits(_named(together, name), limits):
                 waiting = together
                 continue
             yield waiting
@@ -212,6 +231,11 @@ def _joined(blocks: Sequence[_Units], limits: CueLimits) -> Iterator[_Units]:
 def _after_blank(block: _Units) -> _Units:
     first = block[0]
     return [_Unit(first.text, first.start, first.end, blank=True), *block[1:]]
+
+
+def _named(block: _Units, name: str) -> _Units:
+    """The block behind the name of who speaks, which takes its room in the cue."""
+    return [_Unit(name, block[0].start, block[0].start, blank=False), *_after_blank(block)] if name else block
 
 
 def _shown_until(block: _Units, following: float, limits: CueLimits) -> float:

@@ -71,6 +71,8 @@ def _segment(segment: Segment) -> dict[str, object]:
     }
     if segment.language is not None:
         record["language"] = segment.language
+    if segment.track is not None:
+        record["track"] = segment.track
     if segment.channel is not None:
         record["channel"] = segment.channel
     if segment.suspect is not None:
@@ -85,7 +87,6 @@ def _segment(segment: Segment) -> dict[str, object]:
 
 def _read_segment(record: dict[str, Any]) -> Segment:
     words = record.get("words")
-    channel = record.get("channel")
     return Segment(
         id=int(record["id"]),
         start=_number(record["start"]),
@@ -97,7 +98,8 @@ def _read_segment(record: dict[str, Any]) -> Segment:
         temperature=_number(record["temperature"]),
         words=None if words is None else tuple(_read_word(word) for word in words),
         language=_optional_text(record.get("language")),
-        channel=None if channel is None else int(channel),
+        track=_optional_count(record.get("track")),
+        channel=_optional_count(record.get("channel")),
         suspect=_optional_text(record.get("suspect")),
     )
 
@@ -121,6 +123,10 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"a number was expected, not {type(value).__name__}")
     return float(value)
+
+
+def _optional_count(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _optional_text(value: Any) -> str | None:

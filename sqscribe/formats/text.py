@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["one_line"]
+__all__ = ["one_line", "spoken_by"]
 
 
 def one_line(text: str) -> str:
@@ -12,3 +12,8 @@ def one_line(text: str) -> str:
     Whisper's own writers do the same: https://github.com/openai/whisper/blob/main/whisper/utils.py
     """
     return " ".join(text.split()).replace("-->", "->")
+
+
+def spoken_by(voice: str) -> str:
+    """What stands before the text of a voice; nothing where voices are not told apart."""
+    return f"{voice}: " if voice else ""

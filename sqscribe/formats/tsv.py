@@ -12,10 +12,19 @@ __all__ = ["render"]
 
 
 def render(transcript: Transcript, _options: RenderOptions) -> bytes:
-    """UTF-8: a header, then one segment a line. Tabs and line ends in a text become blanks."""
-    lines = ["start\tend\ttext"]
-    lines += [
-        f"{milliseconds(segment.start)}\t{milliseconds(segment.end)}\t{one_line(segment.text)}"
-        for segment in transcript.segments
+    """UTF-8: a header, then one segment a line. Tabs and line ends in a text become blanks.
+
+    Where segments say which track or channel they are of, a column for each follows.
+    """
+    header = ["start", "end", "text"]
+    rows = [
+        [str(milliseconds(each.start)), str(milliseconds(each.end)), one_line(each.text)]
+        for each in transcript.segments
     ]
-    return "".join(f"{line}\n" for line in lines).encode()
+    for name in ("track", "channel"):
+        numbers = [getattr(segment, name) for segment in transcript.segments]
+        if any(number is not None for number in numbers):
+            header.append(name)
+            for row, number in zip(rows, numbers, strict=True):
+                row.append("" if number is None else str(number))
+    return "".join("\t".join(row) + "\n" for row in [header, *rows]).encode()

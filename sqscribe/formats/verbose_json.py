@@ -21,6 +21,7 @@ _FRAMES = 100
 def render(transcript: Transcript, options: RenderOptions) -> bytes:
     """UTF-8 JSON; `words` are at the top level, and only with `word_timestamps`.
 
+    `channel` and `track` stand at segments and words where the master has them; the types take more fields.
     `language` is an English name, empty without speech (the type wants a string). `tokens` is always empty: the
     master does not keep them.
     """
@@ -33,9 +34,8 @@ def render(transcript: Transcript, options: RenderOptions) -> bytes:
     }
     if options.word_timestamps:
         record["words"] = [
-            {"word": word.word.strip(), "start": word.start, "end": word.end}
-            for segment in transcript.segments
-            for word in segment.words or ()
+            {"word": word.word.strip(), "start": word.start, "end": word.end} | _voice(segment)
+            for segment, word in transcript.words()
         ]
     record["usage"] = {"type": "duration", "seconds": transcript.duration}
     return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -53,4 +53,9 @@ def _segment(segment: Segment) -> dict[str, object]:
         "avg_logprob": segment.avg_logprob,
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
-    }
+    } | _voice(segment)
+
+
+def _voice(segment: Segment) -> dict[str, object]:
+    numbers = {"track": segment.track, "channel": segment.channel}
+    return {name: number for name, number in numbers.items() if number is not None}

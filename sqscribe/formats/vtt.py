@@ -15,10 +15,14 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def render(transcript: Transcript, options: RenderOptions) -> bytes:
-    """UTF-8; with `word_timestamps` one cue a word, else subtitles. Only the header without speech."""
+    """UTF-8; with `word_timestamps` one cue a word, else subtitles. Only the header without speech.
+
+    Where voices are apart, a cue names its own in a voice span, which players show or style as they like.
+    """
     blocks = ["WEBVTT\n"]
     for cue in word_cues(transcript) if options.word_timestamps else cues(transcript):
         start, end = span(cue.start, cue.end)
         lines = "\n".join(cue.lines).translate(_ESCAPES)
-        blocks.append(f"{vtt_time(start)} --> {vtt_time(end)}\n{lines}\n")
+        text = f"<v {cue.voice}>{lines}</v>" if cue.voice else lines
+        blocks.append(f"{vtt_time(start)} --> {vtt_time(end)}\n{text}\n")
     return "\n".join(blocks).encode()

@@ -10,10 +10,11 @@ from pathlib import Path
 from sqscribe.errors import ErrorCode, JobFailedError, PermanentError
 from sqscribe.transcript import JobWarning
 from stages.decode.pcm import PcmWriter, too_long
+from stages.decode.recorders import Recorder
 from stages.media_kind import describe, explain
 from stages.reader.wire import Failure, Form, Report, Track
 
-__all__ = ["Findings", "emptiness", "failure", "warnings"]
+__all__ = ["Findings", "emptiness", "failure", "left_out", "no_such_track", "warnings"]
 
 #: A file is cut short where this is missing of what its head says: seconds, and part of it.
 _MISSING_SECONDS, _MISSING_SHARE = 2.0, 0.02
@@ -21,7 +22,7 @@ _MISSING_SECONDS, _MISSING_SHARE = 2.0, 0.02
 _FALSE_START, _TURNED_SECONDS, _GAP_SECONDS = 0.2, 1.0, 1.0
 #: A packet or two are lost wherever recordings are joined.
 _LOST_PACKETS = 3
-_NAMED = 5
+_NAMED, _TRACKS_NAMED = 5, 16
 
 
 @dataclass(slots=True)
@@ -33,12 +34,14 @@ class Findings:
         forms: How the sound was laid out, stretch by stretch.
         peak: The loudest sample of any channel.
         turned_seconds: For how long channels would have cancelled each other.
+        alike: Of channels that are split: those that are left out, each with the one that has the same sound.
     """
 
     report: Report | None = None
     forms: list[Form] = field(default_factory=list)
     peak: int = 0
     turned_seconds: float = 0.0
+    alike: Sequence[tuple[int, int]] = ()
 
 
 def failure(report: Report, path: Path, most: float) -> JobFailedError | None:
@@ -59,7 +62,7 @@ def failure(report: Report, path: Path, most: float) -> JobFailedError | None:
     return None
 
 
-def emptiness(pcm: PcmWriter, path: Path) -> JobFailedError | None:
+def emptiness(pcm: Recorder | PcmWriter, path: Path) -> JobFailedError | None:
     """The error when no sample of the file at `path` was written; None when some were."""
     if pcm.samples:
         return None
@@ -72,12 +75,17 @@ def emptiness(pcm: PcmWriter, path: Path) -> JobFailedError | None:
     )
 
 
-def warnings(found: Findings) -> Iterator[JobWarning]:
-    """What a reader of the transcript should know about the sound."""
+def warnings(found: Findings, *, chosen: bool = False) -> Iterator[JobWarning]:
+    """What a reader of the transcript should know about the sound.
+
+    Args:
+        found: In a track.
+        chosen: Whether the track was asked for, by its number or with all others.
+    """
     report = found.report
     if report is None:
         return
-    if len(report.tracks) > 1 and report.track is not None:
+    if len(report.tracks) > 1 and report.track is not None and not chosen:
         yield JobWarning("tracks_ignored", _tracks(report.tracks, report.track))
     forms = _changes(found.forms)
     if len(forms) > 1:
@@ -99,6 +107,9 @@ def warnings(found: Findings) -> Iterator[JobWarning]:
             f"channels in opposite phase would cancel each other for {found.turned_seconds:.1f} s; "
             "they were mixed with one of them turned round",
         )
+    if found.alike:
+        pairs = ", ".join(f"channel {other} has that of channel {kept}" for other, kept in found.alike)
+        yield JobWarning("channels_alike", f"the same sound was transcribed once: {pairs}")
 
 
 def _cut(report: Report) -> str:
@@ -125,12 +136,33 @@ def _changes(forms: Sequence[Form]) -> list[Form]:
 
 
 def _tracks(tracks: Sequence[Track], used: int) -> str:
-    def name(number: int) -> str:
-        said = [part for part in (tracks[number].language, tracks[number].codec or "unknown codec") if part]
-        return f"{number + 1} ({', '.join(said)})"
+    others = [number for number in range(len(tracks)) if number != used]
+    return (
+        f"of the file's {len(tracks)} audio tracks, track {_name(tracks, used)} was transcribed; "
+        f"not used: {_listed(tracks, others)}"
+    )
 
-    others = ", ".join([name(number) for number in range(len(tracks)) if number != used][:_NAMED])
-    return f"track {name(used)} of {len(tracks)} was transcribed; not used: {others}"
+
+def _name(tracks: Sequence[Track], number: int) -> str:
+    """A track for people: its number from 0, as ffmpeg counts, and what is known of it."""
+    said = [part for part in (tracks[number].language, tracks[number].codec or "unknown codec") if part]
+    return f"{number} ({', '.join(said)})"
+
+
+def _listed(tracks: Sequence[Track], numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _TRACKS_NAMED} more" if len(numbers) > _TRACKS_NAMED else ""
+    return ", ".join(_name(tracks, number) for number in numbers[:_TRACKS_NAMED]) + more
+
+
+def no_such_track(report: Report, wanted: int) -> JobFailedError:
+    """The error for a track that a file does not have."""
+    has = _listed(report.tracks, range(len(report.tracks)))
+    return PermanentError(ErrorCode.MEDIA_NO_AUDIO, f"track: the file has no audio track {wanted}; it has {has}")
+
+
+def left_out(report: Report, numbers: Sequence[int]) -> JobWarning:
+    """The warning for tracks that could not be transcribed with the others."""
+    return JobWarning("tracks_ignored", f"audio tracks that cannot be decoded: {_listed(report.tracks, numbers)}")
 
 
 def _damage(report: Report) -> str:

@@ -12,11 +12,11 @@ from stages.disk import disk_faults
 from stages.ports import Cancellation, ScratchReserve
 from stages.values import SAMPLE_RATE
 
-__all__ = ["SAMPLE_BYTES", "Part", "PcmWriter", "too_long"]
+__all__ = ["SAMPLE_BYTES", "STEP", "Part", "PcmWriter", "too_long"]
 
 SAMPLE_BYTES = 2
 #: Scratch bytes that are reserved at a time: nearly nine minutes of PCM.
-_STEP = 16 * 2**20
+STEP = 16 * 2**20
 #: Silence is written in pieces, so that a hole of hours takes no memory.
 _SILENCE = bytes(256 * 1024)
 
@@ -62,17 +62,24 @@ class PcmWriter:
     Args:
         path: The file.
         part: What of the stream is wanted.
-        held: Scratch bytes that the job takes besides.
         reserve: Asked before the file grows.
         cancellation: Ends a wait for room.
+        step: Scratch bytes that are reserved at a time.
     """
 
-    def __init__(self, path: Path, part: Part, held: int, reserve: ScratchReserve, cancellation: Cancellation) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        part: Part,
+        reserve: ScratchReserve,
+        cancellation: Cancellation,
+        step: int,
+    ) -> None:
+        self.path = path
+        self._step = step
         self._skip = round(part.begin * SAMPLE_RATE) * SAMPLE_BYTES
         self._stop = None if part.end is None else round(part.end * SAMPLE_RATE) * SAMPLE_BYTES
         self._most = part.most
-        self._held = held
         self._reserve = reserve
         self._cancellation = cancellation
         self._reserved = 0
@@ -89,7 +96,7 @@ class PcmWriter:
     ) -> None:
         self._file.close()
         if error:
-            self._path.unlink()
+            self.path.unlink()
 
     @property
     def samples(self) -> int:
@@ -117,9 +124,9 @@ class PcmWriter:
         total = self._written + len(wanted)
         if total > self._most * SAMPLE_RATE * SAMPLE_BYTES:
             raise too_long(self._most)
-        if self._held + total > self._reserved:
-            self._reserve.reserve(self._held + total + _STEP, self._cancellation)
-            self._reserved = self._held + total + _STEP
+        if total > self._reserved:
+            self._reserve.reserve(total + self._step, self._cancellation)
+            self._reserved = total + self._step
         with disk_faults():
             while wanted:
                 wanted = wanted[self._file.write(wanted) :]

@@ -133,8 +133,9 @@ class _Decoding:
 
     def _demux(self, stop: int) -> None:
         report, chosen = self._report, self._stream.index
-        # Where only the container says how long it is, its pictures may last longer than its sound.
-        others = [] if self._stream.duration else self._media.videos
+        # Where only the container says how long it is, pictures or other tracks may last longer than this sound.
+        streams = [] if self._stream.duration else [*self._media.videos, *self._media.audio]
+        others = [stream for stream in streams if stream.index != chosen]
         try:
             for packet in self._media.container.demux(self._stream, *others):
                 if packet.stream_index == chosen:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqscribe.tuning import Tuning
 from stages.ports import Cancellation
 from stages.segment.cut import CutSettings, cut_track
 from stages.segment.tuned import tuned
 from stages.segment.vad import SileroVad
-from stages.values import SAMPLE_RATE, Audio, Windows
+from stages.values import SAMPLE_RATE, Audio, Window, Windows
 
 __all__ = ["CutSettings", "Segmenter"]
 
@@ -28,7 +30,7 @@ class Segmenter:
         self._vad = SileroVad()
 
     def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, tuning: Tuning | None = None) -> Windows:
-        """Cuts one recording. The same samples give the same windows.
+        """Cuts one recording, each of its voices by itself. The same samples give the same windows.
 
         Args:
             audio: Read in slabs: memory does not grow with its length, but for 5 bytes per 32 ms.
@@ -42,9 +44,16 @@ class Segmenter:
             NodeFaultError: The PCM file cannot be read.
         """
         tuning = tuning or Tuning()
-        track = self._vad.track(audio, cancellation, lift=tuning.level)
-        windows, speech = cut_track(track, tuned(self._settings, tuning), vad=vad, level=tuning.level)
-        return Windows(audio, windows, speech / SAMPLE_RATE, self.cutter(vad, tuning))
+        settings = tuned(self._settings, tuning)
+        windows: list[Window] = []
+        speech = 0
+        for voice in audio.voices:
+            track = self._vad.track(audio, cancellation, lift=tuning.level, voice=voice)
+            cut, spoken = cut_track(track, settings, vad=vad, level=tuning.level)
+            placed = [window.moved(voice.file_start) for window in cut] if voice.file_start else cut
+            windows += [replace(window, index=index) for index, window in enumerate(placed, start=len(windows))]
+            speech += spoken
+        return Windows(audio, tuple(windows), speech / SAMPLE_RATE, self.cutter(vad, tuning))
 
     def cutter(self, vad: bool, tuning: Tuning | None = None) -> str:
         """`Windows.cutter` of what `segment` gives."""

@@ -15,7 +15,7 @@ import onnxruntime
 from sqscribe.errors import NodeFaultError, UnfitNodeError
 from stages.ports import Cancellation
 from stages.segment.level import detection_lift
-from stages.values import Audio
+from stages.values import Audio, Voice
 
 __all__ = ["FRAME", "SileroVad", "Track"]
 
@@ -78,23 +78,27 @@ class SileroVad:
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def track(self, audio: Audio, cancellation: Cancellation, *, lift: bool = True) -> Track:
-        """Measures a whole recording.
+    def track(
+        self, audio: Audio, cancellation: Cancellation, *, lift: bool = True, voice: Voice | None = None
+    ) -> Track:
+        """Measures a whole recording, or one voice of it.
 
         Args:
             audio: Read by offset, a few seconds at a time, twice.
             cancellation: Looked at before every slab.
             lift: Whether the model is shown a copy in which what is quiet was raised above the noise.
+            voice: Which one; None: the first.
 
         Raises:
             Cancelled: The job was called off.
             NodeFaultError: The PCM file cannot be read or is shorter than it should be.
         """
-        frames = -(-audio.samples // FRAME)
+        voice = voice or audio.voices[0]
+        frames = -(-voice.samples // FRAME)
         probabilities = np.empty(frames, np.float32)
         levels = np.empty(frames, np.uint8)
         done = 0
-        for slab in _slabs(audio):
+        for slab in _slabs(audio.path, voice):
             cancellation.check()
             part = slice(done, done + len(slab))
             levels[part] = np.rint(10 * np.log10(slab[:, _CONTEXT:].var(axis=1) + 1))
@@ -102,14 +106,14 @@ class SileroVad:
         gains = detection_lift(levels) if lift else np.zeros(frames, np.float32)
         h, c = np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
         done = 0
-        for slab in _slabs(audio, gains if gains.any() else None):
+        for slab in _slabs(audio.path, voice, gains if gains.any() else None):
             cancellation.check()
             part = slice(done, done + len(slab))
             sums, differences = _mirrored(slab)
             likely, h, c = self._session.run(None, {"sums": sums, "differences": differences, "h": h, "c": c})
             probabilities[part] = likely
             done = part.stop
-        return Track(audio.samples, probabilities, levels)
+        return Track(voice.samples, probabilities, levels)
 
 
 def _mirrored(slab: _Samples) -> tuple[_Samples, _Samples]:
@@ -124,18 +128,20 @@ def _mirrored(slab: _Samples) -> tuple[_Samples, _Samples]:
     return rising + falling, rising - falling
 
 
-def _slabs(audio: Audio, gains: npt.NDArray[np.float32] | None = None) -> Iterator[_Samples]:
+def _slabs(path: Path, voice: Voice, gains: npt.NDArray[np.float32] | None = None) -> Iterator[_Samples]:
     """The recording as float32 [frames, context + frame] in units of the 16-bit sample, zeros after its end.
 
     Args:
-        audio: The recording.
+        path: The PCM file.
+        voice: Where the recording lies in it.
         gains: By how many dB each frame is raised; None: by none.
     """
     centres = None if gains is None else np.arange(len(gains)) * FRAME + FRAME // 2
     carried = np.zeros(_CONTEXT, np.float32)
-    left = audio.samples
+    left = voice.samples
     try:
-        with audio.path.open("rb") as file:
+        with path.open("rb") as file:
+            file.seek(2 * voice.file_start)
             while left:
                 take = min(left, _SLAB * FRAME)
                 body = file.read(2 * take)
@@ -147,7 +153,7 @@ def _slabs(audio: Audio, gains: npt.NDArray[np.float32] | None = None) -> Iterat
                 row = np.concatenate([carried, np.frombuffer(body, "<i2").astype(np.float32), tail])
                 carried = row[-_CONTEXT:]
                 if gains is not None and centres is not None:
-                    begin = audio.samples - left - _CONTEXT
+                    begin = voice.samples - left - _CONTEXT
                     near = slice(max(begin // FRAME - 1, 0), (begin + len(row)) // FRAME + 2)
                     if gains[near].any():
                         raised = np.interp(np.arange(begin, begin + len(row)), centres[near], gains[near])

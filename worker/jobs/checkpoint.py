@@ -20,7 +20,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
@@ -31,7 +31,7 @@ from sqscribe.errors import NodeFaultError, PermanentError, SettingsFaultError
 from sqscribe.job import Job
 from stages.inference.protocol import EngineInfo
 from stages.ports import Store
-from stages.values import Audio, Window, WindowResult
+from stages.values import Audio, Voice, Window, WindowResult
 from worker.receive.lineage import Lineage
 
 __all__ = ["CheckpointListing", "Checkpoints", "Increment", "Manifest", "attempt_name"]
@@ -73,16 +73,21 @@ class Manifest:
         shape = {"windows": [asdict(window) for window in self.windows], "language": self.language}
         return _digest(shape)
 
-    def check(self, samples: int) -> None:
-        """Refuses windows that cannot be of a recording of so many samples.
+    def check(self, voices: Sequence[Voice]) -> None:
+        """Refuses windows that cannot be of a recording of these voices.
 
         Raises:
             ValueError: They are not.
         """
         for place, window in enumerate(self.windows):
             filled = 0
+            first = window.pieces[0].file_start if window.pieces else -1
+            begin, end = next(
+                ((voice.file_start, voice.file_end) for voice in voices if voice.file_start <= first < voice.file_end),
+                (0, 0),
+            )
             for piece in window.pieces:
-                inside = piece.file_start >= 0 and 0 < piece.length <= samples - piece.file_start
+                inside = piece.file_start >= begin and 0 < piece.length <= end - piece.file_start
                 if piece.window_start != filled or not inside:
                     raise ValueError(f"window {place} has a piece outside of the recording, or a gap")
                 filled += piece.length
@@ -147,6 +152,7 @@ class Checkpoints:
             "source": audio.source_sha256,
             # Another decoder may make it a little longer or shorter: windows would lie beside the words then.
             "samples": audio.samples,
+            **({"voices": [asdict(voice) for voice in audio.apart]} if audio.apart else {}),
             "cutter": cutter,
             "model": [info.name, info.revision, info.compute_type, *info.variant],
             "language": job.language,
@@ -155,6 +161,7 @@ class Checkpoints:
             "hotwords": job.hotwords,
             "beam_size": job.beam_size,
             "vad": job.vad,
+            **({} if job.track is None else {"track": job.track}),
             "channels": job.channels,
             "start": float(job.start),
             "end": None if job.end is None else float(job.end),
@@ -176,13 +183,13 @@ class Checkpoints:
             log.warning("checkpoint_unreadable", error=str(error))
             return CheckpointListing()
 
-    def manifest(self, folder: str, samples: int) -> Manifest | None:
+    def manifest(self, folder: str, audio: Audio) -> Manifest | None:
         """The manifest in the store; None where there is none that can be used.
 
         Raises:
             NodeFaultError: The store cannot be reached.
         """
-        return self._read(f"{folder}{MANIFEST}", lambda body: _load_manifest(body, samples))
+        return self._read(f"{folder}{MANIFEST}", lambda body: _load_manifest(body, audio))
 
     def results(self, listing: CheckpointListing, folder: str, manifest: Manifest) -> dict[int, WindowResult]:
         """All finished windows of a checkpoint, by index; an increment that cannot be used is passed over.
@@ -210,7 +217,7 @@ class Checkpoints:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def claim(self, folder: str, ours: Manifest, samples: int) -> Manifest:
+    def claim(self, folder: str, ours: Manifest, audio: Audio) -> Manifest:
         """Puts the manifest unless there is one that can be used.
 
         Returns:
@@ -223,7 +230,7 @@ class Checkpoints:
         if stored is None:
             raise NodeFaultError(f"{url} was removed while its job was saved")
         try:
-            return _load_manifest(stored.body, samples)
+            return _load_manifest(stored.body, audio)
         except (ValueError, RecursionError) as error:
             log.warning("checkpoint_unreadable", url=url, error=str(error)[:200])
         if self._store.replace(url, body, JSON_TYPE, stored.etag, temporary=True):
@@ -269,9 +276,9 @@ def _dump(value: Manifest | Increment) -> bytes:
     return json.dumps(asdict(value), separators=(",", ":")).encode()
 
 
-def _load_manifest(body: bytes, samples: int) -> Manifest:
+def _load_manifest(body: bytes, audio: Audio) -> Manifest:
     manifest = _manifests.validate_python(json.loads(body))
-    manifest.check(samples)
+    manifest.check(audio.voices)
     return manifest
 
 

@@ -161,7 +161,7 @@ class Pipeline:
             self._work.put(Ending.of(run))
             return
         run.enter(Stage.WAIT, self._clock.now(), self._metrics)
-        self._room.note_length(windows.audio.seconds)
+        self._room.note_length(windows.audio.seconds * len(windows.audio.voices))
         seconds = sum(window.seconds for window in missing)
         self._buffer.admit(seconds, run.cancellation)
         run.buffered = seconds

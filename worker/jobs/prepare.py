@@ -93,7 +93,15 @@ class Preparer:
     def _decode(self, run: JobRun, source: Source, folder: JobScratch) -> Audio:
         job = run.job
         audio = self._decoder.decode(
-            source, folder.path, folder, run.cancellation, start=job.start, end=job.end, language=job.language
+            source,
+            folder.path,
+            folder,
+            run.cancellation,
+            start=job.start,
+            end=job.end,
+            language=job.language,
+            track=job.track,
+            split=job.channels == "split",
         )
         if audio.samples == 0:
             raise PermanentError(ErrorCode.MEDIA_NO_AUDIO, "the audio stream holds no samples")

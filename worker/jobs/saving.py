@@ -142,7 +142,7 @@ class CheckpointSaver:
             return None
 
         def load() -> Windows | None:
-            manifest = self._checkpoints.manifest(folder, audio.samples)
+            manifest = self._checkpoints.manifest(folder, audio)
             if manifest is None:
                 return None
             run.results = self._checkpoints.results(checkpoint.listing, folder, manifest)
@@ -286,7 +286,7 @@ class CheckpointSaver:
             language=None if named else run.language,
             language_probability=None if named else run.language_probability,
         )
-        existing = self._checkpoints.claim(run.checkpoint.folder, ours, run.windows.audio.samples)
+        existing = self._checkpoints.claim(run.checkpoint.folder, ours, run.windows.audio)
         if existing.cut == ours.cut:
             return existing
         self._adopt(run, run.windows, existing)

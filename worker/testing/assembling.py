@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqscribe.transcript import Transcript
 from stages.assemble import assemble
-from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
+from stages.values import SAMPLE_RATE, Audio, Piece, RawSegment, RawWord, Voice, Window, WindowResult, Windows
 
 __all__ = ["Timed", "assembled", "job", "plain", "result", "timed", "window", "words"]
 
@@ -45,7 +45,9 @@ def window(index: int, *pieces: tuple[float, float], before: float = 0, after: f
 
 def job(*windows: Window, start: float = 0.0, channel: int | None = None, seconds: float = 100.0) -> Windows:
     """A recording that was cut into these windows."""
-    audio = Audio(Path("audio.pcm"), round(seconds * SAMPLE_RATE), start, "0" * 64, channel=channel)
+    samples = round(seconds * SAMPLE_RATE)
+    apart = () if channel is None else (Voice(0, samples, channel=channel),)
+    audio = Audio(Path("audio.pcm"), samples, start, "0" * 64, apart=apart)
     return Windows(audio, windows, seconds, "cut")
 
 

@@ -54,7 +54,8 @@ def test_every_field_is_taken_over() -> None:
         "hotwords": "kubectl",
         "beam_size": 10,
         "vad": False,
-        "channels": "mix",
+        "track": "all",
+        "channels": "split",
         "start": 1,
         "end": 2.5,
         "metadata": {"any": [1, None, "x"]},
@@ -75,6 +76,8 @@ def test_every_field_is_taken_over() -> None:
         hotwords="kubectl",
         beam_size=10,
         vad=False,
+        track="all",
+        channels="split",
         start=1.0,
         end=2.5,
         metadata={"any": [1, None, "x"]},
@@ -138,6 +141,10 @@ def test_every_field_is_taken_over() -> None:
         ({"source": URL, "beam_size": "5"}, "beam_size: input should be a valid integer, not '5'"),
         ({"source": URL, "beam_size": 10**5000}, "not a huge number"),
         ({"source": URL, "channels": "left"}, "channels: "),
+        *(
+            ({"source": URL, "track": wrong}, "track: must be the number of an audio track, from 0 to 999, or 'all'")
+            for wrong in (-1, 1000, 10**5000, 1.0, True, "1", "ALL", "", [0], {"all": 1})
+        ),
         ({"source": URL, "start": True}, "start: input should be a valid number, not true"),
         ({"source": URL, "start": "5"}, "start: "),
         ({"source": URL, "start": -1}, "start: "),
@@ -198,7 +205,6 @@ def test_many_faults_are_counted() -> None:
     ("fields", "named"),
     [
         ({"source": URL, "formats": ["html"]}, "formats: 'html'"),
-        ({"source": URL, "channels": "split"}, "channels: 'split'"),
         ({"source": URL, "subtitles": {"max_chars": 37}}, "subtitles"),
         ({"source": URL, "webhook": "https://example.org/hook"}, "webhook"),
         ({"source": URL, "progress": True}, "progress"),
@@ -315,6 +321,12 @@ def digest(canonical: str) -> str:
             '{"object":"v","source":"s3://recordings/k"}',
         ),
         ({"source": "s3://recordings/k", "object": {"etag": "e"}}, '{"object":"e","source":"s3://recordings/k"}'),
+        ({"source": "http://h/a", "track": 0}, '{"source":"http://h/a","track":0}'),
+        ({"source": "http://h/a", "track": None}, '{"source":"http://h/a"}'),
+        (
+            {"source": "http://h/a", "track": "all", "channels": "split"},
+            '{"channels":"split","source":"http://h/a","track":"all"}',
+        ),
     ],
 )
 def test_the_derived_id_is_the_hash_of_what_shapes_the_transcript(fields: dict[str, Any], canonical: str) -> None:
@@ -351,6 +363,8 @@ messages = st.fixed_dictionaries(
         "suppress_numerals": st.booleans(),
         "max_window": st.floats(5, 30) | st.integers(5, 30),
         "level": st.booleans(),
+        "track": st.integers(0, 999) | st.just("all") | st.none(),
+        "channels": st.sampled_from(["mix", "split"]),
         "start": st.floats(0, 100),
         "end": st.floats(101, 1e6) | st.integers(101, 10_000),
         "metadata": json_values,

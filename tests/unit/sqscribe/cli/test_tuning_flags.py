@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sqscribe.cli import transcribe
-from sqscribe.errors import ExitCode
+from sqscribe.errors import ExitCode, SettingsError
 from sqscribe.job import Job
 from sqscribe.tuning import Tuning, VadTuning
 
@@ -40,7 +40,7 @@ def test_every_flag_reaches_the_job(jobs: list[Job], tmp_path: Path, monkeypatch
     code, output = told(
         *("--vad-threshold", 0.6, "--vad-min-silence", 2, "--vad-pad", 0.2, "--no-level", "--max-window", 20),
         *("--languages", "de,fr", "--temperature", "0,0.4", "--no-repeat-ngram-size", 3),
-        *("--repetition-penalty", 1.2, "--suppress-numerals"),
+        *("--repetition-penalty", 1.2, "--suppress-numerals", "--track", "all", "--channels", "split"),
     )
 
     assert (code, output) == (ExitCode.DONE, "")
@@ -57,6 +57,17 @@ def test_every_flag_reaches_the_job(jobs: list[Job], tmp_path: Path, monkeypatch
         )
     ]
     assert jobs[0].vad
+    assert (jobs[0].track, jobs[0].channels) == ("all", "split")
+
+
+def test_a_track_is_a_number_or_all_of_them(jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert told("--track", 2) == (ExitCode.DONE, "")
+    assert [(job.track, job.channels) for job in jobs] == [(2, "mix")]
+    for wrong in ("-1", "first", "9" * 5000):
+        with pytest.raises(SettingsError, match="track: must be the number"):
+            CliRunner().invoke(transcribe.app, ["--track", wrong, "talk.wav"], catch_exceptions=False)
 
 
 def test_a_job_without_flags_has_the_defaults(jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

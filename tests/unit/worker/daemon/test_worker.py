@@ -103,7 +103,7 @@ def test_a_dead_letter_keeps_the_senders_attributes_beside_its_own_within_the_li
     [
         ("{not json", "message-", "bad_message", ""),
         ({"source": "https://x.test/a.mp3", "job_id": "j", "formts": ["srt"]}, "j", "bad_message", "formts"),
-        ({"source": "https://x.test/a.mp3", "job_id": "j", "channels": "split"}, "j", "unsupported_option", "channels"),
+        ({"source": "https://x.test/a.mp3", "job_id": "j", "progress": True}, "j", "unsupported_option", "progress"),
         ({"source": "https://x.test/a.mp3", "job_id": "j", "beam_size": 11}, "j", "bad_message", "beam_size"),
     ],
 )

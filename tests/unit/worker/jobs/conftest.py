@@ -69,8 +69,13 @@ class Cutter:
         return f"test vad={vad}"
 
     def segment(self, audio: Audio, vad: bool, cancellation: Cancellation, tuning: Tuning | None = None) -> Windows:
-        starts = range(0, audio.samples, self._samples)
-        lengths = [min(self._samples, audio.samples - start) for start in starts]
+        places = [
+            (start, voice.file_end)
+            for voice in audio.voices
+            for start in range(voice.file_start, voice.file_end, self._samples)
+        ]
+        starts = [start for start, _ in places]
+        lengths = [min(self._samples, end - start) for start, end in places]
         windows = tuple(
             Window(index, (Piece(0, start, length),), length, length)
             for index, (start, length) in enumerate(zip(starts, lengths, strict=True))
@@ -406,11 +411,17 @@ def tight(make_world: Callable[..., World]) -> World:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> bytes:
+def wishes() -> dict[str, Any]:
+    """What the job of `expected` asks for."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, recording: Path, wishes: dict[str, Any]) -> bytes:
     """The transcript of a worker that nothing happens to."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         world = World(tmp_path_factory.mktemp("undisturbed"), recording, monkeypatch)
-        world.send()
+        world.send(**wishes)
         world.worker().run()
         world.close()
         return world.transcript

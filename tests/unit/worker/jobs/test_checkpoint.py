@@ -13,7 +13,7 @@ from sqscribe.job import Job
 from sqscribe.tuning import Tuning, VadTuning
 from stages.inference.protocol import DecodeOptions
 from stages.inference.request import decode_task
-from stages.values import Audio, Piece, RawSegment, RawWord, Window, WindowResult, Windows
+from stages.values import Audio, Piece, RawSegment, RawWord, Voice, Window, WindowResult, Windows
 from worker.jobs.checkpoint import CheckpointListing, Checkpoints, Increment, Manifest, attempt_name
 from worker.queues import Message
 from worker.receive.lineage import Lineage
@@ -66,12 +66,12 @@ def test_what_is_saved_comes_back_as_it_was(manifest: Manifest, found: list[Wind
     folder = f"{BASE}{'a' * 32}/"
     kept = [result for result in found if result.index < len(manifest.windows)]
 
-    assert checkpoints.claim(folder, manifest, AUDIO.samples) == manifest
+    assert checkpoints.claim(folder, manifest, AUDIO) == manifest
     checkpoints.add(folder, 1, attempt_name(Lineage("m")), Increment(manifest.cut, tuple(found)))
     listing = checkpoints.listing(JOB)
 
     assert listing.exists(folder)
-    assert checkpoints.manifest(folder, AUDIO.samples) == manifest
+    assert checkpoints.manifest(folder, AUDIO) == manifest
     assert checkpoints.results(listing, folder, manifest) == {result.index: result for result in kept}
 
 
@@ -93,8 +93,16 @@ def window(index: int, *pieces: tuple[int, int, int]) -> Window:
 )
 def test_windows_that_cannot_be_of_the_recording_are_refused(windows: tuple[Window, ...]) -> None:
     with pytest.raises(ValueError, match="window"):
-        Manifest(windows, 1.0).check(100)
-    Manifest((window(0, (0, 95, 5)),), 1.0).check(100)
+        Manifest(windows, 1.0).check([Voice(0, 100)])
+    Manifest((window(0, (0, 95, 5)),), 1.0).check([Voice(0, 100)])
+
+
+def test_no_window_is_of_two_voices() -> None:
+    voices = [Voice(0, 100, channel=0), Voice(100, 60, channel=1)]
+    Manifest((window(0, (0, 95, 5)), window(1, (0, 100, 60))), 1.0).check(voices)
+    for across in (window(0, (0, 95, 6)), window(0, (0, 90, 5), (5, 100, 5)), window(0, (0, 160, 1))):
+        with pytest.raises(ValueError, match="outside"):
+            Manifest((across,), 1.0).check(voices)
 
 
 def test_the_place_depends_on_all_that_shapes_the_text() -> None:
@@ -109,6 +117,8 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
         {"beam_size": 1},
         {"vad": False},
         {"channels": "split"},
+        {"track": 0},
+        {"track": "all"},
         {"start": 1.0},
         {"end": 2.0},
         {"tuning": Tuning(temperature=(0.0,))},
@@ -123,6 +133,7 @@ def test_the_place_depends_on_all_that_shapes_the_text() -> None:
     others = [
         folder(audio=dataclasses.replace(AUDIO, source_sha256="1" * 64)),
         folder(audio=dataclasses.replace(AUDIO, samples=1)),
+        folder(audio=dataclasses.replace(AUDIO, apart=(Voice(0, 10_000_000, channel=0),))),
         folder(cutter="d"),
         folder(name="x"),
         folder(revision="x"),
