@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,15 +92,29 @@ def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     assert "WRONG     SQSCRIBE_BEAM_SIZE: " in ran.out
 
 
-def test_a_machine_that_cannot_do_the_work_is_code_3(tmp_path: Path) -> None:
+def test_a_machine_that_cannot_do_the_work_is_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a PyAV whose library is missing
+    package = tmp_path / "packages" / "av" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("raise ImportError('libavcodec.so.62: cannot open shared object file')\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parents[1]), prepend=os.pathsep)
+
+    ran = doctor(None, tmp_path)
+
+    assert ran.code == ExitCode.UNFIT_NODE
+    assert "UNFIT     decoding" in ran.out
+
+
+def test_a_program_that_no_job_needs_is_only_mentioned(tmp_path: Path) -> None:
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\nexit 127\n")
     program.chmod(0o755)
 
     ran = doctor(None, tmp_path, path=f"{tmp_path}:/usr/bin:/bin")
 
-    assert ran.code == ExitCode.UNFIT_NODE
-    assert "UNFIT     ffmpeg" in ran.out
+    assert ran.code == ExitCode.DONE
+    assert "ffmpeg" in ran.out
+    assert "exit code 127" in ran.out
 
 
 def test_a_queue_that_cannot_be_reached_is_code_3(aws: EmbeddedAws, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import wave
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from sqscribe.errors import Cancelled, CancelReason, ErrorCode, NodeFaultError, PermanentError
 from stages.decode import AudioDecoder, DecodeLimits
+from stages.decode.readers import Readers
 from stages.ffmpeg import find_ffmpeg
 from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE, Source
@@ -160,7 +162,8 @@ def test_what_usual_programs_write_is_plain(tmp_path: Path, maker: str) -> None:
 
 def test_no_process_is_even_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a reader that fails whatever it is given
-    monkeypatch.setattr("stages.decode.decoder._reader", lambda: ["/bin/sh", "-c", "echo broken >&2; exit 1"])
+    broken = partial(Readers, ["/bin/sh", "-c", "echo broken >&2; exit 1"])
+    monkeypatch.setattr("stages.decode.decoder.Readers", lambda _reader: broken())
 
     assert decoded(written(tmp_path, PLAIN["plain"])) == PCM
     with pytest.raises(NodeFaultError, match="broken"):
