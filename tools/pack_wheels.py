@@ -27,9 +27,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 ROOT = Path(__file__).parents[1]
-#: Extras of the project without which nothing is measured, and what its tests that need a GPU are run with.
+#: Extras of the project without which nothing is measured, and what tests and word errors of its benchmark need.
 EXTRAS = ("bench", "demo")
-TESTED_WITH = ("pytest", "hypothesis")
+BESIDES = ("pytest", "hypothesis", "jiwer")
 #: Oldest glibc first; pip takes what it knows of these.
 PLATFORMS = ("manylinux1", "manylinux2010", "manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28")
 #: Is several gigabytes, and is there wherever there is a GPU worth carrying to: the dry import goes without.
@@ -67,7 +67,7 @@ def requirements(python: str) -> list[Requirement]:
     """What the project itself requires, to run and to be measured."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = [each for name in EXTRAS for each in project["optional-dependencies"][name]]
-    return list(applying([*project["dependencies"], *extras, *TESTED_WITH], python, ()))
+    return list(applying([*project["dependencies"], *extras, *BESIDES], python, ()))
 
 
 def applying(lines: Iterable[str], python: str, extras: Sequence[str]) -> Iterable[Requirement]:

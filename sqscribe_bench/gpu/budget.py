@@ -15,7 +15,7 @@ from sqscribe_bench.lab.lines import LineFile, read_lines
 
 __all__ = ["Budget"]
 
-#: Of a failed step's output, what is kept beside its name.
+#: Of a step's output, how much is kept beside its name.
 _TAIL = 600
 
 #: Runs a program: its arguments, its log, its seconds; see `run_bounded`.
@@ -27,7 +27,7 @@ class Budget:
 
     Args:
         seconds: For all steps together. Each ends within it, the time that a program takes to be ended included.
-        log: File for what the steps print.
+        log: File for what the steps print; what was in it is gone.
         kept: Gets a line for each step.
         tell: Told what happens, line by line.
         run: Runs a program.
@@ -46,6 +46,7 @@ class Budget:
         self._clock = clock
         self._deadline = clock() + seconds
         self._log = log
+        log.write_bytes(b"")
         self._kept = kept
         self._tell = tell
         self._run = run
@@ -68,14 +69,23 @@ class Budget:
     def _carried_out(self, step: Step, left: float) -> Ended:
         limit = min(step.limit, left)
         self._tell(f"{step.name}: {step.tells}, {limit:.0f} s at most")
-        before = self._log.stat().st_size if self._log.exists() else 0
+        before = self._log.stat().st_size
         began = self._clock()
         code = self._run(step.arguments, self._log, limit)
         seconds = self._clock() - began
-        found = read_lines(step.lines) if step.lines else []
+        said = self._log.read_bytes()[before:].decode("utf-8", "replace").strip()[-_TAIL:]
+        outcome, why = Outcome.DONE, ""
         if code is None:
-            return Ended(step.name, step.tells, Outcome.CUT, f"{limit:.0f} s were over", seconds, found)
-        if code == ExitCode.DONE:
-            return Ended(step.name, step.tells, Outcome.DONE, "", seconds, found)
-        said = self._log.read_bytes()[before:].decode("utf-8", "replace").strip()
-        return Ended(step.name, step.tells, Outcome.FAILED, f"exit code {code}: {said[-_TAIL:]}", seconds, found, code)
+            outcome, why = Outcome.CUT, f"{limit:.0f} s were over"
+        elif code != ExitCode.DONE:
+            outcome, why = Outcome.FAILED, f"exit code {code}: {said}"
+        return Ended(
+            name=step.name,
+            tells=step.tells,
+            outcome=outcome,
+            why=why,
+            seconds=seconds,
+            found=read_lines(step.lines) if step.lines else [],
+            code=code,
+            said=said.splitlines()[-1] if said else "",
+        )

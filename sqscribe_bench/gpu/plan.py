@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sqscribe_bench.gpu.step import Step
@@ -50,6 +50,7 @@ class Stand:
         few_cores: To how many cores the engine is pinned where cores are few.
         seconds: How long a batch size is measured, about.
         batches: On how many batches at least.
+        patience: By how much all limits are longer than on a GPU.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Stand:
     few_cores: int
     seconds: float
     batches: int
+    patience: float
 
 
 _GPU = Stand(
@@ -77,6 +79,7 @@ _GPU = Stand(
     few_cores=4,
     seconds=2.0,
     batches=4,
+    patience=1.0,
 )
 #: As little as shows that every step works.
 _CPU = Stand(
@@ -91,6 +94,7 @@ _CPU = Stand(
     few_cores=1,
     seconds=0.0,
     batches=2,
+    patience=3.0,
 )
 
 
@@ -135,7 +139,8 @@ def steps_of(plan: GpuPlan) -> list[Step]:
         _engine(plan, "few-cores", f"the engine on {stand.few_cores} cores", few | {"cores": str(stand.few_cores)}),
         _engine(plan, "relapses", "one window in ten decoded again", few | {"batch_sizes": last, "relapse": "10"}),
     ]
-    return [step for step in steps if not plan.only or step.name in plan.only]
+    wanted = [step for step in steps if not plan.only or step.name in plan.only]
+    return [replace(step, limit=stand.patience * step.limit) for step in wanted]
 
 
 def _texts(plan: GpuPlan, stand: Stand) -> Step:

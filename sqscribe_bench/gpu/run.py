@@ -35,9 +35,7 @@ def measure_gpu(
     """
     machine = this_machine()
     kept = LineFile(results / "gpu.jsonl")
-    log = results / "gpu.log"
-    log.write_bytes(b"")
-    ended = list(Budget(seconds, log, kept, tell).carry_out(steps_of(plan)))
+    ended = list(Budget(seconds, results / "gpu.log", kept, tell).carry_out(steps_of(plan)))
     table = gpu_table(machine, ended)
     console.print(table)
     with (results / "gpu.txt").open("w", encoding="utf-8") as file:

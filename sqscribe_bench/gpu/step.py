@@ -55,6 +55,7 @@ class Ended:
         seconds: How long it took.
         found: The lines that it wrote.
         code: Its exit code; None where it has none.
+        said: The last line that it printed.
     """
 
     name: str
@@ -64,3 +65,4 @@ class Ended:
     seconds: float = 0.0
     found: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     code: int | None = None
+    said: str = ""

@@ -12,7 +12,7 @@ from sqscribe_bench.compare.figures import figures
 from sqscribe_bench.engine.figures import EngineFigure, engine_figures, host_share, window_memory
 from sqscribe_bench.engine.sweep import EnginePoint, EngineRun, EngineSetup, Loaded
 from sqscribe_bench.gpu.plan import COMPARE_STEPS
-from sqscribe_bench.gpu.step import Ended, Outcome
+from sqscribe_bench.gpu.step import Ended
 from sqscribe_bench.lab.machine import Machine
 from sqscribe_bench.lab.run import BenchRun, Usage
 from sqscribe_bench.programs.same_texts import ALLOWED, Texts
@@ -47,11 +47,11 @@ def gpu_table(machine: Machine, ended: Sequence[Ended]) -> Table:
 
 
 def rows(ended: Ended) -> list[tuple[str, str]]:
-    """What a step found, each figure with what it is of; and why it did not end as it should, if so."""
+    """What a step found, each figure with what it is of, or else its last words; and why it did not end well, if so."""
     found = list(_found(ended))
     if ended.why:
         found.append(("why", ended.why.splitlines()[-1][:300]))
-    return found or [(ended.tells, "" if ended.outcome is not Outcome.DONE else "yes")]
+    return found or [(ended.tells, ended.said)]
 
 
 def _found(ended: Ended) -> Iterator[tuple[str, str]]:

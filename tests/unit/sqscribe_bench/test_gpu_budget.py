@@ -76,6 +76,7 @@ def test_what_there_is_no_time_for_is_skipped_by_name_and_what_is_short_may_yet_
     assert [each.outcome for each in ended.values()] == [Outcome.DONE, Outcome.SKIPPED, Outcome.DONE]
     assert ended["long"].why == "needs 50 s, 40 s were left"
     assert programs.limits == {"first": 100.0, "short": 40.0}
+    assert [each.said for each in ended.values()] == ["first says so", "", "short says so"]
 
 
 def test_a_step_is_cut_off_at_its_limit_and_what_it_had_found_counts(

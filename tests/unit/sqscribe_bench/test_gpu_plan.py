@@ -54,11 +54,17 @@ def test_the_most_important_comes_first_and_every_step_has_a_limit(device: str, 
 
     assert tuple(step.name for step in steps) == STEPS
     assert [step.name for step in steps if step.vital] == ["texts"]
-    assert all(0 < step.least <= step.limit <= 180 for step in steps)
+    assert all(0 < step.least <= step.limit for step in steps)
     assert all(step.lines for step in steps if step.name not in ("tests", "prepare"))
     assert all(device in step.arguments for step in steps if step.name not in ("texts", "tests", "prepare"))
-    # What is most wanted of a GPU has its time even if everything before it takes as long as it may.
-    assert sum(step.limit for step in steps[: STEPS.index("beam-5")]) < 8 * 60
+
+
+def test_what_is_most_wanted_of_a_gpu_has_its_time_though_all_before_it_take_as_long_as_they_may(plan: GpuPlan) -> None:
+    steps = {step.name: step for step in steps_of(plan)}
+
+    before = sum(steps[name].limit for name in STEPS[: STEPS.index("beam-5")])
+    assert before + steps["beam-5"].least < 8 * 60
+    assert max(step.limit for step in steps.values()) <= 180
 
 
 def test_only_tests_for_a_gpu_are_run_and_none_where_there_are_none(plan: GpuPlan, tmp_path: Path) -> None:
@@ -141,7 +147,7 @@ def test_every_step_has_a_row_and_those_that_did_not_end_well_say_why() -> None:
     texts = Texts("demo", "float16", 9, 8, 200, 1)
     all_of_them = [
         ended("texts", [texts], Outcome.FAILED, "exit code 5: words differ"),
-        ended("tests", []),
+        replace(ended("tests", []), said="3 passed, 2 skipped in 9.00s"),
         ended("beam-5", [run(POINT)], Outcome.CUT, "70 s were over"),
         ended("mix", [], Outcome.SKIPPED, "needs 45 s, 3 s were left"),
     ]
@@ -149,6 +155,7 @@ def test_every_step_has_a_row_and_those_that_did_not_end_well_say_why() -> None:
     console.print(gpu_table(MACHINE, all_of_them))
 
     text = console.export_text()
-    for piece in ("8 of 9 texts alike", "0.50%, 2.0% allowed", "exit code 5: words differ", "70 s were over", "mix",
+    for piece in ("8 of 9 texts alike", "3 passed, 2 skipped",
+                  "0.50%, 2.0% allowed", "exit code 5: words differ", "70 s were over", "mix",
                   "cut off", "needs 45 s, 3 s were left", "A processor, 8 cores", "A GPU", "python 3.12"):  # fmt: skip
         assert piece in text, piece
