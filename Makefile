@@ -5,13 +5,14 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3; do command -v $$nam
 VENV ?= .venv
 ARGS ?=
 PROCESSES ?= 2
+MINUTES ?= 8
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed
 scripts := $(wildcard tests/*.py tests/*/*.py tests/*/*/*.py tools/*.py tests/*/*/*/*.py tests/*/*/*/*/*.py deploy/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format bench quality real media chaos soak clean
+.PHONY: help setup demo test unit check format bench gpu quality real media chaos soak clean
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +54,9 @@ format: $(stamp) ## Formats the code and fixes what lint can fix
 
 bench: $(stamp) ## Compares the worker's speed with faster-whisper's, in a few minutes; docs/performance.md has the long way
 	@$(bin)/sqscribe bench --short --name short $(ARGS)
+
+gpu: $(stamp) ## Measures all that a GPU must tell, most important first, in MINUTES=8; without one, with small models
+	@$(bin)/sqscribe bench gpu --minutes $(MINUTES) $(ARGS)
 
 quality: $(stamp) ## Compares the engine's words and word times with faster-whisper's own
 	@$(bin)/python -m sqscribe_bench.quality $(ARGS)

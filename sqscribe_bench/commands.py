@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from sqscribe_bench.engine.plot import plot_engine
 from sqscribe_bench.engine.report import EngineReport, write_engine_json
 from sqscribe_bench.engine.sweep import EnginePlan, EngineSweep, engine_launcher, write_windows
 from sqscribe_bench.lab.library import Library
+from sqscribe_bench.lab.lines import LineFile
 from sqscribe_bench.lab.machine import this_machine
 from sqscribe_bench.lab.model import TOKENS, is_random, model_folder
 from sqscribe_bench.lab.run import BenchRun, Conditions
@@ -97,7 +98,10 @@ def compare(setting: CompareSetting, plan: ComparePlan, tell: Callable[[str], No
 
     with _site(library, setting.keep) as site:
         comparison = SpeedComparison(plan, site, conditions, tell, draw if setting.timeline else None)
-        runs = list(comparison.runs())
+        lines, runs = LineFile(setting.results / f"{setting.name}.jsonl"), []
+        for run in comparison.runs():
+            lines.add(asdict(run))
+            runs.append(run)
     report = CompareReport(
         name=setting.name,
         started=started,
@@ -178,7 +182,9 @@ def measure_engine(
         logs.mkdir(parents=True, exist_ok=True)
         pcm = Path(scratch) / "windows.pcm"
         write_windows(pcm)
-        sweep = EngineSweep(plan, pcm, engine_launcher(logs.absolute()), tell)
+        lines = LineFile(results / f"{name}.jsonl")
+        launch = engine_launcher(logs.absolute())
+        sweep = EngineSweep(plan, pcm, launch, tell, keep=lambda run: lines.add(asdict(run)))
         runs = list(sweep.runs())
     report = EngineReport(
         name=name,

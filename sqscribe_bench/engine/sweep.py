@@ -184,6 +184,8 @@ class Speaker(Protocol):
 
 #: Starts the program with its settings, pinned to so many cores.
 Launch = Callable[[Mapping[str, Any], int | None], AbstractContextManager[Speaker]]
+#: Is given each batch size of a process as soon as it is measured.
+Keep = Callable[["EngineRun"], None]
 #: Watches a GPU; see `sqscribe_bench.lab.nvml.nvml_sampler`.
 Watch = Callable[[str | None], AbstractContextManager[NvmlSampler]]
 
@@ -196,16 +198,24 @@ class EngineSweep:
         launch: Starts an engine's process.
         tell: Told what happens, line by line.
         watch: Watches the GPU.
+        keep: Is given each point as it comes, as a run of that point alone; None: nobody is.
     """
 
     def __init__(
-        self, plan: EnginePlan, pcm: Path, launch: Launch, tell: Callable[[str], None], watch: Watch = nvml_sampler
+        self,
+        plan: EnginePlan,
+        pcm: Path,
+        launch: Launch,
+        tell: Callable[[str], None],
+        watch: Watch = nvml_sampler,
+        keep: Keep | None = None,
     ) -> None:
         self._plan = plan
         self._pcm = pcm
         self._launch = launch
         self._tell = tell
         self._watch = watch
+        self._keep = keep
         #: What was left out, and why.
         self.notes: list[str] = []
 
@@ -227,6 +237,8 @@ class EngineSweep:
                 sampler = self._sampler(stack, loaded)
                 while line := program.line(self._plan.timeout):
                     points.append(self._point(setup, json.loads(line), sampler))
+                    if self._keep:
+                        self._keep(EngineRun(setup, number, loaded, points[-1:]))
         except BenchError as error:
             self._tell(f"{setup} failed: {error}")
             return EngineRun(setup, number, loaded, points, str(error))

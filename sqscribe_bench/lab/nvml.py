@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How busy a GPU is, as NVML reports it through the package nvidia-ml-py."""
+"""How busy a GPU is, as NVML reports it through the package nvidia-ml-py, or else through `nvidia-smi`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from statistics import fmean
 
 from sqscribe_bench.lab.run import BenchError
+from sqscribe_bench.lab.smi import smi_utilisation
 
 __all__ = ["NvmlSampler", "nvml_sampler"]
 
@@ -76,14 +77,16 @@ def nvml_sampler(uuid: str | None) -> Iterator[NvmlSampler]:
         uuid: NVML's name of the GPU; None for the first one.
 
     Raises:
-        BenchError: There is no NVML, or it does not report on this GPU.
+        BenchError: There is no NVML and no `nvidia-smi`, or NVML does not report on this GPU.
     """
     try:
         import pynvml  # noqa: PLC0415 - only this needs it
     except ImportError:
-        raise BenchError(
-            "nvidia-ml-py is not installed, so nobody can say how busy the GPU is; pip install nvidia-ml-py"
-        ) from None
+        with smi_utilisation(uuid) as latest:
+            sampler = NvmlSampler(latest)
+            with sampler.running():
+                yield sampler
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

@@ -30,6 +30,10 @@ _SLAB = 256
 _SPECTRA, _HALF = 4, 128
 #: Width of the recurrent state.
 _STATE = (1, 1, 128)
+#: Turns decibels of an amplitude into its natural logarithm.
+_NEPER = np.float32(np.log(10.0) / 20)
+#: How far each sample of a frame is on its way through it.
+_RAMP = np.arange(FRAME, dtype=np.float32) / np.float32(FRAME)
 
 _Samples = npt.NDArray[np.float32]
 
@@ -128,6 +132,26 @@ def _mirrored(slab: _Samples) -> tuple[_Samples, _Samples]:
     return rising + falling, rising - falling
 
 
+def _raised(row: _Samples, begin: int, gains: npt.NDArray[np.float32]) -> _Samples:
+    """Raises samples by their frames' gains, in dB, straight from the middle of a frame to that of the next one.
+
+    Args:
+        row: Samples, float32.
+        begin: Place of the first one in the recording; may be before it.
+        gains: One for each frame of the recording; those at its ends go on beyond it.
+    """
+    first, skipped = divmod(begin - FRAME // 2, FRAME)
+    count = -(-(skipped + len(row)) // FRAME)
+    near = gains[np.arange(first, first + count + 1).clip(0, len(gains) - 1)] * _NEPER
+    if not near.any():
+        return row
+    # A grid with a line for each frame: `np.interp` and powers of doubles took a quarter of all that speech costs.
+    between = near[:-1, None] + np.diff(near)[:, None] * _RAMP
+    raised: _Samples = row * np.exp(between.ravel()[skipped : skipped + len(row)])
+    np.clip(raised, -32768, 32767, out=raised)
+    return raised
+
+
 def _slabs(path: Path, voice: Voice, gains: npt.NDArray[np.float32] | None = None) -> Iterator[_Samples]:
     """The recording as float32 [frames, context + frame] in units of the 16-bit sample, zeros after its end.
 
@@ -136,7 +160,6 @@ def _slabs(path: Path, voice: Voice, gains: npt.NDArray[np.float32] | None = Non
         voice: Where the recording lies in it.
         gains: By how many dB each frame is raised; None: by none.
     """
-    centres = None if gains is None else np.arange(len(gains)) * FRAME + FRAME // 2
     carried = np.zeros(_CONTEXT, np.float32)
     left = voice.samples
     try:
@@ -152,12 +175,8 @@ def _slabs(path: Path, voice: Voice, gains: npt.NDArray[np.float32] | None = Non
                 tail = np.zeros(-take % FRAME, np.float32)
                 row = np.concatenate([carried, np.frombuffer(body, "<i2").astype(np.float32), tail])
                 carried = row[-_CONTEXT:]
-                if gains is not None and centres is not None:
-                    begin = voice.samples - left - _CONTEXT
-                    near = slice(max(begin // FRAME - 1, 0), (begin + len(row)) // FRAME + 2)
-                    if gains[near].any():
-                        raised = np.interp(np.arange(begin, begin + len(row)), centres[near], gains[near])
-                        row = (row * 10.0 ** (raised / 20)).clip(-32768, 32767).astype(np.float32)
+                if gains is not None:
+                    row = _raised(row, voice.samples - left - _CONTEXT, gains)
                 left -= take
                 yield np.lib.stride_tricks.sliding_window_view(row, _CONTEXT + FRAME)[::FRAME]
     except OSError as error:

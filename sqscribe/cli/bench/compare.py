@@ -12,6 +12,7 @@ import typer
 from sqscribe.cli.bench.busy import busy
 from sqscribe.cli.bench.engine import engine
 from sqscribe.cli.bench.extras import begin, find_device, telling
+from sqscribe.cli.bench.gpu import gpu
 from sqscribe.cli.bench.options import with_options
 from sqscribe.cli.bench.scale import scale
 from sqscribe.errors import ExitCode, SettingsError
@@ -32,6 +33,7 @@ _WORKLOADS = ("clips", "files", "hours", "mix")
 
 app.command()(busy)
 app.command()(engine)
+app.command()(gpu)
 app.command()(scale)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -35,6 +36,7 @@ from stages.inference.whisper.fallback import Retry, Take
 from worker.testing.decoder import SIMULATED_SAMPLES, SimulatedDecoder, simulated_task
 
 MIB = 2**20
+PATIENCE = 30.0
 BEAM = EngineSetup("random:base", "/models/base", None, beam_size=5, parallel=None, cores=None)
 GREEDY = replace(BEAM, beam_size=1, cores=4)
 MACHINE = Machine("A processor", 8, 2**34, ("A GPU",), {"python": "3.11"}, 0.0)
@@ -166,6 +168,18 @@ def test_a_process_that_dies_leaves_its_points_and_the_next_one_goes_on() -> Non
     assert "failed: engine-001" in drawn(engine_table(report([first, second], plan())))
 
 
+def test_every_point_is_given_away_as_it_comes_so_that_it_outlives_the_sweep() -> None:
+    kept: list[EngineRun] = []
+    made = EngineSweep(
+        plan(), Path("/windows.pcm"), Scripted([ABOUT, said(4), said(8)]), lambda _: None, seen, kept.append
+    )
+
+    (whole,) = made.runs()
+
+    assert [point for run in kept for point in run.points] == list(whole.points)
+    assert engine_figures(kept) == engine_figures([whole])
+
+
 def test_busy_is_what_the_gpu_says_of_the_time_of_the_point_less_what_is_late() -> None:
     (run,), _ = sweep(Scripted([ABOUT, said(4)]), plan())
 
@@ -178,9 +192,10 @@ def test_busy_on_a_cpu_is_whether_a_batch_is_under_way_and_nobody_asks_a_gpu() -
     assert run.points[0].busy == 0.9
 
 
-def test_without_nvml_busy_stays_open_and_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvml_busy_stays_open_and_is_said_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Given
     monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
 
     # When
     runs, made = sweep(Scripted([ABOUT, said(4)], [ABOUT, said(4)]), plan(rounds=2), watch=nvml_sampler)
@@ -188,12 +203,31 @@ def test_without_nvml_busy_stays_open_and_is_said_to(monkeypatch: pytest.MonkeyP
     # Then
     assert [run.points[0].busy for run in runs] == [None, None]
     (note,) = made.notes
-    assert "nvidia-ml-py is not installed" in note
+    assert "neither nvidia-ml-py nor nvidia-smi is there" in note
     (figure,) = engine_figures(runs)
     assert (figure.busy, host_share(figure)) == (None, None)
     text = drawn(engine_table(report(runs, plan(), made.notes)))
-    assert "nvidia-ml-py is not installed" in text
+    assert "neither nvidia-ml-py nor nvidia-smi is there" in text
     assert " ? " in text
+
+
+def test_without_its_package_nvidia_smi_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Given a program of that name that says what it was asked and goes on saying how busy the GPU is
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\necho "[N/A]"\necho 50\nexec sleep 600\n', "utf-8")
+    program.chmod(0o755)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    # When
+    with nvml_sampler("GPU-1") as sampler:
+        began, ended, waiting = time.monotonic(), time.monotonic() + PATIENCE, threading.Event()
+        while not sampler.seen(began, ended) and time.monotonic() < ended:
+            waiting.wait(0.02)
+
+    # Then
+    assert {share for _, share in sampler.seen(began, ended)} == {0.5}
+    assert "--id=GPU-1" in (tmp_path / "asked").read_text("utf-8")
 
 
 def test_a_sampler_looks_until_it_is_told_to_stop_and_passes_over_what_it_is_not_told() -> None:

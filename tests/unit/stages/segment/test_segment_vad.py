@@ -21,8 +21,8 @@ from sqscribe.errors import Cancelled, CancelReason, NodeFaultError, UnfitNodeEr
 from stages.ports import Cancellation
 from stages.segment import CutSettings
 from stages.segment.cut import _kept, _mask, _speech
-from stages.segment.vad import FRAME, SileroVad, Track
-from stages.values import Audio
+from stages.segment.vad import FRAME, SileroVad, Track, _slabs
+from stages.values import Audio, Voice
 
 Pcm = npt.NDArray[np.int16]
 
@@ -308,3 +308,25 @@ def test_the_engines_libraries_stay_out_of_this_process() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("samples", [100, FRAME, 5_000, 2 * 256 * FRAME + 777])
+def test_gains_go_straight_from_frame_to_frame_over_slabs_and_stay_at_the_ends(tmp_path: Path, samples: int) -> None:
+    # Given noise and a gain of its own for each frame
+    rng = np.random.default_rng(samples)
+    noise = rng.normal(0, 3_000, samples).clip(-32_768, 32_767).astype("<i2")
+    gains = rng.uniform(0, 30, -(-samples // FRAME)).astype(np.float32)
+
+    # When it is raised a slab at a time
+    audio = recording(tmp_path, noise)
+    slabs = list(_slabs(audio.path, Voice(0, samples), gains))
+
+    # Then it is what interpolating over the whole recording gives, to a fiftieth of a quantisation step
+    frames = np.concatenate([slab[:, -FRAME:] for slab in slabs]).ravel()
+    contexts = np.concatenate([slab[:, :-FRAME] for slab in slabs])
+    raised = np.interp(np.arange(samples), np.arange(len(gains)) * FRAME + FRAME // 2, gains)
+    wanted = (noise * 10.0 ** (raised / 20)).clip(-32_768, 32_767)
+    np.testing.assert_allclose(frames[:samples], wanted, rtol=0, atol=0.02)
+    assert not frames[samples:].any()
+    # And what a frame is shown of the one before it is what that one was, even where a slab ends
+    np.testing.assert_allclose(contexts[1:].ravel(), frames.reshape(-1, FRAME)[:-1, -64:].ravel(), rtol=0, atol=0.02)
