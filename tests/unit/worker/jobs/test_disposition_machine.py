@@ -146,6 +146,9 @@ class Sources:
         path.write_bytes(source.path.read_bytes())
         return Audio(path, WINDOWS * SAMPLES, 0.0, source.sha256)
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def cutter(self, vad: bool, tuning: Tuning | None = None) -> str:
         return "machine"
 

@@ -10,6 +10,7 @@ from stages.inference.protocol import EngineStats
 from worker.leases import RenewalOutcome
 from worker.outcomes import JobOutcome, Stage
 from worker.telemetry.metrics import Metrics
+from worker.testing.decoder import simulated_info
 
 #: As `docs/reference.md` has it: name, kind, labels.
 PUBLIC = {
@@ -29,6 +30,11 @@ PUBLIC = {
     ("sqscribe_queue_calls", "counter", ("operation",)),
     ("sqscribe_store_calls", "counter", ("operation",)),
     ("sqscribe_engine_restarts", "counter", ()),
+    (
+        "sqscribe_engine_info",
+        "gauge",
+        ("batch_size", "compute_type", "cuda", "device", "driver", "model", "revision"),
+    ),
 }
 
 
@@ -44,6 +50,7 @@ def everything_once() -> Metrics:
     metrics.queue_called("ReceiveMessage")
     metrics.store_called("PutObject")
     metrics.engine_restarted()
+    metrics.engine_ready(simulated_info())
     return metrics
 
 
@@ -88,6 +95,8 @@ def test_each_method_moves_its_own_series() -> None:
     assert value("queue_calls_total", operation="ReceiveMessage") == 1
     assert value("store_calls_total", operation="PutObject") == 1
     assert value("engine_restarts_total") == 1
+    told = {"model": "simulated", "revision": "simulated", "device": "simulated", "compute_type": "float32"}
+    assert value("engine_info", **told, batch_size="4", driver="", cuda="") == 1
 
 
 def test_gauges_ask_their_owner_each_time() -> None:
