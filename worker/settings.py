@@ -84,9 +84,8 @@ class Settings(BaseSettings):
     )
     batch_size: AutoInt = Field(None, ge=1, le=1024, description="Windows of one batch, or `auto`.")
     beam_size: int = Field(5, ge=1, le=10, description="Beam of jobs that name none.")
-    short_encode: bool = Field(
-        default=False,
-        description="Encode only as much of a window as holds audio: faster, at some loss of words.",
+    encoder: Literal["auto", "torch", "ctranslate2"] = Field(
+        "auto", description="What computes the model's encoder. `auto`: CTranslate2, until torch is measured on a GPU."
     )
     control_clip: Path | None = Field(
         None,

@@ -123,7 +123,7 @@ def described(figure: EngineFigure) -> str:
     return ", ".join(
         [
             figure.setup.model,
-            figure.loaded.compute_type,
+            f"{figure.loaded.compute_type}{figure.setup.encoded}",
             f"beam {figure.setup.beam_size}",
             f"{figure.loaded.parallel} in flight",
             f"{figure.loaded.cores} cores",
@@ -156,7 +156,8 @@ def _beside(figures: Sequence[EngineFigure]) -> list[str]:
 def _setup(figure: EngineFigure) -> list[str]:
     setup, loaded = figure.setup, figure.loaded
     cores = f"{loaded.cores}{' (pinned)' if setup.cores else ''}"
-    return [setup.model, loaded.compute_type, str(setup.beam_size), str(loaded.parallel), cores]
+    weights = f"{loaded.compute_type}{setup.encoded}"
+    return [setup.model, weights, str(setup.beam_size), str(loaded.parallel), cores]
 
 
 def _row(figure: EngineFigure) -> list[str]:

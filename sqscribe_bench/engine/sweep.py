@@ -47,6 +47,7 @@ class EngineSetup:
         compute_type: As CTranslate2; None for the device's default.
         parallel: Batches under way at once; None: the engine's own choice.
         cores: How many of the host's cores the process is pinned to; None: it is not.
+        encoder: What computes the encoder, as SQSCRIBE_ENCODER.
     """
 
     model: str
@@ -55,11 +56,18 @@ class EngineSetup:
     beam_size: int
     parallel: int | None
     cores: int | None
+    encoder: str = "auto"
 
     def __str__(self) -> str:
         flight = f"{self.parallel or 'its own number of'} in flight"
         cores = f", {self.cores} cores" if self.cores else ""
-        return f"{self.model}, {self.compute_type or 'default type'}, beam {self.beam_size}, {flight}{cores}"
+        weights = f"{self.compute_type or 'default type'}{self.encoded}"
+        return f"{self.model}, {weights}, beam {self.beam_size}, {flight}{cores}"
+
+    @property
+    def encoded(self) -> str:
+        """What stands behind the compute type: nothing where it is left to the engine who encodes."""
+        return "" if self.encoder == "auto" else f", encoder {self.encoder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +258,7 @@ class EngineSweep:
             "model": setup.folder,
             "device": plan.device,
             "compute_type": setup.compute_type,
+            "encoder": setup.encoder,
             "beam_size": setup.beam_size,
             "parallel": setup.parallel,
             "pcm": str(self._pcm),

@@ -31,7 +31,7 @@ from sqscribe_bench.programs.relapse import Relapse
 from sqscribe_bench.programs.timed import TimedWhisper
 from stages.inference.engine.batches import is_out_of_memory
 from stages.inference.engine.memory import share_one_arena
-from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings
+from stages.inference.protocol import DecodeOptions, DecodeTask, EncoderChoice, EngineSettings
 from stages.inference.whisper.audio import read_window
 from stages.inference.whisper.batch_size import row_bytes, value_bytes
 from stages.inference.whisper.decoder import WhisperDecoder
@@ -58,6 +58,7 @@ class SweepSettings:
         batches: On how many batches each size is measured, at least.
         relapse: One in so many windows is decoded again in one more run at the fastest size; 0: no such run.
         mel: Whether log-mel is timed by itself.
+        encoder: What computes the encoder.
     """
 
     model: str
@@ -71,6 +72,7 @@ class SweepSettings:
     batches: int
     relapse: int
     mel: bool
+    encoder: EncoderChoice = "auto"
     language: str = "en"
 
 
@@ -95,11 +97,13 @@ class EngineMeasurement:
             device=settings.device,
             compute_type=settings.compute_type,
             beam_size=settings.beam_size,
+            encoder=settings.encoder,
         )
         model = load_model(engine, parallel=settings.parallel)
         self._loaded = memory_in_use(device)
         self._whisper = TimedWhisper(model.whisper)
-        self._model = replace(model, whisper=self._whisper)
+        own = model.torch_encoder and self._whisper.timed("encode", model.torch_encoder)
+        self._model = replace(model, whisper=self._whisper, torch_encoder=own)
         self._decoder = WhisperDecoder(self._model)
         self._stored = Path(settings.pcm).stat().st_size // (2 * _WINDOW)
 

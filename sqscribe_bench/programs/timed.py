@@ -29,7 +29,7 @@ class TimedWhisper:
     def __getattr__(self, name: str) -> Any:
         """An attribute of the model; the calls named in `TIMED` are timed."""
         found = getattr(self._whisper, name)
-        return self._timed(name, found) if name in TIMED else found
+        return self.timed(name, found) if name in TIMED else found
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each call in `TIMED` since this was asked the last time."""
@@ -37,7 +37,9 @@ class TimedWhisper:
             spent, self._seconds = self._seconds, defaultdict(float)
         return {name: spent[name] for name in TIMED}
 
-    def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A call that is counted as one of those in `TIMED`, be it the model's or not."""
+
         def timed(*args: Any, **options: Any) -> Any:
             begun = time.perf_counter()
             try:

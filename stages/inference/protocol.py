@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from sqscribe.errors import ErrorCode
 from sqscribe.logs import LogFormat, LogLevel
@@ -20,6 +20,8 @@ __all__ = [
     "ControlClip",
     "DecodeOptions",
     "DecodeTask",
+    "EncoderChoice",
+    "EncoderKind",
     "Engine",
     "EngineEvent",
     "EngineFailed",
@@ -46,6 +48,10 @@ PROBE_WINDOWS = 5
 #: A file beside a model's own that says that its weights are random, as the benchmark's are: it understands no speech,
 #: so that no recording can show whether the device works.
 RANDOM_MARK = "random-weights"
+#: What computes the encoder's output.
+EncoderKind = Literal["ctranslate2", "torch"]
+#: The same as the settings name it; `auto`: whichever is known to be faster.
+EncoderChoice = Literal["auto", "torch", "ctranslate2"]
 #: What tells a window from all others in an engine: its job's key and its index there.
 WindowKey = tuple[str, int]
 
@@ -66,7 +72,7 @@ class EngineSettings:
         beam_size: Default beam, which the automatic batch size reckons with.
         retry_seconds: How long a row that needs another decode may wait for company.
         suspect_seconds: How long windows that are decoded by themselves may wait behind all others.
-        short_encode: Whether the encoder is shown no more of a window than holds audio, which shapes the text.
+        encoder: What computes the encoder's output, where the model has one that several can.
         control: The clip that is transcribed at the start and the text it must give; None skips the check.
         log_level: Level of the process's own log lines.
         log_format: `json` or `console`.
@@ -83,7 +89,7 @@ class EngineSettings:
     beam_size: int = 5
     retry_seconds: float = 1.0
     suspect_seconds: float = 30.0
-    short_encode: bool = False
+    encoder: EncoderChoice = "auto"
     control: ControlClip | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "json"

@@ -13,7 +13,7 @@ import pytest
 from sqscribe_bench.engine.figures import EngineFigure, engine_figures
 from sqscribe_bench.engine.sweep import EnginePlan, EngineRun, EngineSetup, EngineSweep, engine_launcher, write_windows
 from sqscribe_bench.programs.feed import Feed
-from stages.inference.protocol import DecodeOptions, DecodeTask, EngineSettings, WindowDone
+from stages.inference.protocol import DecodeOptions, DecodeTask, EncoderChoice, EngineSettings, WindowDone
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.random_model import make_random_model
 from stages.values import SAMPLE_RATE, Piece, Window
@@ -48,19 +48,28 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measure(
-    model: Path, pcm: Path, logs: Path, *, device: str, sizes: Sequence[int], relapse: int, seconds: float = 0.0
+    model: Path,
+    pcm: Path,
+    logs: Path,
+    *,
+    device: str,
+    sizes: Sequence[int],
+    relapse: int,
+    seconds: float = 0.0,
+    encoder: str = "auto",
 ) -> tuple[EngineRun, list[EngineFigure], list[str]]:
-    setup = EngineSetup("random", str(model), None, beam_size=2, parallel=None, cores=1)
+    setup = EngineSetup("random", str(model), None, beam_size=2, parallel=None, cores=1, encoder=encoder)
     plan = EnginePlan(device, [setup], sizes, rounds=1, seconds=seconds, batches=2, relapse=relapse, timeout=120.0)
     sweep = EngineSweep(plan, pcm, engine_launcher(logs), lambda _line: None)
     (run,) = sweep.runs()
     return run, engine_figures([run]), sweep.notes
 
 
+@pytest.mark.parametrize("encoder", ["auto", "torch"])
 def test_a_sweep_on_a_cpu_measures_every_batch_size_on_the_cores_that_it_was_given(
-    steady: Path, spoken: Path, tmp_path: Path
+    steady: Path, spoken: Path, tmp_path: Path, encoder: str
 ) -> None:
-    run, figures, notes = measure(steady, spoken, tmp_path, device="cpu", sizes=[1, 3], relapse=2)
+    run, figures, notes = measure(steady, spoken, tmp_path, device="cpu", sizes=[1, 3], relapse=2, encoder=encoder)
 
     assert (run.failure, notes) == (None, [])
     assert run.loaded is not None
@@ -91,8 +100,9 @@ def test_a_gpu_that_is_not_there_is_a_failure_that_says_so(steady: Path, spoken:
     assert "CUDA was asked for, but CTranslate2 sees no GPU" in run.failure
 
 
+@pytest.mark.parametrize("encoder", ["ctranslate2", "torch"])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_texts_are_those_of_a_cpu_in_single_precision(device: str, tmp_path: Path) -> None:
+def test_texts_are_those_of_a_cpu_in_single_precision(device: str, encoder: EncoderChoice, tmp_path: Path) -> None:
     # Given a model whose text depends on the audio, and a window of each of some tones
     model = make_random_model(tmp_path / "model", layers=1, d_model=32)
     time = np.arange(SAMPLES) / SAMPLE_RATE
@@ -101,7 +111,8 @@ def test_texts_are_those_of_a_cpu_in_single_precision(device: str, tmp_path: Pat
 
     # When
     wanted = results(model, pcm, device="cpu", compute_type="float32", batch_size=1)
-    found = results(model, pcm, device=device, compute_type="float16" if device == "cuda" else "float32", batch_size=4)
+    half = "float16" if device == "cuda" else "float32"
+    found = results(model, pcm, device=device, compute_type=half, batch_size=4, encoder=encoder)
 
     # Then: where something was sampled, texts may differ
     compared = [(text_of(a), text_of(b)) for a, b in zip(wanted, found, strict=True) if not a.result.temperature]
@@ -125,9 +136,23 @@ def test_a_sweep_on_a_gpu(steady: Path, spoken: Path, tmp_path: Path) -> None:
     assert all(figure.busy is not None for figure in figures) or "Busy is not measured" in notes[0]
 
 
-def results(model: Path, pcm: Path, *, device: str, compute_type: str, batch_size: int) -> list[WindowDone]:
+def results(
+    model: Path,
+    pcm: Path,
+    *,
+    device: str,
+    compute_type: str,
+    batch_size: int,
+    encoder: EncoderChoice = "ctranslate2",
+) -> list[WindowDone]:
     settings = EngineSettings(
-        str(model), "random", device=device, compute_type=compute_type, batch_size=batch_size, log_level="error"
+        str(model),
+        "random",
+        device=device,
+        compute_type=compute_type,
+        batch_size=batch_size,
+        encoder=encoder,
+        log_level="error",
     )
     windows = tuple(
         Window(index, (Piece(0, index * SAMPLES, SAMPLES),), speech=SAMPLES, speech_end=0)

@@ -14,6 +14,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 import pytest
+import torch
 
 from sqscribe import bundled
 from sqscribe.errors import EngineBrokenError
@@ -105,6 +106,19 @@ def test_nor_does_one_that_knows_the_language_of_the_recording_alone(tmp_path: P
 def test_a_broken_encoder_is_found(model: LoadedModel, encode: Callable[[Any], Any]) -> None:
     broken = replace(model, whisper=BrokenDevice(model.whisper, encode=encode))
 
+    with pytest.raises(EngineBrokenError, match=r"Compared with torch on the CPU.* the encoder's output differs"):
+        check(broken)
+
+
+def test_so_is_a_broken_encoder_in_torch(folder: Path) -> None:
+    # Given a model whose encoder torch computes, and the same with a device that gives nothing
+    working = load_model(replace(settings(folder), encoder="torch"))
+    computed = working.torch_encoder
+    assert computed is not None
+    broken = replace(working, torch_encoder=lambda features: torch.zeros_like(computed(features)))
+
+    # Then the first one starts, and the other does not
+    assert check(working) > 0.85
     with pytest.raises(EngineBrokenError, match=r"Compared with torch on the CPU.* the encoder's output differs"):
         check(broken)
 

@@ -16,13 +16,11 @@ import pytest
 from faster_whisper import WhisperModel
 
 import sqscribe.bundled
-from stages.inference.engine.rows import EngineJob
 from stages.inference.engine.scheduler import Scheduler
 from stages.inference.protocol import DecodeOptions, DecodeTask, EngineEvent, EngineSettings, Progress, WindowDone
-from stages.inference.whisper.call import call_of
 from stages.inference.whisper.decoder import WhisperDecoder
 from stages.inference.whisper.model import load_model
-from stages.values import SAMPLE_RATE, Piece, Window, WindowResult
+from stages.values import SAMPLE_RATE, Piece, RawSegment, Window, WindowResult
 
 pytestmark = pytest.mark.process
 
@@ -228,20 +226,22 @@ def mean_start_error(words: dict[str, list[tuple[str, float]]]) -> float:
     return float(np.mean(errors))
 
 
-def test_an_encoder_that_sees_only_what_holds_audio_hears_the_same_and_keeps_lengths_apart(pcm: Path) -> None:
-    # Given an engine that does not show its encoder 30 s of every window
-    short = WhisperDecoder.load(replace(SETTINGS, short_encode=True))
-    assert short.info.variant == ("short",)
-    # When recordings of several lengths are decoded
+def test_an_encoder_in_torch_hears_word_for_word_the_same(decoder: WhisperDecoder, pcm: Path) -> None:
+    # Given an engine whose encoder torch computes
+    own = WhisperDecoder.load(replace(SETTINGS, encoder="torch"))
+    assert (own.info.variant, decoder.info.variant) == (("torch",), ())
+
+    # When recordings are decoded in common batches
     tasks = [task(pcm, clip) for clip in CLIPS]
-    keys = {
-        clip: call_of(row).frames
-        for item, clip in zip(tasks, CLIPS, strict=True)
-        if isinstance(job := short.open(clip, item.pcm_path, item.options), EngineJob)
-        for row in short.rows(job, item.windows, probe=False, language="en")
-    }
-    results = decode(short, tasks)
-    # Then each is heard, in the company of its own length alone
-    assert len(set(keys.values())) > 1
-    heard = jiwer.wer([text(clip) for clip in CLIPS], [said(results[clip]) for clip in CLIPS])
-    assert heard < 0.05
+    ours, theirs = decode(own, tasks), decode(decoder, tasks)
+
+    # Then words and their times are those that CTranslate2's own encoder gives
+    for clip in CLIPS:
+        assert said(ours[clip]) == text(clip)
+        assert [words(segment) for segment in ours[clip].segments] == [
+            words(segment) for segment in theirs[clip].segments
+        ]
+
+
+def words(segment: RawSegment) -> list[tuple[str, float, float]]:
+    return [(word.word, word.start, word.end) for word in segment.words or ()]

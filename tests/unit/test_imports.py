@@ -36,7 +36,11 @@ CONTENDERS = {
 }
 
 #: Programs of the benchmark that look at the device themselves, likewise.
-ENGINE_PROGRAMS = {"sqscribe_bench/programs/engine.py", "sqscribe_bench/programs/memory.py"}
+ENGINE_PROGRAMS = {
+    "sqscribe_bench/programs/encoders.py",
+    "sqscribe_bench/programs/engine.py",
+    "sqscribe_bench/programs/memory.py",
+}
 
 
 #: Walls between rooms: what a folder may not import, however deep inside a function.

@@ -200,7 +200,7 @@ def engine_settings(
         batch_size=settings.batch_size,
         cpu_threads=settings.cpu_threads,
         beam_size=settings.beam_size,
-        short_encode=settings.short_encode,
+        encoder=settings.encoder,
         # Neither a simulated model nor one with random weights can transcribe the control clip.
         control=None
         if (kind and not kind.transcribes) or (Path(model) / RANDOM_MARK).is_file()

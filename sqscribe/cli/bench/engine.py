@@ -47,6 +47,10 @@ class EngineOptions:
             help="As CTranslate2: float16, int8_float16, …; may be repeated. [default: float16 on CUDA, int8 on CPU]",
         ),
     ] = None
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", help="As SQSCRIBE_ENCODER: torch, ctranslate2; may be repeated. [default: auto]"),
+    ] = None
     batch_sizes: Annotated[
         str | None,
         typer.Option(help="Comma-separated. [default: 1,2,4,8,16,24,32,48,64 on CUDA, 1,2,4,8 on CPU]"),
@@ -141,12 +145,15 @@ def _setups(options: EngineOptions, device: str) -> list[EngineSetup]:
     beam_sizes = _counts("--beam-sizes", options.beam_sizes)
     parallel = _counts_or("--parallel", options.parallel, "auto")
     compute_types: list[str] | list[None] = options.compute_types or [None]
+    encoders = options.encoders or ["auto"]
+    if unknown := set(encoders) - {"auto", "torch", "ctranslate2"}:
+        raise SettingsError(f"--encoder {min(unknown)}: there are auto, torch and ctranslate2")
     cache = options.cache or default_cache()
     folders = {model: model_folder(model, cache) for model in options.models or [_MODELS[device]]}
     return [
-        EngineSetup(model, folder, compute_type, beam_size, flight, pinned)
-        for (model, folder), compute_type, beam_size, flight, pinned in itertools.product(
-            folders.items(), compute_types, beam_sizes, parallel, cores
+        EngineSetup(model, folder, compute_type, beam_size, flight, pinned, encoder)
+        for (model, folder), compute_type, encoder, beam_size, flight, pinned in itertools.product(
+            folders.items(), compute_types, encoders, beam_sizes, parallel, cores
         )
     ]
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from stages.inference.engine.rows import BatchKey, EngineJob, Row
-from stages.inference.whisper.features import FRAMES
 
-__all__ = ["Call", "Prompt", "call_of", "probe_key", "prompt_of"]
+__all__ = ["PROBE", "Call", "Prompt", "call_of", "prompt_of"]
 
 
 class Call(NamedTuple):
@@ -23,7 +22,6 @@ class Call(NamedTuple):
         prompt_tokens: Length of the previous-text prompt as the decoder takes it.
         beam_size: 1 under sampling.
         temperature: 0 for beam search.
-        frames: Mel frames that the encoder is shown; the outputs of a batch are one array.
         no_repeat_ngram_size: As in `DecodeOptions`, as are those that follow.
     """
 
@@ -31,7 +29,6 @@ class Call(NamedTuple):
     prompt_tokens: int
     beam_size: int
     temperature: float
-    frames: int = FRAMES
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     suppress_numerals: bool = False
@@ -40,6 +37,10 @@ class Call(NamedTuple):
     def key(self) -> BatchKey:
         """Of rows that are decoded so. Those that are sampled have, most of them, been decoded before."""
         return BatchKey("retry" if self.temperature > 0 else "decode", self)
+
+
+#: Of rows that are only encoded and asked for their language: nothing of their jobs' options matters yet.
+PROBE = BatchKey("probe", Call(timestamps=False, prompt_tokens=0, beam_size=1, temperature=0.0))
 
 
 class Prompt(NamedTuple):
@@ -52,11 +53,6 @@ class Prompt(NamedTuple):
 
     tokens: tuple[int, ...]
     text: str
-
-
-def probe_key(frames: int) -> BatchKey:
-    """Of rows that are only encoded and asked for their language: nothing of their jobs' options matters yet."""
-    return BatchKey("probe", Call(timestamps=False, prompt_tokens=0, beam_size=1, temperature=0.0, frames=frames))
 
 
 def call_of(row: Row) -> Call:

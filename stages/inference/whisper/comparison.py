@@ -31,7 +31,7 @@ _Numbers = npt.NDArray[np.float32]
 
 
 def compare(
-    model: LoadedModel, samples: npt.NDArray[np.float32], frames: int, language: str, text: str
+    model: LoadedModel, samples: npt.NDArray[np.float32], language: str, text: str
 ) -> Comparison | Incomparable:
     """Computes a window on the model's device and by the reference.
 
@@ -40,13 +40,12 @@ def compare(
     Args:
         model: The one to look at.
         samples: The window's, in [-1, 1).
-        frames: Mel frames that the encoder is shown.
         language: Whisper code that the decoder is told.
         text: What the engine wrote for this window.
     """
     start = (*model.vocabulary.start(language, "transcribe"), model.vocabulary.no_timestamps)
-    encoder = Encoder(model.whisper, model.device)
-    encoded = encoder.encode([samples], frames)
+    encoder = Encoder(model.whisper, model.device, model.torch_encoder)
+    encoded = encoder.encode([samples])
     written, logits = _written(model.whisper, encoder.batch(encoded), start)
     wanted = model.vocabulary.prompt(text, None)[1:][:_MOST_TOKENS]
     try:
@@ -54,7 +53,7 @@ def compare(
             Weights(model.folder / "model.bin"), model.shape.encoder_layers, model.shape.decoder_layers
         )
         with _all_cores():
-            features = LogMel(model.shape.n_mels, torch.device("cpu"))([samples], frames)[0]
+            features = LogMel(model.shape.n_mels, torch.device("cpu"))([samples])[0]
             output = reference.encode(features)
             expected = reference.logits(output, (*start, *written))[len(start) - 1 :]
             said = reference.logits(output, (*start, *wanted))[len(start) - 1 :]

@@ -19,14 +19,13 @@ from stages.inference.protocol import RANDOM_MARK, DecodeOptions, EngineInfo, En
 from stages.inference.whisper.aligner import Aligned, Aligner, Spoken
 from stages.inference.whisper.attempt import Attempt
 from stages.inference.whisper.audio import read_window
-from stages.inference.whisper.call import Call, Prompt, call_of, probe_key, prompt_of
+from stages.inference.whisper.call import PROBE, Call, Prompt, call_of, prompt_of
 from stages.inference.whisper.comparison import compare
 from stages.inference.whisper.encoder import Encoder
 from stages.inference.whisper.fallback import NEVER_SPOKEN, Judge, Retry, RetryUnprompted, Take, decide
-from stages.inference.whisper.features import FRAMES, frames_to_encode
 from stages.inference.whisper.generator import MAX_NEW_TOKENS, Generator
 from stages.inference.whisper.language import detect_languages
-from stages.inference.whisper.model import SHORT, LoadedModel, load_model
+from stages.inference.whisper.model import LoadedModel, load_model
 from stages.inference.whisper.parts import Half, Halves, Parent, Rest, Whole, may_split
 from stages.inference.whisper.split import cut_window, edge_of_hole, part_of, quietest_point
 from stages.inference.whisper.timestamps import parse_timestamps, rest_start
@@ -83,11 +82,10 @@ class WhisperDecoder:
         self._whisper = model.whisper
         self._info = model.info
         self._parallel = model.parallel
-        self._short = SHORT in model.info.variant
         # Random weights align text with nothing, so no text could be held against its alignment.
         self._judges_times = not (model.folder / RANDOM_MARK).is_file()
         self._vocabulary: Vocabulary = model.vocabulary
-        self._encoder = Encoder(model.whisper, model.device)
+        self._encoder = Encoder(model.whisper, model.device, model.torch_encoder)
         self._aligner = Aligner(model.whisper, self._encoder, model.vocabulary)
         self._generator = Generator(model.whisper, self._encoder, model.vocabulary, max_new_tokens)
         self._judge = judge
@@ -130,7 +128,7 @@ class WhisperDecoder:
             Row(
                 job,
                 window,
-                probe_key(self._frames(window)) if probe else self._key(job, window, _prompt_tokens(job, window)),
+                PROBE if probe else self._key(job, _prompt_tokens(job, window)),
                 language,
                 state=RowState(),
             )
@@ -139,7 +137,7 @@ class WhisperDecoder:
 
     def settled(self, row: Row, language: str) -> Row:
         """A probed row, made ready to be decoded in the job's language, its encoder output kept."""
-        row.key = self._key(row.job, row.window, _prompt_tokens(row.job, row.window))
+        row.key = self._key(row.job, _prompt_tokens(row.job, row.window))
         row.language = language
         return row
 
@@ -178,7 +176,7 @@ class WhisperDecoder:
                     outcomes.append(self._again(row, key, reason, state))
                 case RetryUnprompted(reason):
                     state = replace(row.state, attempts=(), unprompted=reason, prompted=_prompted(row, history, reason))
-                    outcomes.append(self._again(row, self._key(row.job, row.window, 0), reason, state))
+                    outcomes.append(self._again(row, self._key(row.job, 0), reason, state))
                 case Take():
                     outcomes.append(self._conclude(row, decision))
                 case _:
@@ -191,19 +189,15 @@ class WhisperDecoder:
 
     def compare(self, pcm_path: str, window: Window, language: str, text: str) -> Comparison | Incomparable:
         """Computes a window on the device and by the reference."""
-        return compare(self._model, read_window(pcm_path, window), self._frames(window), language, text)
+        return compare(self._model, read_window(pcm_path, window), language, text)
 
-    def _frames(self, window: Window) -> int:
-        return frames_to_encode(window.samples) if self._short else FRAMES
-
-    def _key(self, job: EngineJob, window: Window, prompt_tokens: int) -> BatchKey:
+    def _key(self, job: EngineJob, prompt_tokens: int) -> BatchKey:
         options = job.options
         call = Call(
             timestamps=options.task == "translate" or not self._info.can_align,
             prompt_tokens=prompt_tokens,
             beam_size=options.beam_size,
             temperature=0.0,
-            frames=self._frames(window),
             no_repeat_ngram_size=options.no_repeat_ngram_size,
             repetition_penalty=options.repetition_penalty,
             suppress_numerals=options.suppress_numerals,
@@ -215,7 +209,7 @@ class WhisperDecoder:
         if not fresh:
             return
         samples = [read_window(row.job.pcm_path, row.window) for row in fresh]
-        for row, encoded in zip(fresh, self._encoder.encode(samples, call_of(rows[0]).frames), strict=True):
+        for row, encoded in zip(fresh, self._encoder.encode(samples), strict=True):
             row.encoded = encoded
 
     def _languages(self, rows: Sequence[Row]) -> list[dict[str, float]]:
@@ -326,7 +320,7 @@ class WhisperDecoder:
             parent=parent,
             whole=row.state.whole or row.window,
         )
-        return Row(row.job, window, self._key(row.job, window, call_of(row).prompt_tokens), row.language, state=state)
+        return Row(row.job, window, self._key(row.job, call_of(row).prompt_tokens), row.language, state=state)
 
 
 def _at(call: Call, temperature: float, options: DecodeOptions) -> BatchKey:

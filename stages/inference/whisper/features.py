@@ -12,15 +12,11 @@ from faster_whisper.feature_extractor import FeatureExtractor
 
 from stages.values import SAMPLE_RATE
 
-__all__ = ["FRAMES", "LogMel", "frames_of", "frames_to_encode"]
+__all__ = ["FRAMES", "LogMel", "frames_of"]
 
 #: Mel frames that the encoder takes: 30 s.
 FRAMES = 3000
 
-#: Frames that a shortened window is rounded up to: few lengths, so that windows still find company.
-_STEP = 500
-#: Frames without content that stay behind the content all the same; the model has never met speech cut off.
-_MARGIN = 50
 _N_FFT = 400
 _HOP = 160
 #: Fewest samples that the centred transform can reflect.
@@ -30,11 +26,6 @@ _MIN_SAMPLES = _N_FFT + 1
 def frames_of(samples: int) -> int:
     """Mel frames that hold content, of so many samples."""
     return min(samples // _HOP, FRAMES)
-
-
-def frames_to_encode(samples: int) -> int:
-    """Mel frames for a window of so many samples where the encoder is not shown 30 s of every one."""
-    return min(FRAMES, -(-(frames_of(samples) + _MARGIN) // _STEP) * _STEP)
 
 
 class LogMel:
@@ -56,15 +47,14 @@ class LogMel:
         self._window = torch.hann_window(_N_FFT, periodic=True, device=device)
 
     @torch.inference_mode()
-    def __call__(self, rows: Sequence[npt.NDArray[np.float32]], frames: int = FRAMES) -> torch.Tensor:
-        """Spectrograms, float32 [rows, n_mels, frames] on the device, contiguous.
+    def __call__(self, rows: Sequence[npt.NDArray[np.float32]]) -> torch.Tensor:
+        """Spectrograms, float32 [rows, n_mels, 3000] on the device, contiguous.
 
         Args:
-            rows: Samples in [-1, 1), each at most 30 s.
-            frames: Mel frames of every row, at most 3000; what is longer is left out.
+            rows: Samples in [-1, 1); what is longer than 30 s is left out.
         """
         content = torch.tensor([frames_of(len(row)) for row in rows], device=self._device)
-        longest = min(max(len(row) for row in rows), frames * _HOP)
+        longest = min(max(len(row) for row in rows), FRAMES * _HOP)
         batch = torch.zeros(len(rows), max(longest + _HOP, _MIN_SAMPLES))
         for index, row in enumerate(rows):
             length = min(len(row), longest)
@@ -81,8 +71,8 @@ class LogMel:
         mel = (self._filters @ spectrum.abs().square()).clamp_(min=1e-10).log10_()
         mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0)
         mel = (mel + 4.0) / 4.0
-        width = min(mel.shape[-1], frames)
+        width = min(mel.shape[-1], FRAMES)
         beyond = torch.arange(width, device=self._device)[None, None, :] >= content[:, None, None]
-        features = torch.zeros(len(rows), mel.shape[1], frames, device=self._device)
+        features = torch.zeros(len(rows), mel.shape[1], FRAMES, device=self._device)
         features[..., :width] = mel[..., :width].masked_fill(beyond, 0.0)
         return features

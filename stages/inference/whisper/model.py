@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,16 @@ from faster_whisper.utils import download_model
 from sqscribe.errors import UnfitNodeError
 from stages.inference.engine.gpu import NO_DRIVER, find_driver
 from stages.inference.engine.memory import keep_memory
-from stages.inference.protocol import EngineInfo, EngineSettings
+from stages.inference.protocol import EncoderChoice, EncoderKind, EngineInfo, EngineSettings
 from stages.inference.whisper.batch_size import BATCH_SIZE_ON_CPU, batch_size_on_gpu, value_bytes
 from stages.inference.whisper.device import best_compute_type, checked_compute_type, find_device
 from stages.inference.whisper.known_models import known_languages
 from stages.inference.whisper.shape import ModelShape, read_shape
+from stages.inference.whisper.torch_encoder import TorchEncoder, torch_type
 from stages.inference.whisper.vocabulary import Vocabulary
+from stages.inference.whisper.weights import Weights
 
-__all__ = ["SHORT", "LoadedModel", "cpu_cores", "load_model"]
-
-#: The variant under which the encoder is shown no more of a window than holds audio.
-SHORT = "short"
+__all__ = ["LoadedModel", "cpu_cores", "load_model"]
 
 #: Batches under way at once on a GPU: the tail of one overlaps the head of the next. Each has a worker of its own.
 _PARALLEL_ON_GPU = 2
@@ -57,6 +57,7 @@ class LoadedModel:
         shape: As its files have it.
         device: Torch's name of the device that it is on.
         parallel: Batches that it works on at once.
+        torch_encoder: Computes the encoder's output; None: CTranslate2 does.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class LoadedModel:
     shape: ModelShape
     device: torch.device
     parallel: int
+    torch_encoder: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 def load_model(settings: EngineSettings, *, parallel: int | None = None) -> LoadedModel:
@@ -85,13 +87,14 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
     cores = cpu_cores()
     if on_gpu:
         _preload_cublas()
-    else:
-        # The features take a few per cent of a batch's time; more threads would only spin beside CTranslate2's.
-        torch.set_num_threads(1)
     ctranslate2.set_random_seed(_SEED)
     threads = settings.cpu_threads or cores
     parallel = parallel or (_PARALLEL_ON_GPU if on_gpu else min(threads, _PARALLEL_ON_CPU))
     compute_type = _compute_type(settings, device, shape, parallel)
+    encoder = _encoder_kind(settings.encoder)
+    if not on_gpu:
+        # The features take a few per cent of a batch's time; more threads would only spin beside CTranslate2's.
+        torch.set_num_threads(max(1, threads // parallel) if encoder == "torch" else 1)
     try:
         whisper = ctranslate2.models.Whisper(
             str(folder),
@@ -102,6 +105,9 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         )
     except (RuntimeError, ValueError) as error:
         raise UnfitNodeError(f"model {settings.name} in {folder} cannot be loaded on {device.type}: {error}") from error
+    own = None
+    if encoder == "torch":
+        own = TorchEncoder(Weights(folder / "model.bin"), shape, device, torch_type(str(whisper.compute_type)))
     if not on_gpu:
         keep_memory()
     vocabulary = Vocabulary(folder, multilingual=whisper.is_multilingual, language_ids=shape.language_ids)
@@ -118,7 +124,7 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         batch_size=settings.batch_size
         or _batch_size(shape, device, settings.beam_size, parallel, str(whisper.compute_type)),
         startup_seconds=0.0,
-        variant=(SHORT,) if settings.short_encode else (),
+        variant=("torch",) if encoder == "torch" else (),
         driver=driver.version,
         cuda=driver.cuda,
     )
@@ -131,8 +137,9 @@ def load_model(settings: EngineSettings, *, parallel: int | None = None) -> Load
         batch_size=info.batch_size,
         driver=info.driver,
         cuda=info.cuda,
+        encoder=encoder,
     )
-    return LoadedModel(folder, whisper, vocabulary, info, shape, device, parallel)
+    return LoadedModel(folder, whisper, vocabulary, info, shape, device, parallel, own)
 
 
 def cpu_cores() -> int:
@@ -143,6 +150,11 @@ def cpu_cores() -> int:
         return max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no cgroup v2, or "max": no quota
         return cores
+
+
+def _encoder_kind(wanted: EncoderChoice) -> EncoderKind:
+    """Who encodes: CTranslate2 unless torch is asked for, since no GPU has shown torch faster so far."""
+    return "torch" if wanted == "torch" else "ctranslate2"
 
 
 def _folder(settings: EngineSettings) -> Path:

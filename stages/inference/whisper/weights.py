@@ -65,6 +65,16 @@ class Weights:
         """
         return self._variable(name).dimensions
 
+    def place(self, name: str) -> slice:
+        """The bytes of the file that hold a variable.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        variable = self._variable(name)
+        size = math.prod(variable.dimensions) * np.dtype(_TYPES[variable.kind]).itemsize
+        return slice(variable.offset, variable.offset + size)
+
     def number(self, name: str) -> int:
         """The value of a variable that holds one.
 

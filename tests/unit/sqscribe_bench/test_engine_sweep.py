@@ -38,7 +38,7 @@ from worker.testing.decoder import SIMULATED_SAMPLES, SimulatedDecoder, simulate
 MIB = 2**20
 PATIENCE = 30.0
 BEAM = EngineSetup("random:base", "/models/base", None, beam_size=5, parallel=None, cores=None)
-GREEDY = replace(BEAM, beam_size=1, cores=4)
+GREEDY = replace(BEAM, beam_size=1, cores=4, encoder="torch")
 MACHINE = Machine("A processor", 8, 2**34, ("A GPU",), {"python": "3.11"}, 0.0)
 
 ABOUT: dict[str, Any] = {
@@ -141,6 +141,7 @@ def test_configurations_take_turns_each_in_a_process_of_its_own() -> None:
         (5, False, None),
         (1, False, 4),
     ]
+    assert [order["encoder"] for order, _ in launch.orders] == ["auto", "torch", "auto", "torch"]
     assert all(order["batch_sizes"] == [4, 8, 16] and order["model"] == "/models/base" for order, _ in launch.orders)
 
 
@@ -351,7 +352,8 @@ def test_tables_and_json_say_everything(tmp_path: Path) -> None:
 
     # Then
     for piece in (
-        "random:base", "float16, beam 5", "2 in flight", "4 (pinned)", "4, 10% again", "out of memory", "0.970",
+        "random:base", "float16, beam 5", "float16, encoder torch, beam 1",
+        "2 in flight", "4 (pinned)", "4, 10% again", "out of memory", "0.970",
         "A processor", "A GPU", "python 3.11", "1 / 60", "did not fit into the device's memory",
     ):  # fmt: skip
         assert piece in text, piece

@@ -11,7 +11,7 @@ import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from stages.inference.whisper.audio import loudness, read_window
-from stages.inference.whisper.features import FRAMES, LogMel, frames_of, frames_to_encode
+from stages.inference.whisper.features import FRAMES, LogMel, frames_of
 from stages.values import GAIN_STEP, Piece, Window
 
 
@@ -32,22 +32,6 @@ def test_a_batch_equals_faster_whisper_row_by_row(n_mels: int) -> None:
         expected = FeatureExtractor(feature_size=n_mels)(row)[:, :frames]
         np.testing.assert_allclose(features[:, :frames], expected, atol=1e-4)
         assert not features[:, frames:].any()
-
-
-def test_a_shorter_spectrogram_is_the_beginning_of_the_long_one() -> None:
-    row = (np.random.default_rng(0).standard_normal(50_000) * 0.1).astype(np.float32)
-    log_mel = LogMel(80, torch.device("cpu"))
-
-    short, full = log_mel([row], 500), log_mel([row])
-
-    assert short.shape == (1, 80, 500)
-    assert torch.equal(short, full[..., :500])
-
-
-def test_windows_are_rounded_up_to_few_lengths_with_some_silence_behind() -> None:
-    assert [frames_to_encode(16_000 * seconds) for seconds in (0, 4, 5, 9, 12, 29, 30, 40)] == [
-        500, 500, 1000, 1000, 1500, 3000, 3000, 3000
-    ]  # fmt: skip
 
 
 def test_more_than_30_seconds_are_left_out() -> None:
