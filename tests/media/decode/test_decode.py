@@ -21,7 +21,7 @@ from stages.ports import Cancellation
 from stages.values import SAMPLE_RATE
 
 SECONDS = 3.0
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")

@@ -289,7 +289,7 @@ def test_packets_that_cannot_be_decoded_are_told(bench: Any, make: Make, tmp_pat
     ],
 )
 def test_what_users_reported_is_right_now(bench: Any, spoken: Samples, name: str, code: str, seconds: float) -> None:
-    path = Path(__file__).parents[5] / "shared" / "cases" / name
+    path = Path(__file__).parents[4] / "shared" / "cases" / name
     if not path.exists():
         pytest.skip(f"there is no shared/cases/{name} beside the checkout")
     audio = bench.decode(path)
