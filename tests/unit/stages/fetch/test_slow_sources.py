@@ -109,6 +109,40 @@ def test_one_that_has_sent_nothing_is_left_to_its_own_time_outs(crowd: Crowd) ->
     assert not any(transfer.given_up for transfer in transfers)
 
 
+def test_while_a_download_waits_for_its_next_try_its_turn_is_anothers() -> None:
+    # Given two turns, both with downloads that wait, of which one may do without
+    lanes, cancellation = Lanes(2, 0, rests=1), Cancellation()
+    with ExitStack() as stack:
+        first, second = (
+            (stack.enter_context(lanes.turn(0)), stack.enter_context(lanes.transfer(cancellation)))[1] for _ in range(2)
+        )
+        with first.rest(cancellation), second.rest(cancellation):
+            with lanes.turn(0) as granted, lanes.turn(0) as another:
+                assert (granted, another) == (True, False)
+            # One that rests is no slow one
+            lanes.judge(first, 1)
+            assert lanes.slow == 0
+        # Then both have their turns again
+        with lanes.turn(0) as granted:
+            assert not granted
+    with lanes.turn(0) as granted, lanes.turn(0) as another, lanes.turn(0) as third:
+        assert (granted, another, third) == (True, True, False)
+
+
+def test_the_next_try_waits_for_a_turn_and_hears_a_cancellation() -> None:
+    lanes, cancellation = Lanes(1, 0, rests=1), Cancellation()
+    with ExitStack() as other, lanes.turn(0), lanes.transfer(cancellation) as transfer:
+        # Given a turn that somebody else has taken meanwhile, and keeps
+        rest = transfer.rest(cancellation)
+        rest.__enter__()
+        assert other.enter_context(lanes.turn(0))
+        cancellation.cancel(CancelReason.SHUTDOWN)
+        with pytest.raises(Cancelled):
+            rest.__exit__(None, None, None)
+    with lanes.turn(0) as granted, lanes.turn(0) as another:
+        assert (granted, another) == (True, False)
+
+
 def test_a_slow_download_waits_for_a_turn_before_it_is_decoded() -> None:
     lanes = Lanes(1, 1, rate=1000, period=0)
     cancellation, order = Cancellation(), list[str]()
