@@ -38,8 +38,9 @@ class Lanes:
         self._rests = rests
         self._rate = rate
         self._period = period
-        self._changed = threading.Condition()  # guards the four below, and each transfer's `given_up`
+        self._changed = threading.Condition()  # guards the five below, and each transfer's `given_up`
         self._taken = 0
+        self._coming_back = 0  # wait for a turn that they had before, and have it before anybody new
         self._slow: dict[SlowTransfer, float] = {}  # in the slow lanes; how fast each was at last
         self._waiting: dict[SlowTransfer, float] = {}  # as slow, and has a turn since no lane is free
         self._resting: set[SlowTransfer] = set()  # without a turn until their next try
@@ -49,11 +50,16 @@ class Lanes:
         """Downloads in the slow lanes."""
         return len(self._slow)
 
+    @property
+    def coming_back(self) -> int:
+        """Downloads that wait for the turn that they gave away."""
+        return self._coming_back
+
     @contextmanager
     def turn(self, timeout: float) -> Iterator[bool]:
         """A turn to prepare a job; False when there is none within `timeout` seconds."""
         with self._changed:
-            granted = self._changed.wait_for(lambda: self._taken < self._turns, timeout)
+            granted = self._changed.wait_for(lambda: self._taken + self._coming_back < self._turns, timeout)
             self._taken += granted
         try:
             yield granted
@@ -139,10 +145,12 @@ class Lanes:
 
     def _take_turn(self, cancellation: Cancellation | None) -> None:
         """Takes a turn when one is free; at once where nothing is to be done with it. With the lock held."""
+        self._coming_back += 1
         try:
             while cancellation and not self._changed.wait_for(lambda: self._taken < self._turns, _LOOK_SECONDS):
                 cancellation.check()
         finally:
+            self._coming_back -= 1
             self._taken += 1
 
 
