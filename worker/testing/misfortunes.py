@@ -132,6 +132,7 @@ def _sources(places: Places) -> Iterator[tuple[str, str, str]]:
     yield "breaks", at("breaks"), "source_unreachable"
     yield "part", at("part"), "source_unreachable"
     yield "loop", at("loop"), "source_not_found"
+    yield "redirect-inside", at("metadata"), "source_blocked"
     yield "gzip-cut", at("gzip-cut"), "source_unreachable"
     yield "bomb", at("bomb"), "source_too_large"
     yield "certificate", f"https://127.0.0.1:{places.tls_port}/a.mp3", "source_unreachable"
