@@ -123,7 +123,7 @@ def build_worker(
     return Daemon(
         _components(ground, decoder, segmenter, scratch, engine),
         http=front.http,
-        downloaders=2 * settings.downloaders,  # as many again for slow lanes
+        downloaders=3 * settings.downloaders,  # as many again for slow lanes, and for waits between tries
         uploaders=settings.uploaders,
         grace=settings.shutdown_grace,
         engine_stall=settings.engine_stall_seconds,
@@ -184,7 +184,8 @@ def _components(
     ground: _Ground, decoder: AudioDecoder, segmenter: Segmenter, scratch: ScratchSpace, engine: Engine
 ) -> Components:
     clock, leases, buffer = ground.clock, ground.leases, ground.buffer
-    lanes = Lanes(ground.settings.downloaders, slow=ground.settings.downloaders)
+    downloaders = ground.settings.downloaders
+    lanes = Lanes(downloaders, slow=downloaders, rests=downloaders)
     preparer = _preparer(ground, decoder, segmenter, scratch, lanes)
     pipeline = _pipeline(ground, preparer, scratch, engine)
     intake = Intake(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,12 +11,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sqscribe.errors import SettingsError
 from sqscribe.formats import ARTIFACTS, MASTER
+from sqscribe.urls import split_s3
 
 __all__ = ["ENV_PREFIX", "Settings", "read_settings"]
 
 ENV_PREFIX = "SQSCRIBE_"
-
-_S3_PREFIX = re.compile(r"s3://[^/]+(/.*)?")
 
 
 def _auto(value: Any) -> Any:
@@ -138,9 +136,13 @@ class Settings(BaseSettings):
     @field_validator("output")
     @classmethod
     def _prefix(cls, value: str | None) -> str | None:
-        if value is not None and not _S3_PREFIX.fullmatch(value):
-            raise ValueError("must be s3://bucket or s3://bucket/prefix")
-        return value.rstrip("/") if value else value
+        if value is None:
+            return None
+        try:
+            split_s3(value)
+        except ValueError as error:
+            raise ValueError(f"must be s3://bucket or s3://bucket/prefix: {error}") from None
+        return value.rstrip("/")
 
     @field_validator("formats")
     @classmethod

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +14,7 @@ import typer
 
 from sqscribe.cli.settings import with_settings
 from sqscribe.errors import ExitCode, SettingsError
+from sqscribe.logs import configure
 
 if TYPE_CHECKING:
     from worker.preflight import Finding
@@ -20,6 +24,7 @@ __all__ = ["app"]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 _MARKS = {"ok": "ok      ", "skipped": "not seen", "warning": "WARNING ", "wrong": "WRONG   "}
+_INDENT = " " * 10  # as wide as a mark
 _MARKS |= {"unfit": "UNFIT   ", "unreachable": "NO REPLY"}
 
 
@@ -41,6 +46,7 @@ def doctor(
     from worker.preflight import Finding, Severity, examine  # noqa: PLC0415 - `--help` should answer at once
     from worker.settings import read_settings  # noqa: PLC0415
 
+    configure(level="warning")
     try:
         findings: Sequence[Finding] = examine(read_settings(**settings), device=True, whole=False)
     except SettingsError as error:
@@ -63,11 +69,23 @@ def _as_json(finding: Finding) -> str:
 
 
 def _for_people(finding: Finding) -> str:
-    remedy = f"\n          do: {finding.remedy}" if finding.remedy else ""
-    return f"{_MARKS[finding.severity]}  {finding.what}: {finding.why}{remedy}"
+    lines = [f"{_MARKS[finding.severity]}  {finding.what}: {finding.why}"]
+    if finding.remedy:
+        lines.append(f"{_INDENT}do: {finding.remedy}")
+    if sys.stdout.isatty():  # elsewhere a finding stays one line, for whoever searches
+        width = shutil.get_terminal_size().columns
+        lines = [_wrapped(line, width) for line in lines]
+    return "\n".join(lines)
+
+
+def _wrapped(line: str, width: int) -> str:
+    """The line in as many as a terminal needs; addresses and paths stay whole."""
+    return textwrap.fill(line, width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False)
 
 
 def _sum_up(findings: Sequence[Finding]) -> None:
     bad = sum(each.severity not in {"ok", "skipped", "warning"} for each in findings)
     warned = sum(each.severity == "warning" for each in findings)
-    typer.echo(f"\n{len(findings)} looked at, {bad} wrong, {warned} to know of")
+    skipped = sum(each.severity == "skipped" for each in findings)
+    seen = f"{len(findings) - skipped} looked at, {bad} wrong, {warned} to know of"
+    typer.echo(f"\n{seen}, {skipped} not seen" if skipped else f"\n{seen}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
@@ -126,7 +127,10 @@ class Fetcher:
                 ErrorCode.SOURCE_BLOCKED, f"the bucket {target.bucket} is not among SQSCRIBE_ALLOWED_BUCKETS"
             )
         # No least rate: the store is the user's own, and its client has time-outs.
-        with TransferWatch(cancellation, 0, self._limits.period) as watch:
+        with (
+            self._lanes.transfer(cancellation) as transfer,
+            TransferWatch(cancellation, 0, self._limits.period, rest=partial(transfer.rest, cancellation)) as watch,
+        ):
             space = SourceSpace(self._limits.max_bytes, reserve, cancellation, watch)
             with SourceWriter(path, space, watch) as writer:
                 S3Download(target, request, self._s3_client(), writer, watch, self._limits).run(cancellation)
@@ -144,7 +148,12 @@ class Fetcher:
         with (
             self._lanes.transfer(cancellation) as transfer,
             TransferWatch(
-                cancellation, limits.min_bytes_per_second, limits.period, limits.transfer_seconds, transfer.look
+                cancellation,
+                limits.min_bytes_per_second,
+                limits.period,
+                limits.transfer_seconds,
+                transfer.look,
+                partial(transfer.rest, cancellation),
             ) as watch,
         ):
             space = SourceSpace(limits.max_bytes, reserve, cancellation, watch)

@@ -71,7 +71,7 @@ class S3Download:
             cancellation,
             lambda error: isinstance(error, DroppedError | RangeRefusedError),
             progress=self._progress,
-            resting=self._watch.paused,
+            resting=self._watch.resting,
         )
         try:
             repeat(self._attempt)

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +37,7 @@ class TransferWatch:
         longest: Seconds that the whole fetch may take, waits for ourselves left out; 0: any number.
         yields: Told at each look how many bytes have come in all; says why this fetch is to make way for others, or
             None.
+        rest: Around each wait for the next try; the thread's turn is another's meanwhile.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class TransferWatch:
         period: float,
         longest: float = 0,
         yields: Callable[[int], str | None] = lambda _total: None,
+        rest: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._cancellation = cancellation
         self._rate = min_bytes_per_second
         self._period = period
         self._longest = longest
         self._yields = yields
+        self._rests = rest
         self._done = threading.Event()
         self._lock = threading.Lock()  # guards all below
         self._closers: set[Callable[[], None]] = set()
@@ -139,11 +142,12 @@ class TransferWatch:
 
     @contextmanager
     def resting(self) -> Iterator[None]:
-        """While this lasts the server was asked to be left alone, so it need not send; others may still be let pass."""
+        """While this lasts the server is left alone until the next try, so it need not send, and others go before."""
         with self._lock:
             self._resting += 1
         try:
-            yield
+            with self._rests():
+                yield
         finally:
             with self._lock:
                 self._resting -= 1

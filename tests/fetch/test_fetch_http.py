@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime as dt
 import gzip
 import hashlib
 import os
@@ -14,14 +13,9 @@ import time
 from dataclasses import replace
 from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
@@ -41,6 +35,7 @@ from stages.fetch.client import HttpClient
 from stages.fetch.credentials import Origin
 from stages.fetch.watch import TransferWatch
 from stages.ports import Cancellation
+from worker.testing.certificates import self_signed
 
 BODY = os.urandom(300_000)
 TLS = ssl.create_default_context()
@@ -458,35 +453,11 @@ def test_whatever_the_url_is_it_ends_in_an_error_of_our_own(text: str) -> None:
         client.open(f"http://{text}", {}, CookieJar())
 
 
-def certificate(folder: Path, name: str) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "server.pem"
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + built.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 def test_tls_verifies_the_name_of_the_url_at_the_checked_address(
     case: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # Given a server whose certificate is for media.test
-    pem = certificate(tmp_path_factory.mktemp("tls"), "media.test")
+    pem = self_signed(tmp_path_factory.mktemp("tls"), "media.test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     names: list[str | None] = []

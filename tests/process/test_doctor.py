@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +86,26 @@ def test_without_settings_it_looks_at_the_machine(tmp_path: Path) -> None:
     assert ran.code == ExitCode.DONE
     assert "not seen  SQSCRIBE_QUEUE_URL: not set" in ran.out
     assert "ok        ffmpeg: " in ran.out
+    assert ran.out.endswith(", 0 wrong, 0 to know of, 2 not seen\n")
+
+
+def test_a_terminal_gets_lines_that_fit_and_are_set_in(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    env = worker_environment(None, {"model": "demo", "device": "cpu"})
+    env.pop("COLUMNS", None)
+    command = [sys.executable, "-P", "-m", "sqscribe", "doctor", "--output", "s3://b/x"]
+    program = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while piece := os.read(ours, 4096):
+            said += piece
+    os.close(ours)
+    assert program.wait(120) == ExitCode.USAGE
+    lines = said.decode().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert any(line.startswith(" " * 10) and "do: " not in line for line in lines)
 
 
 def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "value", "why"),
     [
         ("OUTPUT", "/tmp/out", "s3://bucket"),
+        ("OUTPUT", "s3://b/out", "s3://bucket"),
+        ("OUTPUT", "s3://my bucket/out", "s3://bucket"),
         ("BEAM_SIZE", "99", "less than or equal to 10"),
         ("FORMATS", "json,docx", "docx"),
         ("LOG_LEVEL", "loud", "debug"),
