@@ -148,7 +148,8 @@ class Site:
         """Codes of the dead letters by their job's id, or by the first letters of what is no job."""
         found = {}
         for letter in self.aws.dead_letters(self.queue):
-            code = letter.get("MessageAttributes", {}).get("error_code", {}).get("StringValue", "none")
+            attribute = letter.get("MessageAttributes", {}).get("error_code")
+            code = attribute["StringValue"] if attribute else "none"
             try:
                 name = json.loads(letter["Body"])["job_id"]
             except (ValueError, KeyError, TypeError, RecursionError):
@@ -244,7 +245,7 @@ def good_jobs(server: BadServer, name: str, count: int = GOOD) -> dict[str, str]
     return jobs
 
 
-def timed(site: Site, jobs: Sequence[str], send: Callable[[], None]) -> float:
+def timed(site: Site, jobs: Sequence[str], send: Callable[[], object]) -> float:
     """Seconds from the first message that is sent to the last result."""
     began = time.monotonic()
     send()
@@ -294,7 +295,7 @@ def test_sixty_good_jobs_are_hardly_later_for_one_of_each_misfortune_among_them(
     eventually(lambda: one.left() == 0, PATIENCE, pause=0.2)
     assert one.letters() == {"page": "media_unreadable"}
     alone = good_jobs(server, "alone")
-    alone_seconds = timed(one, list(alone), lambda: one.send(list(alone.values())) and None)
+    alone_seconds = timed(one, list(alone), lambda: one.send(list(alone.values())))
     before = psutil.Process(one.worker.pid).memory_info().rss
     # When sixty more come with one of each misfortune among them
     good = good_jobs(server, "good")
@@ -452,7 +453,7 @@ def test_neither_slow_sources_nor_dead_addresses_stop_a_worker(
     with Watch(one.worker) as watch:
         # When good jobs come behind them
         one.send([json.dumps({"source": source, "job_id": job}) for job, source in bad.items()])
-        seconds = timed(one, list(good), lambda: one.send(list(good.values())) and None)
+        seconds = timed(one, list(good), lambda: one.send(list(good.values())))
         eventually(lambda: "cannot be reached" in one.worker.log.read_text(), PATIENCE, pause=0.5)
         code = one.worker.stop()
     # Then they are done, and the worker lives

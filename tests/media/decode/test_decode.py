@@ -321,7 +321,7 @@ def test_time_in_which_the_job_waits_for_room_does_not_count(bench: Any, media_f
         threading.Event().wait(0.6)
         grant(total, cancellation)
 
-    bench.held.reserve = slowly  # type: ignore[method-assign]
+    bench.held.reserve = slowly
     assert bench.decode(media_file, timeout=20, stall_timeout=0.5).seconds == SECONDS
 
 

@@ -25,7 +25,7 @@ def spoken(clip: int, pause: float, loudness: float = 1.0) -> Pcm:
     with wave.open(str(control_clips()[clip].path)) as file:
         pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     silence = np.zeros(round(pause * SAMPLE_RATE), np.int16)
-    return np.concatenate([silence, *[pcm, silence] * 8, *[pcm] * 8]) * loudness
+    return (np.concatenate([silence, *[pcm, silence] * 8, *[pcm] * 8]) * loudness).astype(np.int16)
 
 
 def segmented(folder: Path, *voices: Pcm, vad: bool, apart: bool = True) -> Windows:
