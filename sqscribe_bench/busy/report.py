@@ -92,7 +92,7 @@ def _cpu(found: Sequence[Busy]) -> Mapping[tuple[str, str], float]:
         usage, per_hour = each.run.usage, 3600 / each.run.audio_seconds
         threads = {stage: float(each.run.notes.get(f"{stage}_cpu_per_hour", 0.0)) for stage in _STAGES}
         shares = {(stage, "its thread"): seconds for stage, seconds in threads.items()}
-        shares["ffmpeg", "child processes"] = usage.ended_cpu_seconds * per_hour
+        shares["readers of media", "child processes"] = usage.ended_cpu_seconds * per_hour
         shares["all else", "receive, leases, deletes, events, logs"] = usage.main_cpu_seconds * per_hour - sum(
             threads.values()
         )

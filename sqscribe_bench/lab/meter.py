@@ -69,16 +69,17 @@ class Meter:
 
 
 def cpu_seconds(root: psutil.Process) -> tuple[float, float, float]:
-    """CPU time of a process, of its children that have ended and were waited for, and of all that still run."""
+    """CPU time of a process, of what has ended and was waited for below it, and of all that still runs below it."""
     own = ended = living = 0.0
     for process in _family(root):
         with suppress(psutil.Error):  # it has just ended; its parent has its time once it is reaped
             times = process.cpu_times()
             theirs, gone = times.user + times.system, times.children_user + times.children_system
+            ended += gone  # readers of media end below their own parent
             if process == root:
-                own, ended = theirs, gone
+                own = theirs
             else:
-                living += theirs + gone
+                living += theirs
     return own, ended, living
 
 

@@ -59,7 +59,7 @@ class Usage:
     Attributes:
         cpu_seconds: CPU seconds of all of them, those that have ended included.
         main_cpu_seconds: CPU seconds of those that were started, without their children.
-        ended_cpu_seconds: CPU seconds of children that have ended, such as ffmpeg.
+        ended_cpu_seconds: CPU seconds of processes below them that have ended, such as readers of media.
         peak_memory: Bytes of all of them together at one moment; memory that they share counts for each.
         peak_main_memory: The same for the first process alone.
     """

@@ -293,20 +293,20 @@ def test_during_downloads_that_hang(
 def test_during_a_decode_of_a_long_file(
     site: Callable[..., CaseSite], start: Callable[..., Worker], figures: list[Stop], tmp_path: Path
 ) -> None:
-    # Given a job that the engine will not be through with, and an ffmpeg with three hours before it
+    # Given a job that the engine will not be through with, and a reader with three hours before it
     here = site("decode", visibility_timeout=SHORT_LEASE)
     one = start(here, "one", batch_seconds=60)
     here.send("held", here.upload("clip.wav", CLIPS["hello.wav"].read_bytes()))
     eventually(lambda: prepared(here, one, "held"))
     here.send("long", here.upload("long.mp3", looped("lecture.mp3", 72, tmp_path).read_bytes()))
     eventually(lambda: decoders(one))
-    (ffmpeg,) = decoders(one)
+    (reader,) = decoders(one)
     # When the worker is told to stop
     one.signal(signal.SIGTERM)
-    # Then ffmpeg is gone at once, and no zombie of it is left, while the worker gives the engine its time
-    eventually(lambda: not ffmpeg.is_running(), seconds=2)
+    # Then the reader is gone at once, and no zombie of it is left, while the worker gives the engine its time
+    eventually(lambda: not reader.is_running(), seconds=2)
     assert one.family()
-    end = stop(here, one, "an ffmpeg decodes three hours; a batch takes a minute")
+    end = stop(here, one, "three hours are being decoded; a batch takes a minute")
     figures.append(end)
     assert end.problems == ()
     assert here.count() == (2, 0)
@@ -314,8 +314,9 @@ def test_during_a_decode_of_a_long_file(
 
 
 def decoders(one: Worker) -> list[psutil.Process]:
-    """The ffmpegs that a worker runs."""
-    return [process for process in one.family()[1:] if "ffmpeg" in process.name()]
+    """The readers of media that a worker runs: forked by a parent that it has started."""
+    parents = [process for process in one.family()[1:] if "stages.reader.parent" in " ".join(process.cmdline())]
+    return [process for process in parents if process.ppid() in {parent.pid for parent in parents}]
 
 
 def prepared(here: CaseSite, one: Worker, job: str) -> bool:

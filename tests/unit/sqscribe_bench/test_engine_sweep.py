@@ -261,7 +261,9 @@ def test_a_batch_that_did_not_fit_ends_a_feed_that_may_not_make_it_smaller(tmp_p
 
     fed = Feed(decoder, 4).run([task])
     assert sorted(done.result.index for done in fed.results) == list(range(8))
-    assert {batch.windows for batch in fed.batches} == {2}
+    # Batches of 4 became 3, then 2; what one of 3 was cut into is one of 2 and one of 1
+    assert 2 in (sizes := {batch.windows for batch in fed.batches})
+    assert sizes <= {1, 2}
 
 
 @pytest.mark.parametrize(("what", "error"), [("memory", OutOfMemory), ("raise", EngineBrokenError)])
