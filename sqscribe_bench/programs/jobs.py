@@ -20,6 +20,7 @@ import psutil
 
 from sqscribe.job import JobDefaults
 from sqscribe.logs import configure
+from sqscribe_bench.lab.meter import cpu_seconds
 from stages.inference.protocol import Engine, EngineSettings
 from stages.ports import Clock
 from worker.build import build_worker
@@ -55,19 +56,19 @@ class JobsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds of the clock, and CPU seconds of this process, of its ffmpeg processes and of its engine."""
+    """Seconds of the clock, and CPU seconds of this process, of its readers of media and of its engine."""
 
     seconds: float
     own: float
-    ffmpeg: float
+    readers: float
     engine: float
 
     @classmethod
     def so_far(cls) -> Spent:
         """What this process has spent since it began."""
-        own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        own, ended, _living = cpu_seconds(psutil.Process())
         engine = sum(_cpu(child.pid) for child in multiprocessing.active_children() if child.pid)
-        return cls(time.monotonic(), own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime, engine)
+        return cls(time.monotonic(), own, ended, engine)
 
     def since(self, before: Spent) -> Spent:
         """What was spent since an earlier look."""
@@ -158,7 +159,7 @@ def _cpu(pid: int) -> float:
 
 
 def _fields(spent: Spent) -> tuple[float, float, float, float]:
-    return spent.seconds, spent.own, spent.ffmpeg, spent.engine
+    return spent.seconds, spent.own, spent.readers, spent.engine
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ __all__ = ["ScaleReport", "plot_scale", "scale_table", "write_scale_json"]
 
 VERSION = 1
 
-_PARTS = {"worker": "#0072B2", "ffmpeg": "#E69F00", "engine": "#009E73"}
+_PARTS = {"worker": "#0072B2", "readers": "#E69F00", "engine": "#009E73"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Point:
 
     @property
     def own_cost(self) -> float:
-        """The same for the worker's own process, without ffmpeg and engine; 0 where that was not measured."""
+        """The same for the worker's own process, without readers and engine; 0 where that was not measured."""
         return self._each(self.parts.get("worker", 0.0))
 
     @property
@@ -180,7 +180,7 @@ class Scale:
         arguments = ["-m", "sqscribe_bench.programs.jobs", json.dumps(settings)]
         with Program(arguments, environment(), self._site.folder / f"{self._site.name()}-jobs.log") as program:
             said: dict[str, Any] = json.loads(program.line(self._plan.timeout))
-        parts = {"worker": said["own"], "ffmpeg": said["ffmpeg"], "engine": said["engine"]}
+        parts = {"worker": said["own"], "readers": said["readers"], "engine": said["engine"]}
         return Point(
             axis="jobs",
             size=jobs,
@@ -218,7 +218,7 @@ class Scale:
             cpu_seconds=usage.cpu_seconds,
             parts={
                 "worker": usage.main_cpu_seconds,
-                "ffmpeg": usage.ended_cpu_seconds,
+                "readers": usage.ended_cpu_seconds,
                 "engine": usage.living_cpu_seconds,
                 "peak_memory": usage.peak_main_memory,
                 **{name: value for name, value in run.notes.items() if isinstance(value, int | float)},
